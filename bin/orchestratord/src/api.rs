@@ -1,4 +1,4 @@
-//! All routes beside the data path, and what describes all of them.
+//! All routes beside `/v1`, and the OpenAPI document of everything that is served.
 
 use api_reference::{About, Reference};
 use control_api::ControlApi;
@@ -7,14 +7,14 @@ use http_server::Routes;
 const ABOUT: About = About {
     title: "orchestratord",
     version: env!("CARGO_PKG_VERSION"),
-    description: "The control plane of llorch: who is online, where a request goes, and one URL \
-                  for all engines.\n\nUnknown fields are ignored, and later versions add optional \
+    description: "The control plane of llorch: it tracks nodes, routes requests, and serves one \
+                  URL for all engines.\n\nUnknown fields are ignored, and later versions add optional \
                   ones. Any other POST below /v1 whose body names a model is forwarded as well. \
                   Errors below /v2 have one shape and those below /v1 OpenAI's, with the same \
                   codes. All times are in milliseconds where a name ends in _ms.",
 };
 
-/// The document of everything that is served.
+/// The OpenAPI document of everything that is served.
 pub(crate) fn reference() -> Reference {
     let parts = [
         control_api::openapi(),
@@ -26,8 +26,8 @@ pub(crate) fn reference() -> Reference {
     Reference::new(&ABOUT, parts)
 }
 
-/// All routes beside the data path and the page.
-pub(crate) fn routes(control: ControlApi, others: [Routes; 4]) -> Routes {
+/// All routes beside `/v1` and the dashboard.
+pub(crate) fn routes(control: ControlApi, others: [Routes; 3]) -> Routes {
     let all = control.routes().merge(reference().routes());
     others.into_iter().fold(all, Routes::merge)
 }

@@ -1,220 +1,169 @@
-//! The parts of the control plane, how they are connected, and in which order they stop.
+//! Builds the components of the control plane, connects them, and stops them in order.
 
 use std::{sync::Arc, time::Duration};
 
-use admission::{Admission, AdmissionMetrics};
-use anyhow::Context as _;
 use control_api::ControlApi;
-use daemon::Daemon;
+use daemon::{Daemon, Metrics, Settings};
 use dashboard::{Live, LiveConfig, Page, Sources};
 use event_log::EventLog;
-use http_server::{Authenticated, BoundServer, ServerHandle, service_routes_of, with_fallbacks};
-use inference_gateway::{Gateway, GatewayMetrics, PathRouter, explain_routes};
+use http_server::{Authenticated, HttpService, Routes, ServerHandle, with_fallbacks};
+use inference_gateway::PathRouter;
 use local_node::Node;
-use node_transport::{NodeTransport, Tcp};
 use pool_registry_types::{HealthAnswer, ORCHESTRATORD};
 use registry_runtime::NodesMetrics;
 use service_runtime::Readiness;
-use task_api::{TaskApi, TaskConfig};
+use task_api::TaskApi;
 
 use crate::{
     api,
-    config::{Config, Home},
-    control_plane::{self, Keeping},
-    node_control::{InProcess, OverTcp},
-    watching,
+    config::Config,
+    control_plane::ControlPlane,
+    data_path::{DataPath, start_admission},
+    home,
+    node_access::NodeAccess,
 };
 
-/// How long before the drain deadline tasks are told that it is over: their readers need a moment
-/// to hear of it.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Tasks end this long before the drain deadline, so that their readers still get the last events.
+const TASKS_END_BEFORE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Runs the control plane until it is told to stop.
+/// Runs the control plane until a stop is requested.
 pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
-    let (tasks, parts) = (daemon.tasks.clone(), daemon.parts.clone());
-    let bound = daemon.bind(&config.settings)?;
-    let addr = bound.local_addr();
-    let metrics_door = daemon.bind_metrics(&config.settings)?;
-    let metrics_addr = metrics_door.as_ref().map(BoundServer::local_addr);
-    let readiness = Readiness::new();
-
-    let events = EventLog::new();
-    let admission = Admission::new(config.admission);
-    let trust = events.clone();
-    admission.on_trust_change(move |change| trust.publish(watching::breaker_event(&change)));
-    let (watched, over) = (admission.clone(), parts.clone());
-    tasks.spawn("admission", async move {
-        tokio::select! {
-            () = watched.run() => {}
-            () = over.requested() => {}
+    let listeners = daemon.bind(&config.settings)?;
+    let store = config.store_location();
+    let (settings, grace) = (config.settings, config.shutdown_grace);
+    let (readiness, events) = (Readiness::new(), EventLog::new());
+    let node = config
+        .home
+        .map(|home| home::start_node(home.node, &listeners, &daemon));
+    let node = node.transpose()?;
+    let admission = start_admission(config.admission, &events, &daemon);
+    let control_plane = ControlPlane::start(config.registry, store, &admission, &events, &daemon)?;
+    let nodes = match &node {
+        Some(node) => {
+            let known = readiness.latch("handoffs");
+            home::join(node, &control_plane, &listeners, known, &daemon)?;
+            NodeAccess::in_process(node)
         }
-    });
-    let proxy = daemon.proxy();
-    let token = config.node_token;
-    let (keeping, home) = match &config.home {
-        Some(Home {
-            node_id,
-            node,
-            kept,
-        }) => {
-            let node = Node::start(node.clone(), proxy.clone(), &tasks, &parts).context(
-                "start the node; see ORCHESTRATORD_RUNTIME_DIR and ORCHESTRATORD_STATE_DIR",
-            )?;
-            (Keeping::Optional(kept), Some((node_id, node)))
-        }
-        None => (Keeping::Required(&config.settings.state_dir), None),
+        None => NodeAccess::over_tcp(daemon.proxy(), config.node_token),
     };
-    let registered = control_plane::start(config.registry, &keeping, &admission, &events, &daemon)?;
-    let registry = registered.registry.clone();
-    let (transport, node_control): (Arc<dyn NodeTransport>, Arc<dyn control_api::NodeControl>) =
-        match &home {
-            Some((node_id, node)) => {
-                let known = readiness.latch("handoffs");
-                control_plane::join(node, node_id, addr, metrics_addr, &registry, known, &daemon)?;
-                (
-                    Arc::new(node.dispatcher().clone()),
-                    Arc::new(InProcess(node.control())),
-                )
-            }
-            None => (
-                Arc::new(Tcp::new(proxy.clone(), token.clone())),
-                Arc::new(OverTcp { proxy, token }),
-            ),
-        };
-
+    let (data_path, routes) = DataPath::start(config.gateway, admission, nodes.transport, &daemon);
+    let mut control_api = ControlApi::new(control_plane.registry.clone())
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .with_metrics_at(listeners.metrics_addr())
+        .with_events(events.clone())
+        .with_node_control(nodes.control)
+        .with_data_path(data_path.view.clone());
+    if node.is_some() {
+        control_api = control_api.refusing_registrations();
+    }
     let metrics = daemon.metrics();
-    let gateway_metrics = GatewayMetrics::default();
+    data_path.register_metrics(&metrics);
     metrics.register(|families| {
-        gateway_metrics.register(families);
-        families.register_collector(Box::new(AdmissionMetrics::new(admission.clone())));
-        families.register_collector(Box::new(NodesMetrics::new(registry.clone())));
-        if let Some((_, node)) = &home {
+        families.register_collector(Box::new(NodesMetrics::new(control_plane.registry.clone())));
+        if let Some(node) = &node {
             node.register_metrics(families);
         }
     });
-    let explain = explain_routes(admission.clone(), &config.gateway);
-    let gateway = Gateway::new(
-        config.gateway,
-        admission.clone(),
-        transport,
-        gateway_metrics.clone(),
-    );
-
-    let task_api = TaskApi::new(
-        TaskConfig::default(),
-        gateway.clone(),
-        admission.clone(),
-        tasks.clone(),
-    );
-    let old_tasks = parts.clone();
-    tasks.spawn(
-        "old-tasks",
-        task_api
-            .clone()
-            .sweep(async move { old_tasks.requested().await }),
-    );
-
-    let (trusted, counted, shown) = (admission.clone(), admission.clone(), admission.clone());
-    let mut control = ControlApi::new(registry.clone())
-        .with_version(env!("CARGO_PKG_VERSION"))
-        .with_metrics_at(metrics_addr)
-        .with_events(events.clone())
-        .with_node_control(node_control)
-        .with_quarantine(move |endpoint| watching::quarantine(&trusted, endpoint))
-        .with_requests_running(move |endpoint| counted.in_flight_at(endpoint).map(u64::from))
-        .with_data_path(move || watching::data_path(&admission, &gateway_metrics));
-    if home.is_some() {
-        control = control.refusing_registrations();
-    }
-    let live = Live::new(LiveConfig::default(), daemon.stop.clone());
-    tasks.spawn("live", live.clone().run(sources(&control)));
-    if let Some(door) = metrics_door {
-        daemon
-            .serve_metrics(door, metrics.clone())
-            .context("serve metrics")?;
-    }
-    let health = Arc::new(|| HealthAnswer::of(ORCHESTRATORD));
-    let service = service_routes_of(
-        health,
-        readiness.clone(),
-        Arc::new(move || metrics.render()),
-    );
-    let others = [explain, task_api.clone().routes(), live.routes(), service];
-    let others = with_fallbacks(api::routes(control.clone(), others).into_router());
-    let front = control.heartbeats_before(PathRouter::new(gateway, others));
-    let guarded = Authenticated::new(config.settings.auth, config.settings.allowed_hosts, front);
-    let guarded = guarded.opening(&api_reference::OPEN_PATHS);
-    let service = Page::new(guarded);
-    let server = bound
-        .serve(service, &tasks, parts.clone())
-        .context("serve")?;
-    daemon.listening(addr);
-    daemon.show(registry.revisions(), move |_| watching::status_line(&shown));
-    daemon.watched(move || {
+    let live = start_live(&control_api, &daemon);
+    let others = [routes, live, service_routes(&readiness, &metrics)];
+    let service = service(control_api, &data_path, others, &settings);
+    let server = daemon.serve(listeners, service, &metrics)?;
+    let registry = control_plane.registry.clone();
+    daemon.show(registry.revisions(), move |_| data_path.view.status_line());
+    daemon.watch_progress(move || {
         let registry = registry.clone();
         async move {
-            // One that has stopped does so because everything does.
+            // False means that the registry has ended, because the whole process ends.
             let _ = registry.alive().await;
         }
     });
-
-    let within = config.shutdown_grace + config.settings.drain_timeout;
-    daemon.asked_to_stop(within).await;
+    daemon.stop_requested(grace + settings.drain_timeout).await;
     Stopping {
         readiness,
         server,
-        task_api,
+        task_api: data_path.task_api,
         events,
-        node: home.map(|(_, node)| node),
+        node,
         daemon,
+        _control_plane: control_plane,
     }
-    .run(config.shutdown_grace, config.settings.drain_timeout)
+    .run(grace, settings.drain_timeout)
     .await;
-    drop(registered);
     Ok(())
 }
 
-/// What the page is told. Our answers are JSON; null would only leave it without news.
-fn sources(control: &ControlApi) -> Sources {
-    let (status, nodes) = (control.clone(), control.clone());
-    Sources {
+/// The whole HTTP service: the dashboard, then authentication, then heartbeats, the gateway and
+/// all other routes.
+fn service(
+    control_api: ControlApi,
+    data_path: &DataPath,
+    others: [Routes; 3],
+    settings: &Settings,
+) -> impl HttpService + use<> {
+    let routes = with_fallbacks(api::routes(control_api.clone(), others).into_router());
+    let router = control_api.heartbeats_before(PathRouter::new(data_path.gateway.clone(), routes));
+    let (auth, hosts) = (settings.auth.clone(), settings.allowed_hosts.clone());
+    let authenticated = Authenticated::new(auth, hosts, router);
+    Page::new(authenticated.opening(&api_reference::OPEN_PATHS))
+}
+
+/// `/health`, `/ready` and `/metrics`.
+fn service_routes(readiness: &Readiness, metrics: &Metrics) -> Routes {
+    let metrics = metrics.clone();
+    http_server::service_routes_of(
+        Arc::new(|| HealthAnswer::of(ORCHESTRATORD)),
+        readiness.clone(),
+        Arc::new(move || metrics.render()),
+    )
+}
+
+/// Starts the event stream of the dashboard. The answers of the API are JSON; if one were not, the
+/// dashboard would show no change.
+fn start_live(control_api: &ControlApi, daemon: &Daemon) -> Routes {
+    let live = Live::new(LiveConfig::default(), daemon.stop.clone());
+    let (status, nodes) = (control_api.clone(), control_api.clone());
+    let sources = Sources {
         status: Box::new(move || serde_json::to_value(status.status()).unwrap_or_default()),
         nodes: Box::new(move |limit| {
             serde_json::to_value(nodes.nodes_worst_first(limit)).unwrap_or_default()
         }),
-    }
+    };
+    daemon.tasks.spawn("live", live.clone().run(sources));
+    live.routes()
 }
 
-/// What is left to do after the first signal.
+/// The components that a stop ends.
 struct Stopping {
     readiness: Readiness,
     server: ServerHandle,
     task_api: TaskApi,
     events: EventLog,
-    /// The one in this process, in HOME.
+    /// The node in this process, in HOME.
     node: Option<Node>,
     daemon: Daemon,
+    /// Keeps its directory locked until the end.
+    _control_plane: ControlPlane,
 }
 
 impl Stopping {
     async fn run(self, grace: Duration, drain_timeout: Duration) {
-        // 1. Whoever asks is told to go elsewhere, and has the time to do so.
+        // 1. `/ready` answers 503, and load balancers turn to other servers.
         self.readiness.stopping();
         tokio::time::sleep(grace).await;
-        // 2. No new connections, no new requests on old ones.
+        // 2. No new connections, and no new requests on old ones.
         let open = self.server.connections();
         tracing::info!(
             open,
             deadline_secs = drain_timeout.as_secs(),
             "waiting for running requests"
         );
-        // 3. Who only watches has nothing to finish.
+        // 3. Readers of events have nothing to finish.
         self.events.close();
-        // 4. What runs may finish. The registry goes on meanwhile: retries need it.
+        // 4. Running requests finish. The registry still runs, because retries need it.
         let (cut, ()) = tokio::join!(
             self.server.close(drain_timeout),
             self.task_api
-                .close(drain_timeout.saturating_sub(LAST_WORDS)),
+                .close(drain_timeout.saturating_sub(TASKS_END_BEFORE_DEADLINE)),
         );
         if cut > 0 {
             tracing::warn!(
@@ -223,14 +172,14 @@ impl Stopping {
                  need longer, raise ORCHESTRATORD_DRAIN_TIMEOUT_SECS"
             );
         }
-        // 5. Nobody is with an engine any more, and those that this process has started end.
+        // 5. No request is with an engine now, so the engines that this process started can end.
         if let Some(node) = &self.node
             && let Some(limit) = node.stop_limit().await
         {
             self.daemon.stops_within(limit);
             node.stop_engines().await;
         }
-        // 6. Then everything else ends.
+        // 6. All background tasks end.
         self.daemon.end().await;
     }
 }

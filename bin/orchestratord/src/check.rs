@@ -1,22 +1,17 @@
-//! `orchestratord check`: what a start needs beside the settings that every daemon has.
+//! The part of `orchestratord check` beyond the common settings.
 
-use daemon::{
-    Report,
-    check::{Use, directory},
-};
+use daemon::{DirectoryUse, Report, STATE_DIR, check_directory};
 
-use crate::config::{Config, PROGRAM};
+use crate::{config::Config, settings::PROGRAM};
 
-/// Looks at what the configuration names; a bad alias or pool file is a bad setting.
+/// Checks what the configuration names. Mistakes in the alias file and the pool file are bad
+/// settings.
 pub(crate) fn preflight(config: &Config, report: &mut Report) {
     match &config.home {
         Some(home) => local_node::check(report, &PROGRAM, &home.node),
-        None => directory(
-            report,
-            &PROGRAM,
-            "STATE_DIR",
-            &config.settings.state_dir,
-            Use::Write,
-        ),
+        None => {
+            let dir = &config.settings.state_dir;
+            check_directory(report, &PROGRAM, &STATE_DIR, dir, DirectoryUse::Write);
+        }
     }
 }

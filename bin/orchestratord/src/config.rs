@@ -1,248 +1,53 @@
-//! The settings of `orchestratord`: from the environment, checked all together.
+//! The configuration of `orchestratord`: the environment, checked and put into the configurations
+//! of its components.
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use admission::Config as AdmissionConfig;
+use admission::AdmissionConfig;
 use bearer_auth::ApiToken;
-use daemon::{Program, Setting, Settings, Unset};
+use daemon::{
+    DirectoryUse, RUNTIME_DIR, Settings, SettingsReader, require_directory, require_regular_file,
+};
 use http::HeaderValue;
 use inference_gateway::{Aliases, GatewayConfig, MAX_ALIASES_FILE_BYTES};
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
-use placement::Strategy;
-use pool_registry_types::{NodeId, limits::Limit};
-use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
 
-use crate::api;
-
-/// Who we are.
-pub(crate) const PROGRAM: Program = Program {
-    name: "orchestratord",
-    version: env!("CARGO_PKG_VERSION"),
-    title: "the control plane",
-    about: ABOUT,
-    settings: SETTINGS,
-    ending: ENDING,
-    prefix: "ORCHESTRATORD_",
-    openapi: || api::reference().json().to_owned(),
-    limits: &[LIMITS, local_node::LIMITS],
+use crate::{
+    control_plane::StoreLocation,
+    settings::{
+        ALIASES_FILE, NODE_TIMEOUT, PLACEMENT, POOLS_FILE, PROGRAM, QUEUE_LIMIT, QUEUE_WAIT,
+        SHUTDOWN_GRACE, STALE_CHECK_INTERVAL,
+    },
 };
 
-/// The bounds that clients and nodes can meet.
-const LIMITS: &[(&str, &[Limit])] = &[
-    ("pool-registry-types", pool_registry_types::limits::LIMITS),
-    ("http-server", http_server::LIMITS),
-    ("daemon", daemon::LIMITS),
-    ("admission", admission::LIMITS),
-    ("inference-gateway", inference_gateway::LIMITS),
-    ("task-api", task_api::LIMITS),
-    ("control-api", control_api::LIMITS),
-    ("dashboard", dashboard::LIMITS),
-    ("event-log", event_log::LIMITS),
-    ("registry-runtime", registry_runtime::LIMITS),
-];
-
-/// Where it listens, on loopback, when nothing is set.
-const DEFAULT_PORT: u16 = 8080;
-
-/// How long after the start a model that nobody serves yet is waited for: nodes that knew the
-/// process before us report within a heartbeat (10 s) and its jitter, and register again at once.
+/// How long after the start requests wait for a model without an endpoint. Nodes that knew an
+/// earlier process report within a heartbeat (10 s) and its jitter, and register again at once.
 const CLOUD_WARM_UP: Duration = Duration::from_secs(15);
 
-/// The same for the node in this process, which registers when its hardware has been read: that may
+/// The same for the node in this process, which registers after reading its hardware. That may
 /// take two seconds.
 const HOME_WARM_UP: Duration = Duration::from_secs(3);
 
-/// Below the state directory, what the registry keeps of the node in this process.
+/// The directory, below the state directory, for the registry of the HOME profile. It is apart
+/// from the nodes of the CLOUD profile.
 const HOME_DIR: &str = "home";
 
-/// What `--help` says before the settings.
-const ABOUT: &str = "\
-One OpenAI-compatible URL (/v1) for all inference engines. In the HOME profile (the default) this \
-                     machine is its only node:
-it watches the handoff directory, and starts the engines of a pool file. In the CLOUD profile \
-                     nodes join by themselves.";
-
-/// What `--help` says after them.
-const ENDING: &str = "\
-SIGTERM or SIGINT: /ready says 503, after the grace no new requests, running ones finish, then it \
-                      exits 0. A second signal exits at once.";
-
-/// Every variable that is read, in the order in which people are told of them.
-const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "ORCHESTRATORD_ADDR",
-        unset: Unset::Value("127.0.0.1:8080"),
-        what: "where it listens",
-        more: "where it listens; under socket activation the socket unit decides, and this is \
-               left unset",
-    },
-    Setting {
-        name: "ORCHESTRATORD_METRICS_ADDR",
-        unset: Unset::Words("none: with the others"),
-        what: "where /metrics wants no token",
-        more: "where `/metrics` and `/health`, and nothing else, are served without a token, for \
-               Prometheus; they stay where the others are as well",
-    },
-    Setting {
-        name: "ORCHESTRATORD_CLOUD_PROFILE",
-        unset: Unset::Value("false"),
-        what: "nodes join over HTTP",
-        more: "",
-    },
-    Setting {
-        name: "LLORCH_API_TOKEN",
-        unset: Unset::Words("none: loopback only"),
-        what: "the token everybody presents",
-        more: "the token everybody presents, 8 to 1024 printable characters; presented to the \
-               nodes as well. None: loopback peers only, and no web page of another origin. A \
-               reverse proxy on the same machine makes every peer a loopback peer: set a token \
-               then",
-    },
-    Setting {
-        name: "ORCHESTRATORD_REQUIRE_AUTH",
-        unset: Unset::Value("false"),
-        what: "refuse to start without a token",
-        more: "refuse to start without a token: `true`, or `beyond-loopback` for when other \
-               machines can reach it",
-    },
-    Setting {
-        name: "ORCHESTRATORD_ALLOWED_HOSTS",
-        unset: Unset::Words("this machine's names"),
-        what: "other hosts served without a token",
-        more: "hosts that are served while no token is set, by commas, beside `localhost`, the \
-               addresses of this machine and its hostname: a name that leads here, without a \
-               port. A request for another host gets 403, so that no web page gets in by a name \
-               of its own (DNS rebinding). With a token every host is served, as reverse proxies \
-               need it",
-    },
-    Setting {
-        name: "ORCHESTRATORD_NODE_TIMEOUT_MS",
-        unset: Unset::Value("30000"),
-        what: "silence after which a node is offline",
-        more: "",
-    },
-    Setting {
-        name: "ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS",
-        unset: Unset::Value("10"),
-        what: "upper bound for noticing; exact otherwise",
-        more: "upper bound for noticing; deadlines are exact whatever it is",
-    },
-    Setting {
-        name: "ORCHESTRATORD_RUNTIME_DIR",
-        unset: Unset::Value(".runtime/engines"),
-        what: "where engines announce themselves (HOME)",
-        more: "",
-    },
-    Setting {
-        name: "ORCHESTRATORD_STATE_DIR",
-        unset: Unset::Value(".runtime/state"),
-        what: "what it remembers across restarts",
-        more: "nodes and drains, to be remembered across restarts, in HOME also the engines it \
-               started, with their logs; one process at a time. In HOME without a pool file it \
-               need not be writable: drains are forgotten then",
-    },
-    Setting {
-        name: "ORCHESTRATORD_POOLS_FILE",
-        unset: Unset::Words("none"),
-        what: "engines to start and supervise; HOME",
-        more: "engines to start and supervise (HOME): [an \
-               example](#run-two-models-on-this-machine)",
-    },
-    Setting {
-        name: "ORCHESTRATORD_ALIASES_FILE",
-        unset: Unset::Words("none"),
-        what: "other names for models (TOML)",
-        more: "a file with [other names for models](#other-names-for-models)",
-    },
-    Setting {
-        name: "ORCHESTRATORD_PLACEMENT",
-        unset: Unset::Value("least-loaded"),
-        what: "how to choose an endpoint; see the README",
-        more: "`least-loaded`, `round-robin`, `weighted`, `session`, `prefix`: [how to \
-               choose](#steering-a-request) an endpoint",
-    },
-    Setting {
-        name: "ORCHESTRATORD_QUEUE_LIMIT",
-        unset: Unset::Value("256"),
-        what: "requests that may wait for one model",
-        more: "requests of each priority that may wait for one model",
-    },
-    Setting {
-        name: "ORCHESTRATORD_QUEUE_WAIT_MS",
-        unset: Unset::Value("5000"),
-        what: "the longest a request waits for a slot",
-        more: "",
-    },
-    Setting {
-        name: "ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS",
-        unset: Unset::Value("120000"),
-        what: "the longest an engine may think",
-        more: "",
-    },
-    Setting {
-        name: "ORCHESTRATORD_THREADS",
-        unset: Unset::Words("one per core, at most 8"),
-        what: "threads that connections share",
-        more: "how many threads the connections are dealt out to; each stays with its own",
-    },
-    Setting {
-        name: "ORCHESTRATORD_DRAIN_TIMEOUT_SECS",
-        unset: Unset::Value("120"),
-        what: "how long a stop waits for streams",
-        more: "how long a stop waits for running requests",
-    },
-    Setting {
-        name: "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
-        unset: Unset::Value("0"),
-        what: "how long a stop serves on as not ready",
-        more: "how long a stop serves on while `/ready` says 503, so that a load balancer looks \
-               elsewhere first",
-    },
-    Setting {
-        name: "ORCHESTRATORD_LOG_FORMAT",
-        unset: Unset::Value("text"),
-        what: "text or json",
-        more: "",
-    },
-    Setting {
-        name: "RUST_LOG",
-        unset: Unset::Value("info"),
-        what: "log filter",
-        more: "",
-    },
-    Setting::SPANS,
-];
-
-/// What only the control plane can be told; [`Settings`] are the others.
-#[derive(Default, Deserialize)]
-struct Raw {
-    orchestratord_node_timeout_ms: Option<String>,
-    orchestratord_stale_check_interval_secs: Option<String>,
-    orchestratord_pools_file: Option<String>,
-    orchestratord_aliases_file: Option<String>,
-    orchestratord_placement: Option<String>,
-    orchestratord_queue_limit: Option<String>,
-    orchestratord_queue_wait_ms: Option<String>,
-    orchestratord_shutdown_grace_ms: Option<String>,
-}
-
-/// Settings that are right.
+/// A valid configuration.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) settings: Settings,
     /// `None` in the CLOUD profile.
-    pub(crate) home: Option<Home>,
+    pub(crate) home: Option<HomeConfig>,
     pub(crate) admission: AdmissionConfig,
     pub(crate) gateway: GatewayConfig,
     pub(crate) registry: registry_runtime::Config,
-    /// What nodes ask us for, as the value of `Authorization`.
+    /// The token that nodes require, as the value of `Authorization`.
     pub(crate) node_token: Option<HeaderValue>,
-    /// How long new requests are still taken after the first signal, so that balancers can look
-    /// elsewhere.
+    /// How long a stop still takes requests, so that load balancers can turn elsewhere.
     pub(crate) shutdown_grace: Duration,
 }
 
@@ -252,284 +57,152 @@ impl AsRef<Settings> for Config {
     }
 }
 
-/// What the HOME profile needs: this machine as a node.
+/// The HOME profile: this machine as a node.
 #[derive(Debug)]
-pub(crate) struct Home {
-    pub(crate) node_id: NodeId,
+pub(crate) struct HomeConfig {
     pub(crate) node: NodeConfig,
-    /// Where the registry keeps what it remembers: not with the nodes of a CLOUD profile.
-    pub(crate) kept: PathBuf,
+    /// The directory of the registry and the node id.
+    pub(crate) registry_dir: PathBuf,
 }
 
 impl Config {
     pub(crate) fn from_environment(environment: Environment) -> Result<Self, Problems> {
-        let mut problems = Problems::default();
-        let settings = Settings::read(&environment, &PROGRAM, DEFAULT_PORT, &mut problems);
-        let raw: Raw = environment.into_raw(&mut problems);
-        let p = &mut problems;
-        let mut registry = registry_runtime::Config::default();
-        registry.registry.node_timeout = p.millis(
-            "ORCHESTRATORD_NODE_TIMEOUT_MS",
-            raw.orchestratord_node_timeout_ms,
-            registry.registry.node_timeout,
-            100..=86_400_000,
-        );
-        registry.stale_check_interval = p.seconds(
-            "ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS",
-            raw.orchestratord_stale_check_interval_secs,
-            registry.stale_check_interval,
-            1..=3600,
-        );
-        let strategy = p.parse(
-            "ORCHESTRATORD_PLACEMENT",
-            raw.orchestratord_placement,
-            Strategy::default(),
-        );
-        let mut admission = AdmissionConfig::default();
-        let limit = p.integer(
-            "ORCHESTRATORD_QUEUE_LIMIT",
-            raw.orchestratord_queue_limit,
-            256,
-            0..=1_000_000,
-        );
-        admission.queue_limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        admission.max_wait = p.millis(
-            "ORCHESTRATORD_QUEUE_WAIT_MS",
-            raw.orchestratord_queue_wait_ms,
-            admission.max_wait,
-            0..=86_400_000,
-        );
-        admission.warm_up = if settings.is_cloud {
+        let mut reader = SettingsReader::new(&PROGRAM, environment);
+        let settings = Settings::read(&mut reader, &PROGRAM);
+        let pool_file = pool_file(&mut reader, settings.is_cloud);
+        let config = Self {
+            home: (!settings.is_cloud).then(|| home(&mut reader, &settings, pool_file)),
+            admission: admission(&mut reader, settings.is_cloud),
+            gateway: gateway(&mut reader, &settings),
+            registry: registry(&mut reader, settings.is_cloud),
+            node_token: settings.token.as_ref().map(ApiToken::header_value),
+            shutdown_grace: reader.read(&SHUTDOWN_GRACE),
+            settings,
+        };
+        reader.finish().map(|()| config)
+    }
+
+    /// The directory of the registry's store.
+    pub(crate) fn store_location(&self) -> StoreLocation {
+        match &self.home {
+            Some(home) => StoreLocation::Optional(home.registry_dir.clone()),
+            None => StoreLocation::Required(self.settings.state_dir.clone()),
+        }
+    }
+}
+
+fn registry(reader: &mut SettingsReader, is_cloud: bool) -> registry_runtime::Config {
+    let mut config = registry_runtime::Config {
+        stale_check_interval: reader.read(&STALE_CHECK_INTERVAL),
+        ..registry_runtime::Config::default()
+    };
+    let timeout = reader.read(&NODE_TIMEOUT);
+    match service_registry::Config::default().with_node_timeout(timeout) {
+        Ok(registry) => config.registry = registry,
+        Err(error) => reader.problem(&NODE_TIMEOUT, error.to_string()),
+    }
+    if !is_cloud {
+        // The only node is in this process, so a probe would show nothing.
+        config.prober = None;
+    }
+    config
+}
+
+fn admission(reader: &mut SettingsReader, is_cloud: bool) -> AdmissionConfig {
+    AdmissionConfig {
+        queue_limit: reader.read(&QUEUE_LIMIT),
+        max_wait: reader.read(&QUEUE_WAIT),
+        warm_up: if is_cloud {
             CLOUD_WARM_UP
         } else {
             HOME_WARM_UP
-        };
-        let mut gateway = GatewayConfig {
-            strategy,
-            aliases: aliases(p, raw.orchestratord_aliases_file),
-            ..GatewayConfig::default()
-        };
-        let node_token = settings.token.as_ref().map(ApiToken::header_value);
-        gateway.clocks.first_byte = settings.first_byte_timeout;
-        let shutdown_grace = p.millis(
-            "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
-            raw.orchestratord_shutdown_grace_ms,
-            Duration::ZERO,
-            0..=600_000,
-        );
-        let engines = pools_file(p, settings.is_cloud, raw.orchestratord_pools_file);
-        let home = (!settings.is_cloud).then(|| Home {
-            node_id: home_node_id(),
-            node: node(&settings, engines),
-            kept: settings.state_dir.join(HOME_DIR),
-        });
-        if home.is_some() {
-            // Nobody has to be asked whether the node in this process is there.
-            registry.prober = None;
-        }
-        problems.finish().map(|()| Self {
-            settings,
-            home,
-            admission,
-            gateway,
-            registry,
-            node_token,
-            shutdown_grace,
-        })
+        },
+        ..AdmissionConfig::default()
     }
+}
+
+fn gateway(reader: &mut SettingsReader, settings: &Settings) -> GatewayConfig {
+    let mut config = GatewayConfig {
+        strategy: reader.read(&PLACEMENT),
+        aliases: aliases(reader),
+        ..GatewayConfig::default()
+    };
+    config.timeouts.first_byte = settings.first_byte_timeout;
+    config
 }
 
 /// The node that this machine is.
-fn node(settings: &Settings, engines: Option<PoolFileAt>) -> NodeConfig {
-    let of_file = engines.iter().flat_map(|engines| &engines.file.pools);
-    NodeConfig {
-        watch: WatchConfig {
-            pools: of_file.map(|pool| pool.pool_id.clone()).collect(),
-            ..WatchConfig::new(&settings.runtime_dir)
+fn home(
+    reader: &mut SettingsReader,
+    settings: &Settings,
+    pool_file: Option<PoolFileAt>,
+) -> HomeConfig {
+    let purpose = if reader.is_set(&POOLS_FILE) {
+        DirectoryUse::Write
+    } else {
+        DirectoryUse::Read
+    };
+    require_directory(reader, &RUNTIME_DIR, &settings.runtime_dir, purpose);
+    let pools = pool_file.iter().flat_map(|at| &at.file.pools);
+    HomeConfig {
+        node: NodeConfig {
+            watch: WatchConfig {
+                pools: pools.map(|pool| pool.pool_id.clone()).collect(),
+                ..WatchConfig::new(&settings.runtime_dir)
+            },
+            state_dir: StateDir::Optional(settings.state_dir.clone()),
+            engines: pool_file,
+            // The gateway bounds the time of each of its requests.
+            data_path: node_api::DataPathConfig::default(),
         },
-        state_dir: StateDir::Optional(settings.state_dir.clone()),
-        engines,
-        // The gateway says how long each of its requests may take.
-        data_path: node_api::DataPathConfig::default(),
+        registry_dir: settings.state_dir.join(HOME_DIR),
     }
 }
 
-/// The engines this machine is to start. Read now, so that a mistake in the file is told like any
-/// other.
-fn pools_file(problems: &mut Problems, is_cloud: bool, path: Option<String>) -> Option<PoolFileAt> {
-    const NAME: &str = "ORCHESTRATORD_POOLS_FILE";
-    let path = path?;
+/// The engines that this machine starts. The file is read now, so that its mistakes are reported
+/// with those of the settings.
+fn pool_file(reader: &mut SettingsReader, is_cloud: bool) -> Option<PoolFileAt> {
+    let path = reader.read(&POOLS_FILE)?;
     if is_cloud {
-        problems.add(
-            NAME,
-            "works only in the HOME profile; with ORCHESTRATORD_CLOUD_PROFILE=true engines are \
-             started by the nodes (POOL_MANAGERD_POOLS_FILE)",
+        reader.problem(
+            &POOLS_FILE,
+            "works only in the HOME profile; with ORCHESTRATORD_CLOUD_PROFILE=true the nodes \
+             start engines (POOL_MANAGERD_POOLS_FILE)",
         );
     }
-    PoolFileAt::read(path.into())
-        .map_err(|error| problems.add(NAME, error))
+    if !require_regular_file(reader, &POOLS_FILE, &path) {
+        return None;
+    }
+    PoolFileAt::read(path)
+        .map_err(|error| reader.problem(&POOLS_FILE, error))
         .ok()
 }
 
-/// Other names for models. Read now, so that a mistake in the file is told like any other.
-fn aliases(problems: &mut Problems, path: Option<String>) -> Aliases {
-    const NAME: &str = "ORCHESTRATORD_ALIASES_FILE";
-    let Some(path) = path else {
+/// Other names for models. The file is read now, so that its mistakes are reported with those of
+/// the settings.
+fn aliases(reader: &mut SettingsReader) -> Aliases {
+    let Some(path) = reader.read(&ALIASES_FILE) else {
         return Aliases::default();
     };
-    let text = match state_file::read_text(Path::new(&path), MAX_ALIASES_FILE_BYTES) {
-        Ok(Some(text)) => text,
-        Ok(None) => {
-            let most = MAX_ALIASES_FILE_BYTES;
-            problems.add(
-                NAME,
-                format!("the alias file {path} has more than {most} bytes"),
-            );
-            return Aliases::default();
-        }
-        Err(error) => {
-            problems.add(NAME, format!("cannot read the alias file {path}: {error}"));
-            return Aliases::default();
-        }
-    };
-    Aliases::parse(&text)
-        .inspect_err(|wrong| {
-            problems.add(NAME, format!("the alias file {path} is wrong:\n{wrong}"))
-        })
-        .unwrap_or_default()
+    if !require_regular_file(reader, &ALIASES_FILE, &path) {
+        return Aliases::default();
+    }
+    read_aliases(&path).unwrap_or_else(|problem| {
+        reader.problem(&ALIASES_FILE, problem);
+        Aliases::default()
+    })
 }
 
-/// What the node in this process is called: by the hostname, as every node that is not told
-/// otherwise.
-fn home_node_id() -> NodeId {
-    let hostname = gpu_inventory::hostname()
-        .ok()
-        .and_then(|name| NodeId::new(&name).ok());
-    hostname.unwrap_or_else(NodeId::localhost)
+fn read_aliases(path: &Path) -> Result<Aliases, String> {
+    let shown = path.display();
+    let text = state_file::read_text(path, MAX_ALIASES_FILE_BYTES)
+        .map_err(|error| format!("cannot read the alias file {shown}: {error}"))?;
+    let text = text.ok_or_else(|| {
+        format!("the alias file {shown} has more than {MAX_ALIASES_FILE_BYTES} bytes")
+    })?;
+    Aliases::parse(&text)
+        .map_err(|problems| format!("the alias file {shown} is wrong:\n{problems}"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(pairs: &[(&str, &str)]) -> Result<Config, String> {
-        let environment = Environment::from_pairs(pairs.iter().copied());
-        Config::from_environment(environment).map_err(|problems| problems.to_string())
-    }
-
-    // spec: CLOUD-12001, CLOUD-12002, CONF-2
-    #[test]
-    fn home_is_the_default_and_needs_nothing() {
-        let config = config(&[]).unwrap();
-        assert_eq!(config.settings.addr.to_string(), "127.0.0.1:8080");
-        assert!(config.registry.prober.is_none());
-        let Home { node, kept, .. } = config.home.unwrap();
-        assert_eq!(node.watch.runtime_dir, PathBuf::from(".runtime/engines"));
-        assert_eq!(node.state_dir, StateDir::Optional(".runtime/state".into()));
-        assert_eq!(kept, PathBuf::from(".runtime/state/home"));
-        assert!(node.engines.is_none());
-    }
-
-    // spec: CLOUD-12002
-    #[test]
-    fn cloud_takes_its_settings_and_defaults() {
-        let config = config(&[
-            ("ORCHESTRATORD_CLOUD_PROFILE", "1"),
-            ("ORCHESTRATORD_ADDR", "0.0.0.0:8080"),
-            ("ORCHESTRATORD_NODE_TIMEOUT_MS", "5000"),
-            ("ORCHESTRATORD_PLACEMENT", "round-robin"),
-            ("LLORCH_API_TOKEN", "a-long-enough-token"),
-        ])
-        .unwrap();
-        assert!(config.home.is_none());
-        assert!(config.registry.prober.is_some());
-        assert_eq!(
-            config.registry.registry.node_timeout,
-            Duration::from_secs(5)
-        );
-        assert_eq!(config.gateway.strategy, Strategy::RoundRobin);
-        assert!(config.node_token.is_some_and(|token| token.is_sensitive()));
-        assert!(config.settings.auth.has_token());
-    }
-
-    // spec: CONF-6, PATH-18
-    #[test]
-    fn aliases_come_from_a_file_whose_mistakes_are_told_at_their_line() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("aliases.toml");
-        let with = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            config(&[("ORCHESTRATORD_ALIASES_FILE", path.to_str().unwrap())])
-        };
-        let aliases = with("[aliases]\n\"gpt-4o\" = \"tiny\"\n")
-            .unwrap()
-            .gateway
-            .aliases;
-        assert_eq!(aliases.target("gpt-4o"), Some("tiny"));
-        for (text, expected) in [
-            ("[aliases]\na = \"a\"\n", "line 2: `a` stands for itself"),
-            ("[alias]\n", "line 1: unknown key `alias`"),
-        ] {
-            let problems = with(text).unwrap_err();
-            assert!(
-                problems.contains("ORCHESTRATORD_ALIASES_FILE") && problems.contains(expected),
-                "{problems}"
-            );
-        }
-        let missing =
-            config(&[("ORCHESTRATORD_ALIASES_FILE", "/nowhere/aliases.toml")]).unwrap_err();
-        assert!(missing.contains("cannot read the alias file"), "{missing}");
-    }
-
-    // spec: CONF-23
-    #[test]
-    fn every_mistake_in_a_pool_file_is_told_with_the_settings() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("pools.toml");
-        let with = |text: &str, more: &[(&str, &str)]| {
-            std::fs::write(&path, text).unwrap();
-            let base = [("ORCHESTRATORD_POOLS_FILE", path.to_str().unwrap())];
-            config(&[&base, more].concat())
-        };
-        let good = "[[pool]]\nid=\"a\"\nengine=\"x\"\ncommand=[\"x\",\"{port}\"]\nslots=1\n";
-        let node = with(good, &[]).unwrap().home.unwrap().node;
-        assert_eq!(node.watch.pools.len(), 1);
-        assert_eq!(node.engines.unwrap().path, path);
-        let bad = "[[pool]]\nid = \"a\"\nport = \"x\"\n[[pool]]\nid = 7\n";
-        let problems = with(bad, &[("ORCHESTRATORD_ADDR", "8080")]).unwrap_err();
-        for expected in ["line 3: `port` must be", "line 5: ", "ORCHESTRATORD_ADDR: "] {
-            assert!(
-                problems.contains(expected),
-                "{expected} is missing in:\n{problems}"
-            );
-        }
-        let cloud = with(good, &[("ORCHESTRATORD_CLOUD_PROFILE", "true")]).unwrap_err();
-        assert!(cloud.contains("works only in the HOME profile"), "{cloud}");
-    }
-
-    // spec: CONF-1
-    #[test]
-    fn every_bad_variable_is_reported_in_one_go() {
-        let bad = [
-            ("ORCHESTRATORD_ADDR", "8080"),
-            ("ORCHESTRATORD_METRICS_ADDR", "9090"),
-            ("ORCHESTRATORD_CLOUD_PROFILE", "yes"),
-            ("ORCHESTRATORD_REQUIRE_AUTH", "true"),
-            ("ORCHESTRATORD_ALLOWED_HOSTS", "http://llorch.example"),
-            ("ORCHESTRATORD_NODE_TIMEOUT_MS", "-1"),
-            ("ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS", "0"),
-            ("ORCHESTRATORD_PLACEMENT", "fastest"),
-            ("ORCHESTRATORD_QUEUE_LIMIT", "many"),
-            ("ORCHESTRATORD_QUEUE_WAIT_MS", "x"),
-            ("ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS", "0"),
-            ("ORCHESTRATORD_THREADS", "0"),
-            ("ORCHESTRATORD_DRAIN_TIMEOUT_SECS", "x"),
-            ("ORCHESTRATORD_SHUTDOWN_GRACE_MS", "600001"),
-            ("ORCHESTRATORD_LOG_FORMAT", "xml"),
-        ];
-        let problems = config(&bad).unwrap_err();
-        for (name, _) in bad {
-            assert!(problems.contains(name), "{name} is missing in:\n{problems}");
-        }
-    }
-}
+mod tests;

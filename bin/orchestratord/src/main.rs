@@ -1,16 +1,20 @@
-//! `orchestratord`, the control plane: parse, build, connect, wait, stop in order.
+//! `orchestratord`, the control plane.
 
 mod api;
 mod app;
 mod check;
 mod config;
 mod control_plane;
-mod node_control;
-mod watching;
+mod data_path;
+mod data_path_view;
+mod home;
+mod node_access;
+mod settings;
 
 use std::process::ExitCode;
 
-use config::{Config, PROGRAM};
+use config::Config;
+use settings::PROGRAM;
 
 fn main() -> ExitCode {
     daemon::main(

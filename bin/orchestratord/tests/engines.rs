@@ -74,7 +74,8 @@ impl Daemon {
         let length = body.len();
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-length: {length}\r\n\r\n{body}"
         )
         .unwrap();
         let mut answer = String::new();
@@ -124,7 +125,7 @@ fn engine(directory: &Path) -> Option<Pid> {
     Pid::from_raw(record["pid"].as_i64()?.try_into().ok()?)
 }
 
-/// Whether a process is gone, or has ended and nobody has asked for its exit code yet: its parent
+/// Whether a process is gone, or has ended and its exit code is not yet read: its parent
 /// was killed.
 fn has_ended(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 const DAEMON: &str = env!("CARGO_BIN_EXE_orchestratord");
 
 /// Long for any machine; only a test that fails waits for so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Daemon {
     child: Child,
@@ -78,14 +78,15 @@ struct Kept(BufReader<TcpStream>);
 impl Kept {
     fn open(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         Self(BufReader::new(stream))
     }
 
     fn ask(&mut self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
         );
         self.0.get_mut().write_all(request.as_bytes()).unwrap();
         let mut status = String::new();
@@ -137,7 +138,8 @@ fn a_daemon_without_descriptors_calls_no_healthy_node_unreachable() {
     let mut operator = Kept::open(daemon.addr);
     let node = json!({
         "node_id": "healthy", "machine_id": "m", "address": format!("http://{}", agent()),
-        "pools": ["p"], "capabilities": {"gpus": [], "cpu_cores": 1, "ram_total_bytes": 1}, "incarnation": 1,
+        "pools": ["p"], "capabilities": {"gpus": [], "cpu_cores": 1, "ram_total_bytes": 1},
+            "incarnation": 1,
     });
     let beat = json!({
         "timestamp": "2025-09-30T22:00:00Z", "incarnation": 1, "seq": 1,

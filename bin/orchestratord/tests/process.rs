@@ -1,5 +1,4 @@
-//! The daemon as a process: what it does when it is told to stop, and when nobody reads what it
-//! says.
+//! The daemon as a process: stops, and output that no process reads.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that meets what it does not expect has failed"
@@ -19,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const DAEMON: &str = env!("CARGO_BIN_EXE_orchestratord");
 
 /// Long for any machine; only a test that fails waits for so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Daemon {
     child: Child,
@@ -248,7 +247,7 @@ fn a_door_for_metrics_that_cannot_be_is_named() {
 
 // spec: STOP-6
 #[test]
-fn nobody_reads_what_it_says() {
+fn it_survives_a_closed_standard_error() {
     let full = || File::options().write(true).open("/dev/full").unwrap();
     let refused = Command::new(DAEMON)
         .arg("--nonsense")
@@ -261,11 +260,11 @@ fn nobody_reads_what_it_says() {
 
 // spec: STOP-9, STOP-10
 #[test]
-fn a_restart_under_a_service_manager_refuses_nobody() {
+fn a_restart_under_a_service_manager_refuses_no_connection() {
     let directory = tempfile::tempdir().unwrap();
     let notify = directory.path().join("notify");
     let messages = UnixDatagram::bind(&notify).unwrap();
-    messages.set_read_timeout(Some(PATIENCE)).unwrap();
+    messages.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let message_with = |expected: &str| {
         let mut buffer = [0; 1024];
         loop {

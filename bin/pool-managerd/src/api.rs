@@ -1,4 +1,4 @@
-//! All routes beside the way to the engines, and what describes all of them.
+//! All routes beside those to engines, and the OpenAPI document of all routes.
 
 use api_reference::{About, Reference};
 use http_server::Routes;
@@ -11,12 +11,12 @@ const ABOUT: About = About {
                   All times are in milliseconds where a name ends in _ms.",
 };
 
-/// The document of everything that is served.
+/// The OpenAPI document of everything that is served.
 pub(crate) fn reference() -> Reference {
     Reference::new(&ABOUT, [node_api::openapi(), http_server::openapi()])
 }
 
-/// All routes beside the way to the engines.
+/// All routes beside those to engines.
 pub(crate) fn routes(node: Routes, service: Routes) -> Routes {
     node.merge(service).merge(reference().routes())
 }

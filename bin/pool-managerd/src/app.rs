@@ -1,161 +1,181 @@
-//! The parts of the agent, how they are connected, and in which order they stop.
+//! Builds the components of the agent, connects them, and stops them in order.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use daemon::{Daemon, JOIN_TIMEOUT};
-use http_server::{
-    Authenticated, BoundServer, Health, ServerHandle, service_routes_of, with_fallbacks,
-};
+use daemon::{Daemon, JOIN_TIMEOUT, Listeners, Metrics};
+use http_server::{Authenticated, Routes, ServerHandle, with_fallbacks};
 use local_node::{LocalNode, Node};
 use node_api::DataPath;
 use node_registration::{NodeRegistration, NodeReport, RegistrationHandle};
-use pool_registry_types::{HealthAnswer, POOL_MANAGERD, PoolStatus};
-use service_runtime::{Readiness, Shutdown, Tasks};
+use pool_registry_types::{HealthAnswer, NodeId, POOL_MANAGERD, PoolStatus};
+use service_runtime::Readiness;
 
-use crate::{api, config::Config};
+use crate::{
+    api,
+    config::{CloudConfig, Config},
+};
 
-/// How long the control plane gets to take note that we leave. Without it, its own deadline tells.
+/// How long the deregistration may take. Without it the control plane waits for its timeout.
 const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the agent until it is told to stop.
+/// Runs the agent until a stop is requested.
 pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
-    let (tasks, parts) = (daemon.tasks.clone(), daemon.parts.clone());
-    let bound = daemon.bind(&config.settings)?;
-    let addr = bound.local_addr();
-    let metrics_door = daemon.bind_metrics(&config.settings)?;
-    let metrics_addr = metrics_door.as_ref().map(BoundServer::local_addr);
-
-    let node = match &config.cloud {
-        Some(cloud) => Node::start(cloud.node.clone(), daemon.proxy(), &tasks, &parts)
-            .context("start the node; see POOL_MANAGERD_RUNTIME_DIR and POOL_MANAGERD_STATE_DIR")?,
-        None => Node::unwatched(config.pools.clone(), config.data_path, daemon.proxy()),
-    };
-    let registry = node.registry().clone();
+    let listeners = daemon.bind(&config.settings)?;
+    let node = start_node(&config, &listeners, &daemon)?;
     let readiness = Readiness::new();
-    node.hold_until_scanned(readiness.latch("handoffs"), &tasks, parts.clone());
+    let scanned = readiness.latch("handoffs");
+    node.hold_until_scanned(scanned, &daemon.tasks, daemon.shutdown.clone());
     let metrics = daemon.metrics();
     metrics.register(|families| node.register_metrics(families));
-    if let Some(door) = metrics_door {
-        daemon
-            .serve_metrics(door, metrics.clone())
-            .context("serve metrics")?;
-    }
-    let incarnation = Arc::new(OnceLock::new());
-    let health = health(&config, incarnation.clone());
-    let service = service_routes_of(
-        health,
-        readiness.clone(),
-        Arc::new(move || metrics.render()),
+    // The listen address is bound, so the control plane can connect at once.
+    let registration = register(config.cloud, &node, &listeners, &daemon)?;
+    let identity = registration.as_ref().map(Registration::identity);
+    let routes = api::routes(
+        node.routes(),
+        service_routes(identity, &readiness, &metrics),
     );
-    let control = api::routes(node.routes(), service).into_router();
-    let service = DataPath::new(node.dispatcher().clone(), with_fallbacks(control));
-    let server = bound
-        .serve(
-            Authenticated::new(config.settings.auth, config.settings.allowed_hosts, service)
-                .opening(&api_reference::OPEN_PATHS),
-            &tasks,
-            parts.clone(),
-        )
-        .context("serve")?;
-    daemon.listening(addr);
-    let shown = registry.clone();
-    daemon.show(registry.subscribe(), move |_| {
-        status_line(&shown.statuses())
-    });
-    let watched = registry.clone();
-    daemon.watched(move || {
-        let registry = watched.clone();
-        // Every request needs its lock.
-        async move { drop(registry.statuses()) }
-    });
-
-    // Last, so that whoever hears of us can reach us.
-    let registration = match (
-        config.cloud.and_then(|cloud| cloud.registration),
-        node.local(),
-    ) {
-        (Some(mut registration), Some(node)) => {
-            // With the port that the system chose, if that was left to it.
-            registration.metrics_address =
-                metrics_addr.and_then(|bound| registration.address.beside(bound));
-            let registration = register(registration, node, &tasks, parts.clone())?;
-            let _ = incarnation.set(registration.status().incarnation);
-            Some(registration)
-        }
-        _ => None,
-    };
+    let service = DataPath::new(
+        node.dispatcher().clone(),
+        with_fallbacks(routes.into_router()),
+    );
+    let settings = config.settings;
+    let service = Authenticated::new(settings.auth, settings.allowed_hosts, service)
+        .opening(&api_reference::OPEN_PATHS);
+    let server = daemon.serve(listeners, service, &metrics)?;
+    show_progress(&node, &daemon);
     daemon
-        .asked_to_stop(config.settings.drain_timeout + DEREGISTER_TIMEOUT + JOIN_TIMEOUT)
+        .stop_requested(settings.drain_timeout + DEREGISTER_TIMEOUT + JOIN_TIMEOUT)
         .await;
     Stopping {
         readiness,
-        registration,
+        registration: registration.map(|registration| registration.handle),
         server,
         node,
         daemon,
     }
-    .run(config.settings.drain_timeout)
+    .run(settings.drain_timeout)
     .await;
     Ok(())
 }
 
-/// Who answers here: the control plane asks, so that it never takes another process for this node.
-fn health(config: &Config, incarnation: Arc<OnceLock<u64>>) -> Health {
-    let registration = config
-        .cloud
-        .as_ref()
-        .and_then(|cloud| cloud.registration.as_ref());
-    let node_id = registration.map(|registration| registration.node_id.clone());
-    Arc::new(move || HealthAnswer {
-        node_id: node_id.clone(),
-        incarnation: incarnation.get().copied(),
-        ..HealthAnswer::of(POOL_MANAGERD)
-    })
+/// Starts the node. It refuses a handoff with an address of this process.
+fn start_node(config: &Config, listeners: &Listeners, daemon: &Daemon) -> anyhow::Result<Node> {
+    match &config.cloud {
+        Some(cloud) => {
+            let mut node = cloud.node.clone();
+            node.watch.own_addresses = listeners.addresses();
+            Node::start(node, daemon.proxy(), &daemon.tasks, &daemon.shutdown).context(
+                "start the node; see POOL_MANAGERD_RUNTIME_DIR and POOL_MANAGERD_STATE_DIR",
+            )
+        }
+        None => Ok(Node::unwatched(
+            config.pools.clone(),
+            config.data_path,
+            daemon.proxy(),
+        )),
+    }
 }
 
-/// The pools in a line, for people.
+/// `/health`, `/ready` and `/metrics`. The control plane probes `/health`, and checks the identity
+/// of the node in it.
+fn service_routes(
+    identity: Option<(NodeId, u64)>,
+    readiness: &Readiness,
+    metrics: &Metrics,
+) -> Routes {
+    let (node_id, incarnation) = identity.unzip();
+    let metrics = metrics.clone();
+    http_server::service_routes_of(
+        Arc::new(move || HealthAnswer {
+            node_id: node_id.clone(),
+            incarnation,
+            ..HealthAnswer::of(POOL_MANAGERD)
+        }),
+        readiness.clone(),
+        Arc::new(move || metrics.render()),
+    )
+}
+
+/// Shows the state to the service manager, and feeds its watchdog.
+fn show_progress(node: &Node, daemon: &Daemon) {
+    let registry = node.registry().clone();
+    daemon.show(registry.subscribe(), move |_| {
+        status_line(&registry.statuses())
+    });
+    let registry = node.registry().clone();
+    daemon.watch_progress(move || {
+        let registry = registry.clone();
+        // Every request takes this lock.
+        async move { drop(registry.statuses()) }
+    });
+}
+
+/// One line about the pools, for the service manager.
 fn status_line(pools: &[PoolStatus]) -> String {
     let ready = pools.iter().filter(|pool| pool.ready).count();
     let slots: u32 = pools.iter().map(|pool| pool.slots_total).sum();
     format!("pools ready: {ready} of {}, slots: {slots}", pools.len())
 }
 
+/// A node that registers with the control plane.
+struct Registration {
+    node_id: NodeId,
+    handle: RegistrationHandle,
+}
+
+impl Registration {
+    fn identity(&self) -> (NodeId, u64) {
+        (self.node_id.clone(), self.handle.status().incarnation)
+    }
+}
+
+/// Starts the registration; `None` when the node joins no control plane.
 fn register(
-    config: node_registration::Config,
-    node: &LocalNode,
-    tasks: &Tasks,
-    parts: Shutdown,
-) -> anyhow::Result<RegistrationHandle> {
-    let (reported, capabilities) = (node.clone(), node.clone());
-    let registration = NodeRegistration::start_with_capabilities(
-        config,
-        move || {
+    cloud: Option<CloudConfig>,
+    node: &Node,
+    listeners: &Listeners,
+    daemon: &Daemon,
+) -> anyhow::Result<Option<Registration>> {
+    let registration = cloud.and_then(|cloud| cloud.registration);
+    let (Some(mut config), Some(local)) = (registration, node.local()) else {
+        return Ok(None);
+    };
+    // The system may have chosen the port.
+    let metrics_addr = listeners.metrics_addr();
+    if let Some(metrics) = metrics_addr.and_then(|bound| config.address().beside(bound)) {
+        config = config.with_metrics_address(metrics);
+    }
+    let node_id = config.node_id().clone();
+    let (reported, capabilities) = (local.clone(), local.clone());
+    let handle = NodeRegistration::new(config)
+        .with_capabilities(move || capabilities.capabilities())
+        .start(move || {
             let (pools, gpus) = reported.report();
-            let gpus = Some(gpus);
-            NodeReport { pools, gpus }
-        },
-        move || capabilities.capabilities(),
-    )
-    .context("start the registration")?;
+            NodeReport::new(pools).with_gpus(gpus)
+        })
+        .context("start the registration")?;
+    notify_changes(local, &handle, daemon);
+    Ok(Some(Registration { node_id, handle }))
+}
+
+/// Reports changes of pools at once.
+fn notify_changes(node: &LocalNode, registration: &RegistrationHandle, daemon: &Daemon) {
     let notifier = registration.notifier();
     let mut changes = node.registry().subscribe();
-    tasks.spawn("heartbeat-on-change", async move {
+    let shutdown = daemon.shutdown.clone();
+    daemon.tasks.spawn("heartbeat-on-change", async move {
         loop {
             tokio::select! {
-                () = parts.requested() => return,
+                () = shutdown.requested() => return,
                 changed = changes.changed() => if changed.is_err() { return },
             }
             notifier.notify();
         }
     });
-    Ok(registration)
 }
 
-/// What is left to do after the first signal.
+/// The components that a stop ends.
 struct Stopping {
     readiness: Readiness,
     registration: Option<RegistrationHandle>,
@@ -166,11 +186,11 @@ struct Stopping {
 
 impl Stopping {
     async fn run(self, drain_timeout: Duration) {
-        // 1. No new work: the heartbeat says so at once, and who comes anyway is sent elsewhere.
+        // 1. No new requests: the next heartbeat says so at once, and others are refused.
         self.readiness.stopping();
         let registry = self.node.registry();
         registry.drain_all();
-        // 2. What runs may finish.
+        // 2. Running requests finish.
         let running = registry.in_flight();
         if running > 0 {
             tracing::info!(
@@ -190,25 +210,29 @@ impl Stopping {
                  need longer, raise POOL_MANAGERD_DRAIN_TIMEOUT_SECS"
             );
         }
-        // 3. The control plane forgets us, now that nothing is lost by it.
+        // 3. The node leaves the control plane, because no request needs it now.
         if let Some(registration) = self.registration {
-            match tokio::task::spawn_blocking(move || registration.deregister(DEREGISTER_TIMEOUT))
-                .await
-            {
-                Ok(Ok(())) => tracing::info!("deregistered"),
-                Ok(Err(error)) => {
-                    tracing::info!(%error, "not deregistered; the control plane will notice by itself");
-                }
-                Err(error) => tracing::error!(%error, "the registration thread failed"),
-            }
+            deregister(registration).await;
         }
-        // 4. The doors close, so that nobody is with an engine any more, and the engines end.
+        // 4. The server closes, and then the engines end.
         self.server.close(JOIN_TIMEOUT).await;
         if let Some(limit) = self.node.stop_limit().await {
             self.daemon.stops_within(limit);
             self.node.stop_engines().await;
         }
-        // 5. Everything else ends.
+        // 5. All background tasks end.
         self.daemon.end().await;
+    }
+}
+
+async fn deregister(registration: RegistrationHandle) {
+    let result =
+        tokio::task::spawn_blocking(move || registration.deregister(DEREGISTER_TIMEOUT)).await;
+    match result {
+        Ok(Ok(())) => tracing::info!("deregistered"),
+        Ok(Err(error)) => {
+            tracing::info!(%error, "not deregistered; the control plane waits for its timeout");
+        }
+        Err(error) => tracing::error!(%error, "the registration thread failed"),
     }
 }

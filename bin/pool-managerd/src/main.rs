@@ -1,13 +1,15 @@
-//! `pool-managerd`, the agent of a GPU node: parse, build, connect, wait, stop in order.
+//! `pool-managerd`, the agent of a GPU node.
 
 mod api;
 mod app;
 mod check;
 mod config;
+mod settings;
 
 use std::process::ExitCode;
 
-use config::{Config, PROGRAM};
+use config::Config;
+use settings::PROGRAM;
 
 fn main() -> ExitCode {
     daemon::main(

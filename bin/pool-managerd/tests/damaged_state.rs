@@ -24,7 +24,8 @@ const FILES: [&str; 4] = [
     "engines/p_r0.asleep",
 ];
 
-const POOLS: &str = "[[pool]]\nid = \"p\"\nengine = \"x\"\ncommand = [\"sleep\", \"60\"]\nslots = 1\nport = 1\nsleep_after_secs = 60\n";
+const POOLS: &str = "[[pool]]\nid = \"p\"\nengine = \"x\"\ncommand = [\"sleep\", \"60\"]\nslots = 1\n\
+                     port = 1\nsleep_after_secs = 60\n";
 
 struct Agent(Child);
 
@@ -37,7 +38,7 @@ impl Agent {
             .env("POOL_MANAGERD_CLOUD_PROFILE", "true")
             .env("POOL_MANAGERD_NODE_ID", "n")
             .env("POOL_MANAGERD_ADDRESS", "http://127.0.0.1:9")
-            // Nobody listens there.
+            // A port without a listener.
             .env("ORCHESTRATORD_URL", "http://127.0.0.1:9")
             .env("POOL_MANAGERD_RUNTIME_DIR", directory.join("run"))
             .env("POOL_MANAGERD_STATE_DIR", directory.join("state"))
@@ -121,7 +122,7 @@ fn drains_and_records_that_cannot_be_read_are_named_and_left_alone() {
         let state = directory.path().join("state");
         fs::create_dir_all(state.join("engines")).unwrap();
         let path = state.join(file);
-        // Nobody can read it, not even root.
+        // A file that no user can read, not even root.
         symlink(&path, &path).unwrap();
         let mut agent = Agent::start(directory.path());
         let log = BufReader::new(agent.0.stderr.take().unwrap()).lines();

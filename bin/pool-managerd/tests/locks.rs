@@ -1,16 +1,12 @@
-//! Two agents, and their directories.
+//! The directories of two agents, and directories that cannot be used.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that meets what it does not expect has failed"
 )]
 
-use std::{
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-};
+use std::{path::Path, process::Command};
 
-const DAEMON: &str = env!("CARGO_BIN_EXE_pool-managerd");
+use daemon_process::{DaemonProcess, refused};
 
 const CLOUD: [(&str, &str); 3] = [
     ("POOL_MANAGERD_CLOUD_PROFILE", "true"),
@@ -18,68 +14,56 @@ const CLOUD: [(&str, &str); 3] = [
     ("ORCHESTRATORD_REGISTER_ON_STARTUP", "false"),
 ];
 
-/// An agent in its default directories.
+/// An agent in the default directories below `directory`.
 fn command(directory: &Path, settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(DAEMON);
-    command
-        .env("POOL_MANAGERD_ADDR", "127.0.0.1:0")
-        .envs(settings.iter().copied())
-        .env_remove("RUST_LOG")
-        .current_dir(directory)
-        .stderr(Stdio::piped());
+    let mut command =
+        daemon_process::command(env!("CARGO_BIN_EXE_pool-managerd"), directory, settings);
+    command.env("POOL_MANAGERD_ADDR", "127.0.0.1:0");
     command
 }
 
-struct Agent(Child);
-
-impl Agent {
-    /// One that listens.
-    fn start(directory: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut started = Self(command(directory, settings).spawn().unwrap());
-        let log = BufReader::new(started.0.stderr.take().unwrap());
-        let mut said = Vec::new();
-        for line in log.lines().map(Result::unwrap) {
-            if line.contains("listening on ") {
-                return started;
-            }
-            said.push(line);
-        }
-        unreachable!("it does not start: {said:?}");
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn start(directory: &Path, settings: &[(&str, &str)]) -> DaemonProcess {
+    DaemonProcess::start(command(directory, settings))
 }
 
 // spec: CONF-20
 #[test]
 fn a_second_agent_in_the_same_directories_names_the_first() {
     let directory = tempfile::tempdir().unwrap();
-    let first = Agent::start(directory.path(), &CLOUD);
-    let output = command(directory.path(), &CLOUD).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let pid = format!("process {}", first.0.id());
-    assert!(
-        output.status.code() == Some(1) && said.contains(&pid),
-        "{said}"
-    );
-    drop(first);
-    drop(Agent::start(directory.path(), &CLOUD));
+    let first = start(directory.path(), &CLOUD);
+    let (code, text) = refused(command(directory.path(), &CLOUD));
+    let pid = format!("process {}", first.pid());
+    assert!(code == Some(1) && text.contains(&pid), "{text}");
+    first.kill();
+    // The lock of a killed process does not hold.
+    drop(start(directory.path(), &CLOUD));
 }
 
 // spec: CONF-24
 #[test]
-fn in_home_an_agent_locks_and_makes_nothing() {
+fn in_home_an_agent_locks_and_creates_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let _first = Agent::start(directory.path(), &[]);
-    let _second = Agent::start(directory.path(), &[]);
-    let _cloud = Agent::start(directory.path(), &CLOUD);
-    drop((_first, _second, _cloud));
+    let first = start(directory.path(), &[]);
+    let second = start(directory.path(), &[]);
+    let cloud = start(directory.path(), &CLOUD);
+    drop((first, second, cloud));
     let fresh = tempfile::tempdir().unwrap();
-    drop(Agent::start(fresh.path(), &[]));
+    drop(start(fresh.path(), &[]));
     assert_eq!(fresh.path().read_dir().unwrap().count(), 0);
+}
+
+// spec: CONF-25
+#[test]
+fn a_pool_file_that_is_a_pipe_is_a_bad_setting() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let settings = [&CLOUD[..], &[("POOL_MANAGERD_POOLS_FILE", "pipe")]].concat();
+    let problem = "POOL_MANAGERD_POOLS_FILE: must be the path of a regular file, but pipe is";
+    let (code, text) = refused(command(directory.path(), &settings));
+    assert!(
+        code == Some(64) && text.contains(problem),
+        "{code:?}: {text}"
+    );
 }

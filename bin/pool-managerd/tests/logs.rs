@@ -59,11 +59,15 @@ fn life(level: &str) -> Vec<Value> {
     let engines = directory.path().join("engines");
     fs::create_dir(&engines).unwrap();
     // Bound and not listened to by anybody who answers.
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
-    let gone = nobody.local_addr().unwrap().port();
-    drop(nobody);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = closed.local_addr().unwrap().port();
+    drop(closed);
     let handoff = format!(
-        r#"{{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp","url":"http://localhost:{gone}","slots":2}}"#
+        concat!(
+            r#"{{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp","#,
+            r#""url":"http://localhost:{gone}","slots":2}}"#
+        ),
+        gone = gone
     );
     fs::write(engines.join("pool-0_r0.json"), handoff).unwrap();
     fs::write(engines.join("pool-0_r1.json"), "{").unwrap();

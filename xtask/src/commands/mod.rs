@@ -90,7 +90,8 @@ cargo xtask tidy
 
 Fails when a Rust file does not begin with //!, a test is ignored, a crate does not inherit the
 lints or has no README whose Rust is compiled, a file has a banned word or a line over 100 columns,
-or files of a crate use each other in a cycle.",
+files of a crate use each other in a cycle, a link of a document is broken, or a shell command of a
+document is run by no test and has no reason.",
         run: |arguments| arguments.finish().and_then(|()| tidy::check()),
     },
     Command {

@@ -1,12 +1,13 @@
-//! The document against the routes that are really mounted.
+//! Compares the OpenAPI document with the mounted routes.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use admission::Admission;
 use dashboard::{Live, LiveConfig};
+use event_log::EventLog;
 use http_server::service_routes;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, explain_routes};
-use node_transport::Tcp;
+use node_transport::TcpTransport;
 use registry_store::MemoryStore;
 use service_runtime::{Readiness, Shutdown, Tasks};
 use stream_proxy::StreamProxy;
@@ -16,16 +17,17 @@ use super::*;
 
 /// Everything that [`routes`] mounts, over parts in which nothing happens.
 fn mounted() -> BTreeSet<(String, String)> {
-    let admission = Admission::new(admission::Config::default());
+    let admission = Admission::new(admission::AdmissionConfig::default());
     let gateway = Gateway::new(
         GatewayConfig::default(),
         admission.clone(),
-        Arc::new(Tcp::new(StreamProxy::default(), None)),
+        Arc::new(TcpTransport::new(StreamProxy::default(), None)),
         GatewayMetrics::default(),
     );
     let store = Arc::new(MemoryStore::default());
+    let sink = Arc::new(admission.clone());
     let registry =
-        registry_runtime::build(Default::default(), store, Arc::new(admission.clone())).unwrap();
+        registry_runtime::build(Default::default(), store, sink, EventLog::new()).unwrap();
     let explain = explain_routes(admission.clone(), &GatewayConfig::default());
     let tasks = TaskApi::new(
         TaskConfig::default(),
@@ -35,7 +37,7 @@ fn mounted() -> BTreeSet<(String, String)> {
     );
     let service = service_routes(Readiness::new(), Arc::new(String::new));
     let live = Live::new(LiveConfig::default(), Shutdown::new());
-    let others = [explain, tasks.routes(), live.routes(), service];
+    let others = [explain.merge(tasks.routes()), live.routes(), service];
     routes(ControlApi::new(registry.handle), others)
         .mounted()
         .iter()

@@ -1,4 +1,4 @@
-//! `GET /v2/sd/prometheus`: whom Prometheus shall ask, in the form of its HTTP service discovery.
+//! `GET /v2/sd/prometheus`: HTTP service discovery for Prometheus.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use http::header::HOST;
 use pool_registry_types::HttpUrl;
 use serde::Serialize;
 
-use crate::ControlApi;
+use crate::api::ControlApi;
 
 /// A group of targets with the same labels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -15,16 +15,17 @@ use crate::ControlApi;
 pub struct TargetGroup {
     /// `host:port` of each.
     pub targets: Vec<String>,
-    /// What is known of them. Labels that begin with two underscores are Prometheus' own.
+    /// Their labels. Labels that begin with two underscores belong to Prometheus.
     #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
     pub labels: BTreeMap<&'static str, String>,
 }
 
-/// This process, at the address by which it was asked, and the agent of each node that is known;
-/// each of them, where it serves its metrics without a token, at that address instead.
+/// Targets for Prometheus: this process, at the address of this request, and the agent of each
+/// known node. Where one serves metrics without a token, that address is named instead.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/sd/prometheus", tag = "watching",
-    responses((status = 200, description = "As Prometheus' http_sd_config reads it.", body = Vec<TargetGroup>))
+    responses((status = 200, description = "As Prometheus' http_sd_config reads it.",
+        body = Vec<TargetGroup>))
 ))]
 pub(crate) async fn prometheus(
     State(api): State<ControlApi>,
@@ -33,7 +34,7 @@ pub(crate) async fn prometheus(
     let mut groups = Vec::new();
     if let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) {
         let own = api.metrics_addr.and_then(|bound| {
-            // A header without a host names none.
+            // An invalid header names no host.
             let asked = HttpUrl::new(&format!("http://{host}")).ok()?;
             asked.beside(bound)
         });

@@ -1,12 +1,22 @@
-//! One table from what the registry refuses to what the client sees.
+//! The one table from errors of the registry to answers.
 
 use http_server::ApiError;
 use pool_registry_types::ErrorCode;
+use registry_runtime::NotDurable;
 use service_registry::RegistryError;
 
 /// The answer to a call that the registry refused.
 pub(crate) fn refused(error: &RegistryError) -> ApiError {
-    ApiError::new(code(error), error.to_string())
+    let text = match error {
+        RegistryError::TooManyNodes { .. } => format!("{error} (DELETE /v2/nodes/ID)"),
+        _ => error.to_string(),
+    };
+    ApiError::new(code(error), text)
+}
+
+/// The answer to a drain that the store does not have.
+pub(crate) fn not_durable(error: NotDurable) -> ApiError {
+    ApiError::new(ErrorCode::Internal, error.to_string())
 }
 
 fn code(error: &RegistryError) -> ErrorCode {
@@ -17,7 +27,7 @@ fn code(error: &RegistryError) -> ErrorCode {
         RegistryError::NodeIdConflict { .. } => ErrorCode::NodeIdConflict,
         RegistryError::TooManyNodes { .. } => ErrorCode::TooManyNodes,
         RegistryError::AddressTooLong { .. } => ErrorCode::InvalidRequest,
-        // A refusal added later without a line here is our mistake, not the client's.
+        // A new error without a line here is a bug of ours, not of the client.
         _ => ErrorCode::Internal,
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /v2/events`: what happened lately, as a list or to be followed.
+//! `GET /v2/events`: recent events, as a list or as a stream.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use event_log::{CAPACITY, Event, Reader};
 use http_server::{ApiError, EventSource, accepts_events, event_stream, last_event_id};
 use serde::Serialize;
 
-use crate::ControlApi;
+use crate::api::ControlApi;
 
-/// How many events come when the client does not say.
+/// Number of events without `limit`.
 const DEFAULT_LIMIT: usize = 100;
 
 /// `GET /v2/events`.
@@ -26,14 +26,14 @@ pub struct EventsAnswer {
     pub events: Vec<Arc<Event>>,
 }
 
-/// What the client wants to see.
+/// The parsed query.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Query {
+struct EventsQuery {
     limit: Option<usize>,
     after: Option<u64>,
 }
 
-impl Query {
+impl EventsQuery {
     /// Unknown parameters are ignored, as unknown fields are.
     fn parse(query: &str) -> Result<Self, ApiError> {
         let mut parsed = Self::default();
@@ -64,31 +64,34 @@ fn number(name: &str, value: &str) -> Result<u64, ApiError> {
         .map_err(|_| ApiError::invalid(format!("{name}: must be the id of an event, a number")))
 }
 
-struct Follow(Reader);
+struct EventFollower(Reader);
 
-impl EventSource for Follow {
+impl EventSource for EventFollower {
     async fn next(&mut self) -> Option<Bytes> {
         self.0.next().await
     }
 }
 
-/// What happened lately; with `Accept: text/event-stream`, followed as it happens.
+/// Recent events; with `Accept: text/event-stream` a stream that continues with new ones.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/events", tag = "watching",
     params(
-        ("limit" = Option<u32>, Query, description = "At most so many, the latest ones.", minimum = 1, maximum = 1000),
-        ("after" = Option<u64>, Query, description = "Only those after the event of this id."),
-        ("Last-Event-ID" = Option<String>, Header, description = "As `after`, and before it, for those who follow.",
+        ("limit" = Option<u32>, Query, description = "The most events, the latest ones.",
+            minimum = 1, maximum = 1000),
+        ("after" = Option<u64>, Query, description = "Only events after this id."),
+        ("Last-Event-ID" = Option<String>, Header,
+            description = "Like `after`, for streams; it takes precedence.",
             pattern = "^[0-9]{0,19}$"),
     ),
     responses((status = 200, description = "The oldest first.", content(
-        (EventsAnswer = "application/json"), (pool_registry_types::schema::EventStream = "text/event-stream"))))
+        (EventsAnswer = "application/json"),
+            (pool_registry_types::schema::EventStream = "text/event-stream"))))
 ))]
 pub(crate) async fn events(
     State(api): State<ControlApi>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let query = Query::parse(request.uri().query().unwrap_or_default())?;
+    let query = EventsQuery::parse(request.uri().query().unwrap_or_default())?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     let last = last_event_id(request.headers())?
         .map(|id| number("Last-Event-ID", id))
@@ -98,7 +101,7 @@ pub(crate) async fn events(
             Some(id) => api.events.follow_after(id),
             None => api.events.follow_latest(limit),
         };
-        return Ok(event_stream(Follow(reader)));
+        return Ok(event_stream(EventFollower(reader)));
     }
     let events = match query.after {
         Some(id) => api.events.after(id, limit),
@@ -112,10 +115,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_read_and_what_is_wrong_is_named() {
-        let query = |limit, after| Ok(Query { limit, after });
-        assert_eq!(Query::parse(""), query(None, None));
-        assert_eq!(Query::parse("limit=5&after=7&x=y"), query(Some(5), Some(7)));
+    fn a_wrong_query_is_refused_with_its_parameter() {
+        let query = |limit, after| Ok(EventsQuery { limit, after });
+        assert_eq!(EventsQuery::parse(""), query(None, None));
+        assert_eq!(
+            EventsQuery::parse("limit=5&after=7&x=y"),
+            query(Some(5), Some(7))
+        );
         for (text, field) in [
             ("limit=0", "limit"),
             ("limit=1001", "limit"),
@@ -123,7 +129,7 @@ mod tests {
             ("limit=ten", "limit"),
             ("after=-1", "after"),
         ] {
-            let error = Query::parse(text).unwrap_err();
+            let error = EventsQuery::parse(text).unwrap_err();
             assert!(error.message.starts_with(field), "{text}: {error}");
         }
     }

@@ -1,7 +1,6 @@
-//! What the node itself does for an operator: drains of replicas, restarts, reloads.
+//! Requests of operators that are forwarded to nodes: drains of replicas, restarts, reloads.
 //!
-//! The node is the owner of these: it remembers the drains of its replicas and reports them at
-//! once. The control plane passes the request on.
+//! The node owns these: it stores the drains of its replicas and reports them at once.
 
 use axum::{
     Json,
@@ -16,29 +15,31 @@ use routing_table::EndpointKey;
 use serde::de::IgnoredAny;
 use service_registry::{NodeView, RegistryError};
 
-use crate::{ControlApi, DrainBegunAnswer, errors::refused, operators::DrainBody};
+use crate::{api::ControlApi, errors::refused, operators::DrainBody, view::DrainBegunAnswer};
 
 type OfReplica = ApiPath<(NodeId, PoolId, ReplicaId)>;
 type OfPool = ApiPath<(NodeId, PoolId)>;
 
-/// No new requests for one replica; running ones finish. The node remembers it.
+/// Drains a replica: it gets no new requests, and running ones finish. The node stores the drain.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/pools/{node_id}/{pool_id}/replicas/{replica_id}/drain", tag = "drains",
-    params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool."), ("replica_id" = ReplicaId, Path, description = "The replica.")),
+    params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path,
+        description = "The pool."), ("replica_id" = ReplicaId, Path, description = "The replica.")),
     request_body = Option<DrainRequest>,
-    responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"),
+    responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404,
+        description = "NOT_FOUND, UNKNOWN_NODE"),
         (status = 500, description = "INTERNAL"), (status = 503, description = "NODE_UNAVAILABLE"))
 ))]
 pub(crate) async fn drain_replica(
     State(api): State<ControlApi>,
     ApiPath((node, pool, replica)): OfReplica,
     drain: DrainBody,
-) -> Result<Json<DrainBegunAnswer>, Refusal> {
+) -> Result<Json<DrainBegunAnswer>, ForwardError> {
     let drain = drain.map_or_else(DrainRequest::default, |ApiJson(drain)| drain);
-    // Two numbers do not fail to be written.
+    // Serialising numbers cannot fail.
     let body = serde_json::to_vec(&drain).unwrap_or_default();
     let path = format!("/v2/pools/{pool}/replicas/{replica}/drain");
-    forward(&api, &node, &path, body.into()).await?.done()?;
+    forward(&api, &node, &path, body.into()).await?.success()?;
     let key = EndpointKey {
         node,
         pool,
@@ -46,32 +47,37 @@ pub(crate) async fn drain_replica(
     };
     Ok(Json(DrainBegunAnswer {
         success: true,
-        requests_running: (api.lookups.running)(&key),
+        requests_running: api.data_path.requests_running(&key),
     }))
 }
 
-/// Requests for one replica again.
+/// Ends the drain of a replica.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/pools/{node_id}/{pool_id}/replicas/{replica_id}/undrain", tag = "drains",
-    params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool."), ("replica_id" = ReplicaId, Path, description = "The replica.")),
-    responses((status = 200, description = "It takes requests.", body = Ack), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"),
+    params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path,
+        description = "The pool."), ("replica_id" = ReplicaId, Path, description = "The replica.")),
+    responses((status = 200, description = "It takes requests.", body = Ack), (status = 404,
+        description = "NOT_FOUND, UNKNOWN_NODE"),
         (status = 500, description = "INTERNAL"), (status = 503, description = "NODE_UNAVAILABLE"))
 ))]
 pub(crate) async fn undrain_replica(
     State(api): State<ControlApi>,
     ApiPath((node, pool, replica)): OfReplica,
-) -> Result<Json<Ack>, Refusal> {
+) -> Result<Json<Ack>, ForwardError> {
     let path = format!("/v2/pools/{pool}/replicas/{replica}/undrain");
-    forward(&api, &node, &path, Bytes::new()).await?.done()?;
+    forward(&api, &node, &path, Bytes::new()).await?.success()?;
     Ok(Json(Ack { success: true }))
 }
 
-/// The engines of a pool afresh, one after the other; answered by the node when they are.
+/// Restarts the engines of a pool, one after the other. The node answers when all have started.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/pools/{node_id}/{pool_id}/restart", tag = "pools",
-    params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool.")),
-    responses((status = 200, description = "The pool, as its node describes it.", body = Object), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"),
-        (status = 409, description = "ENGINES_NOT_OURS"), (status = 503, description = "NODE_UNAVAILABLE, POOL_UNAVAILABLE"))
+    params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path,
+        description = "The pool.")),
+    responses((status = 200, description = "The pool, as its node describes it.", body = Object),
+        (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"),
+        (status = 409, description = "ENGINES_NOT_OURS"), (status = 503,
+            description = "NODE_UNAVAILABLE, POOL_UNAVAILABLE"))
 ))]
 pub(crate) async fn restart(
     State(api): State<ControlApi>,
@@ -83,13 +89,16 @@ pub(crate) async fn restart(
         .into_response())
 }
 
-/// New engines in the place of a pool's, as its node's pool file says now; answered by the node
-/// when they are there.
+/// Replaces the engines of a pool as the node's pool file now describes them. The node answers
+/// when all have started.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/pools/{node_id}/{pool_id}/reload", tag = "pools",
-    params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool.")),
-    responses((status = 200, description = "The pool, as its node describes it.", body = Object), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"),
-        (status = 409, description = "ENGINES_NOT_OURS, RELOAD_FAILED"), (status = 503, description = "NODE_UNAVAILABLE, POOL_UNAVAILABLE"))
+    params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path,
+        description = "The pool.")),
+    responses((status = 200, description = "The pool, as its node describes it.", body = Object),
+        (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"),
+        (status = 409, description = "ENGINES_NOT_OURS, RELOAD_FAILED"), (status = 503,
+            description = "NODE_UNAVAILABLE, POOL_UNAVAILABLE"))
 ))]
 pub(crate) async fn reload(
     State(api): State<ControlApi>,
@@ -101,19 +110,19 @@ pub(crate) async fn reload(
         .into_response())
 }
 
-/// What a node answered, in JSON.
-pub(crate) struct Answered {
+/// The answer of a node, in JSON.
+pub(crate) struct NodeResponse {
     status: StatusCode,
     body: Bytes,
 }
 
-impl Answered {
-    /// Checks that it is an answer to the operator's request.
+impl NodeResponse {
+    /// Checks that the operator can read the answer.
     fn new(node: &NodeView, status: StatusCode, body: Bytes) -> Result<Self, ApiError> {
         let node_id = &node.node_id;
         let unusable = |message: String| Err(ApiError::new(ErrorCode::NodeUnavailable, message));
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            // The operator's token is in order, or the request would not have come this far.
+            // The operator's token is valid, because this process has checked it.
             return unusable(format!(
                 "node {node_id} does not accept the token of this control plane"
             ));
@@ -126,57 +135,57 @@ impl Answered {
         Ok(Self { status, body })
     }
 
-    /// That it was done; otherwise the node's refusal.
-    fn done(self) -> Result<(), Refusal> {
+    /// Returns the refusal of the node as an error.
+    fn success(self) -> Result<(), ForwardError> {
         if self.status.is_success() {
             Ok(())
         } else {
-            Err(Refusal::OfNode(self))
+            Err(ForwardError::ByNode(self))
         }
     }
 }
 
-impl IntoResponse for Answered {
+impl IntoResponse for NodeResponse {
     fn into_response(self) -> Response {
         let json = HeaderValue::from_static("application/json");
         (self.status, [(CONTENT_TYPE, json)], self.body).into_response()
     }
 }
 
-/// Why something was not done.
-pub(crate) enum Refusal {
-    /// The control plane's own reason.
-    Own(ApiError),
-    /// The node's, in its own words.
-    OfNode(Answered),
+/// Why a forwarded request failed.
+pub(crate) enum ForwardError {
+    /// The control plane refuses.
+    ByControlPlane(ApiError),
+    /// The node refuses, with this answer.
+    ByNode(NodeResponse),
 }
 
-impl From<ApiError> for Refusal {
+impl From<ApiError> for ForwardError {
     fn from(error: ApiError) -> Self {
-        Self::Own(error)
+        Self::ByControlPlane(error)
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ForwardError {
     fn into_response(self) -> Response {
         match self {
-            Self::Own(error) => error.into_response(),
-            Self::OfNode(answer) => answer.into_response(),
+            Self::ByControlPlane(error) => error.into_response(),
+            Self::ByNode(answer) => answer.into_response(),
         }
     }
 }
 
-/// Passes a request on to the node.
+/// Forwards a request to a node.
 async fn forward(
     api: &ControlApi,
     node_id: &NodeId,
     path: &str,
     body: Bytes,
-) -> Result<Answered, ApiError> {
+) -> Result<NodeResponse, ApiError> {
     let node = api.registry.node(node_id).ok_or_else(|| {
         let node_id = node_id.clone();
         refused(&RegistryError::UnknownNode { node_id })
     })?;
     let (status, body) = api.node_control.post(&node, path, body).await?;
-    Answered::new(&node, status, body)
+    NodeResponse::new(&node, status, body)
 }

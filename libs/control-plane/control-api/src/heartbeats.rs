@@ -1,7 +1,7 @@
-//! Heartbeats before every other route.
+//! Answers heartbeats ahead of the router.
 //!
-//! They are nearly all requests that a control plane of a large fleet gets. Matching one path here
-//! spares each of them the router, its extractors and the boxes around their futures.
+//! A control plane of a large fleet gets few other requests. Matching one path here saves each of
+//! them the router, its extractors and the boxes around their futures.
 
 use axum::{body::Body, response::IntoResponse as _};
 use futures_util::{FutureExt as _, future};
@@ -11,13 +11,13 @@ use http_server::{ApiError, HttpService, RequestBody};
 use pool_registry_types::{MAX_NODE_BODY_BYTES, NodeId};
 use registry_runtime::RegistryHandle;
 
-use crate::{ControlApi, nodes::take_heartbeat};
+use crate::{api::ControlApi, nodes::take_heartbeat};
 
 const BEFORE_ID: &str = "/v2/nodes/";
 const AFTER_ID: &str = "/heartbeat";
 
-/// Answers heartbeats itself and gives everything else to `inner`, which has the same route for
-/// those whose path has to be decoded first. It stands behind whatever authenticates.
+/// Answers heartbeats, and passes everything else to `inner`, which has the same route for paths
+/// that must be decoded first. Authentication comes before it.
 #[derive(Clone)]
 pub struct Heartbeats<S> {
     registry: Option<RegistryHandle>,
@@ -31,11 +31,11 @@ impl<S> std::fmt::Debug for Heartbeats<S> {
 }
 
 impl ControlApi {
-    /// Puts the route for heartbeats before `inner`.
+    /// Answers heartbeats ahead of `inner`.
     #[must_use]
     pub fn heartbeats_before<S>(&self, inner: S) -> Heartbeats<S> {
         Heartbeats {
-            // Where they are refused, the route says so.
+            // In the HOME profile the route refuses heartbeats.
             registry: self.takes_registrations.then(|| self.registry.clone()),
             inner,
         }
@@ -67,8 +67,8 @@ async fn respond(registry: RegistryHandle, node_id: NodeId, body: RequestBody) -
     take_heartbeat(&registry, &node_id, &body).unwrap_or_else(ApiError::into_response)
 }
 
-/// The node whose heartbeat a request is. An id with an escape is left to the router, and so is one
-/// that is none.
+/// The node that sends this heartbeat; `None` for other requests. An id with an escape, or an
+/// invalid one, is left to the router.
 fn heartbeat_of<B>(request: &Request<B>) -> Option<NodeId> {
     if request.method() != Method::POST {
         return None;

@@ -1,4 +1,4 @@
-//! How a request of an operator reaches the node that carries it out.
+//! How requests of operators reach nodes.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -8,24 +8,24 @@ use http_server::ApiError;
 use pool_registry_types::ErrorCode;
 use service_registry::NodeView;
 
-/// A node's answer that is on its way: its status and its body.
+/// The future answer of a node: its status and its body.
 pub type NodeReply = Pin<Box<dyn Future<Output = Result<(StatusCode, Bytes), ApiError>> + Send>>;
 
-/// Passes requests to the control routes of nodes.
+/// Sends requests to the control routes of nodes.
 pub trait NodeControl: Send + Sync {
     /// `POST` of the JSON `body`, which may be empty, to the `path` of `node`, such as
     /// `/v2/pools/p/restart`.
     ///
-    /// The answer comes when the node has it: a restart is answered when the engines of the pool
-    /// have started. Whoever implements this bounds the size of the answer.
+    /// The node answers when it is done: a restart when the engines of the pool have started. An
+    /// implementation bounds the size of the answer.
     ///
     /// # Errors
-    /// `NODE_UNAVAILABLE` when the node cannot be reached. What it answers, errors included, is an
+    /// `NODE_UNAVAILABLE` when the node cannot be reached. An error answer of the node is an
     /// answer.
     fn post(&self, node: &NodeView, path: &str, body: Bytes) -> NodeReply;
 }
 
-/// Where nobody has said how nodes are reached.
+/// A control plane without a way to nodes.
 pub(crate) struct Unconnected;
 
 impl NodeControl for Unconnected {
@@ -38,5 +38,5 @@ impl NodeControl for Unconnected {
     }
 }
 
-/// Who is asked; a clone is the same.
+/// A shared way to nodes.
 pub(crate) type SharedNodeControl = Arc<dyn NodeControl>;

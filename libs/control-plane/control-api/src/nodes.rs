@@ -1,4 +1,4 @@
-//! What nodes call: register, heartbeat, deregister.
+//! The routes for nodes: register, heartbeat, deregister.
 
 use std::time::Duration;
 
@@ -17,16 +17,20 @@ use pool_registry_types::{
 use registry_runtime::{HeartbeatError, RegistryHandle};
 use service_registry::{Pace, RegisterOutcome};
 
-use crate::{ControlApi, errors::refused, routes::Registrations};
+use crate::{
+    api::{ControlApi, RegistrationsAllowed},
+    errors::refused,
+};
 
-/// A node joins, or says anew who it is.
+/// Registers a node. The same id registers again and replaces.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/nodes/register", tag = "nodes", request_body = RegisterRequest,
-    responses((status = 200, description = "It is known.", body = RegisterResponse),
-        (status = 409, description = "NODE_ID_CONFLICT, STALE_INCARNATION"), (status = 503, description = "CLOUD_PROFILE_DISABLED, TOO_MANY_NODES"))
+    responses((status = 200, description = "It is registered.", body = RegisterResponse),
+        (status = 409, description = "NODE_ID_CONFLICT, STALE_INCARNATION"), (status = 503,
+            description = "CLOUD_PROFILE_DISABLED, TOO_MANY_NODES"))
 ))]
 pub(crate) async fn register(
-    _: Registrations,
+    _: RegistrationsAllowed,
     State(api): State<ControlApi>,
     ApiJson(request): ApiJson<RegisterRequest, MAX_NODE_BODY_BYTES>,
 ) -> Result<Json<RegisterResponse>, ApiError> {
@@ -44,7 +48,7 @@ pub(crate) async fn register(
         message: match outcome {
             RegisterOutcome::Joined => format!("node {node_id} registered"),
             RegisterOutcome::Restarted => {
-                format!("node {node_id} registered as a new life of itself")
+                format!("node {node_id} registered with a new incarnation")
             }
             RegisterOutcome::Renewed => format!("node {node_id} registered again"),
         },
@@ -54,14 +58,18 @@ pub(crate) async fn register(
     }))
 }
 
-/// The full state of a node, every time.
+/// Takes the full state of a node.
 #[cfg_attr(feature = "openapi", utoipa::path(
-    post, path = "/v2/nodes/{node_id}/heartbeat", tag = "nodes", params(("node_id" = NodeId, Path, description = "The node.")), request_body = HeartbeatRequest,
-    responses((status = 200, description = "It was heard.", body = pool_registry_types::HeartbeatResponse),
-        (status = 404, description = "UNKNOWN_NODE"), (status = 409, description = "STALE_INCARNATION"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+    post, path = "/v2/nodes/{node_id}/heartbeat", tag = "nodes", params(("node_id" = NodeId, Path,
+        description = "The node.")), request_body = HeartbeatRequest,
+    responses((status = 200, description = "It is taken in.",
+        body = pool_registry_types::HeartbeatResponse),
+        (status = 404, description = "UNKNOWN_NODE"), (status = 409,
+            description = "STALE_INCARNATION"), (status = 503,
+            description = "CLOUD_PROFILE_DISABLED"))
 ))]
 pub(crate) async fn heartbeat(
-    _: Registrations,
+    _: RegistrationsAllowed,
     State(api): State<ControlApi>,
     ApiPath(node_id): ApiPath<NodeId>,
     request: Request,
@@ -70,7 +78,7 @@ pub(crate) async fn heartbeat(
     take_heartbeat(&api.registry, &node_id, &body)
 }
 
-/// Takes in a heartbeat and says when the next one is due.
+/// Takes in a heartbeat, and answers with the time of the next one.
 pub(crate) fn take_heartbeat(
     registry: &RegistryHandle,
     node_id: &NodeId,
@@ -80,8 +88,8 @@ pub(crate) fn take_heartbeat(
     Ok(accepted(registry.pace()))
 }
 
-/// A report that repeats the one before is recognised without being taken apart. What cannot be
-/// read at all is read again for the words of the refusal.
+/// A heartbeat that repeats the last one is recognised without parsing its lists. An invalid one is
+/// parsed again for the text of the error.
 fn report(registry: &RegistryHandle, node_id: &NodeId, body: &[u8]) -> Result<(), ApiError> {
     match registry.heartbeat_bytes(node_id, body) {
         Ok(_) => Ok(()),
@@ -94,8 +102,8 @@ fn report(registry: &RegistryHandle, node_id: &NodeId, body: &[u8]) -> Result<()
     }
 }
 
-/// The answer to a heartbeat, which is
-/// [`HeartbeatResponse`](pool_registry_types::HeartbeatResponse): two numbers need no serialiser.
+/// The answer to a heartbeat: a [`HeartbeatResponse`](pool_registry_types::HeartbeatResponse),
+/// written without a serialiser.
 fn accepted(pace: Pace) -> Response {
     let (next, timeout) = (millis(pace.next_heartbeat), millis(pace.timeout));
     let body = format!(r#"{{"success":true,"next_heartbeat_ms":{next},"timeout_ms":{timeout}}}"#);
@@ -105,19 +113,22 @@ fn accepted(pace: Pace) -> Response {
     response
 }
 
-/// A node leaves. An agent names its incarnation, so that it takes no later start of the same node
-/// with it.
+/// Removes a node. An agent names its incarnation, so that it does not remove a later start of the
+/// same node.
 #[cfg_attr(feature = "openapi", utoipa::path(
     delete, path = "/v2/nodes/{node_id}", tag = "nodes",
     params(
         ("node_id" = NodeId, Path, description = "The node."),
-        ("incarnation" = Option<u64>, Query, description = "Only this start of its agent; otherwise whichever is registered."),
+        ("incarnation" = Option<u64>, Query,
+            description = "Only this incarnation; without it any."),
     ),
-    responses((status = 200, description = "It is no longer known.", body = Ack),
-        (status = 404, description = "UNKNOWN_NODE"), (status = 409, description = "STALE_INCARNATION"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+    responses((status = 200, description = "It is removed.", body = Ack),
+        (status = 404, description = "UNKNOWN_NODE"), (status = 409,
+            description = "STALE_INCARNATION"), (status = 503,
+            description = "CLOUD_PROFILE_DISABLED"))
 ))]
 pub(crate) async fn deregister(
-    _: Registrations,
+    _: RegistrationsAllowed,
     State(api): State<ControlApi>,
     ApiPath(node_id): ApiPath<NodeId>,
     RawQuery(query): RawQuery,
@@ -151,7 +162,7 @@ mod tests {
 
     // spec: WIRE-40
     #[tokio::test]
-    async fn the_prepared_answer_is_the_documented_one() {
+    async fn the_written_answer_is_the_documented_one() {
         let pace = Pace {
             next_heartbeat: Duration::from_secs(10),
             timeout: Duration::from_secs(30),

@@ -1,10 +1,10 @@
-//! How these routes describe themselves.
+//! The OpenAPI document of these routes.
 
 use utoipa::OpenApi as _;
 
-use crate::{discovery, events, forwarded, nodes, operators, routes, status};
+use crate::{capacity, discovery, events, forwarded, nodes, operators, status};
 
-/// The descriptions of all [`ControlApi::routes`](crate::ControlApi::routes).
+/// The OpenAPI document of all [`ControlApi::routes`](crate::ControlApi::routes).
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     Control::openapi()
@@ -25,9 +25,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     forwarded::reload,
     forwarded::drain_replica,
     forwarded::undrain_replica,
-    routes::gpus,
-    routes::pools,
-    routes::catalog,
+    capacity::gpus,
+    capacity::pools,
+    capacity::catalog,
     status::status,
     events::events,
     discovery::prometheus,

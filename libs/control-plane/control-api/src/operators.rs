@@ -1,4 +1,4 @@
-//! What operators call: look at nodes, drain and undrain.
+//! The routes for operators: nodes, drain and undrain.
 
 use std::time::Duration;
 
@@ -10,7 +10,12 @@ use http_server::{ApiError, ApiJson, ApiPath};
 use pool_registry_types::{Ack, DrainRequest, NodeId, NodeStatus, PoolId};
 use service_registry::{NodeFilter, RegistryError, Target};
 
-use crate::{ControlApi, DrainBegunAnswer, NodeAnswer, NodesAnswer, NodesQuery, errors::refused};
+use crate::{
+    api::ControlApi,
+    errors::{not_durable, refused},
+    query::NodesQuery,
+    view::{DrainBegunAnswer, NodeAnswer, NodesAnswer},
+};
 
 /// The order of nodes in a view for operators: nodes with problems come first.
 const WORST_FIRST: [NodeStatus; 4] = [
@@ -29,7 +34,7 @@ impl ControlApi {
             &self.page(query),
             suspicion,
             self.registry.now(),
-            &self.lookups,
+            &*self.data_path,
         )
     }
 
@@ -43,19 +48,19 @@ impl ControlApi {
         };
         for status in WORST_FIRST {
             let room = limit.saturating_sub(answer.nodes.len());
-            let wanted = room.min(summary.with_status(status));
-            if wanted == 0 {
+            let count = room.min(summary.with_status(status));
+            if count == 0 {
                 continue;
             }
             let filter = NodeFilter {
                 status: Some(status),
                 ..NodeFilter::default()
             };
-            let page = self.registry.page(None, wanted, &filter);
-            let part = NodesAnswer::new(&page, false, self.registry.now(), &self.lookups);
+            let page = self.registry.page(None, count, &filter);
+            let part = NodesAnswer::new(&page, false, self.registry.now(), &*self.data_path);
             answer.nodes.extend(part.nodes);
         }
-        // One that got another status in between was seen twice.
+        // A node whose status changed in between is there twice.
         let mut seen = std::collections::BTreeSet::new();
         answer
             .nodes
@@ -64,14 +69,17 @@ impl ControlApi {
     }
 }
 
-/// The nodes, page by page.
+/// The nodes, page by page. Slots are as last reported by the nodes.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/nodes", tag = "nodes",
     params(
-        ("limit" = Option<u32>, Query, description = "At most so many.", minimum = 1, maximum = 1000),
-        ("after" = Option<NodeId>, Query, description = "Only those behind this one, as `next_after` names it."),
-        ("status" = Option<NodeStatus>, Query, description = "Only those with this status."),
-        ("model" = Option<pool_registry_types::schema::ModelName>, Query, description = "Only those with an endpoint that names this model."),
+        ("limit" = Option<u32>, Query, description = "The most nodes.", minimum = 1,
+            maximum = 1000),
+        ("after" = Option<NodeId>, Query,
+            description = "Only nodes after this one; see `next_after`."),
+        ("status" = Option<NodeStatus>, Query, description = "Only nodes with this status."),
+        ("model" = Option<pool_registry_types::schema::ModelName>, Query,
+            description = "Only nodes with an endpoint that serves this model."),
     ),
     responses((status = 200, description = "Sorted by id.", body = NodesAnswer))
 ))]
@@ -83,10 +91,12 @@ pub(crate) async fn nodes(
     Ok(Json(api.nodes(&query)))
 }
 
-/// One node.
+/// One node. Slots are as last reported by the node.
 #[cfg_attr(feature = "openapi", utoipa::path(
-    get, path = "/v2/nodes/{node_id}", tag = "nodes", params(("node_id" = NodeId, Path, description = "The node.")),
-    responses((status = 200, description = "As in the list.", body = NodeAnswer), (status = 404, description = "UNKNOWN_NODE"))
+    get, path = "/v2/nodes/{node_id}", tag = "nodes", params(("node_id" = NodeId, Path,
+        description = "The node.")),
+    responses((status = 200, description = "As in the list.", body = NodeAnswer), (status = 404,
+        description = "UNKNOWN_NODE"))
 ))]
 pub(crate) async fn node(
     State(api): State<ControlApi>,
@@ -99,87 +109,107 @@ pub(crate) async fn node(
     Ok(Json(NodeAnswer::new(
         &node,
         api.registry.now(),
-        &api.lookups,
+        &*api.data_path,
     )))
 }
 
 /// The body of a drain; it may be left out.
 pub(crate) type DrainBody = Option<ApiJson<DrainRequest>>;
 
-/// No new requests for a node; running ones finish.
+/// Drains a node: it gets no new requests, and running ones finish. The answer comes when the drain
+/// is saved.
 #[cfg_attr(feature = "openapi", utoipa::path(
-    post, path = "/v2/nodes/{node_id}/drain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node.")), request_body = Option<DrainRequest>,
-    responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404, description = "UNKNOWN_NODE"))
+    post, path = "/v2/nodes/{node_id}/drain", tag = "drains", params(("node_id" = NodeId, Path,
+        description = "The node.")), request_body = Option<DrainRequest>,
+    responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404,
+        description = "UNKNOWN_NODE"),
+        (status = 500, description = "INTERNAL: the change holds, but is not saved"))
 ))]
 pub(crate) async fn drain_node(
     State(api): State<ControlApi>,
     ApiPath(node_id): ApiPath<NodeId>,
     drain: DrainBody,
 ) -> Result<Json<DrainBegunAnswer>, ApiError> {
-    begin_drain(&api, &Target::Node(node_id), drain)
+    begin_drain(&api, &Target::Node(node_id), drain).await
 }
 
-/// No new requests for a pool of a node; running ones finish.
+/// Drains a pool of a node: it gets no new requests, and running ones finish. The answer comes when
+/// the drain is saved.
 #[cfg_attr(feature = "openapi", utoipa::path(
-    post, path = "/v2/pools/{node_id}/{pool_id}/drain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool.")), request_body = Option<DrainRequest>,
-    responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"))
+    post, path = "/v2/pools/{node_id}/{pool_id}/drain", tag = "drains", params(("node_id" = NodeId,
+        Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool.")),
+        request_body = Option<DrainRequest>,
+    responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404,
+        description = "NOT_FOUND, UNKNOWN_NODE"),
+        (status = 500, description = "INTERNAL: the change holds, but is not saved"))
 ))]
 pub(crate) async fn drain_pool(
     State(api): State<ControlApi>,
     ApiPath((node_id, pool_id)): ApiPath<(NodeId, PoolId)>,
     drain: DrainBody,
 ) -> Result<Json<DrainBegunAnswer>, ApiError> {
-    begin_drain(&api, &Target::Pool(node_id, pool_id), drain)
+    begin_drain(&api, &Target::Pool(node_id, pool_id), drain).await
 }
 
-/// Requests for a node again.
+/// Ends the drain of a node. The answer comes when that is saved.
 #[cfg_attr(feature = "openapi", utoipa::path(
-    post, path = "/v2/nodes/{node_id}/undrain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node.")),
-    responses((status = 200, description = "It takes requests.", body = Ack), (status = 404, description = "UNKNOWN_NODE"))
+    post, path = "/v2/nodes/{node_id}/undrain", tag = "drains", params(("node_id" = NodeId, Path,
+        description = "The node.")),
+    responses((status = 200, description = "It takes requests.", body = Ack), (status = 404,
+        description = "UNKNOWN_NODE"),
+        (status = 500, description = "INTERNAL: the change holds, but is not saved"))
 ))]
 pub(crate) async fn undrain_node(
     State(api): State<ControlApi>,
     ApiPath(node_id): ApiPath<NodeId>,
 ) -> Result<Json<Ack>, ApiError> {
-    end_drain(&api, &Target::Node(node_id))
+    end_drain(&api, &Target::Node(node_id)).await
 }
 
-/// Requests for a pool of a node again.
+/// Ends the drain of a pool. The answer comes when that is saved.
 #[cfg_attr(feature = "openapi", utoipa::path(
-    post, path = "/v2/pools/{node_id}/{pool_id}/undrain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool.")),
-    responses((status = 200, description = "It takes requests.", body = Ack), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"))
+    post, path = "/v2/pools/{node_id}/{pool_id}/undrain", tag = "drains",
+        params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path,
+        description = "The pool.")),
+    responses((status = 200, description = "It takes requests.", body = Ack), (status = 404,
+        description = "NOT_FOUND, UNKNOWN_NODE"),
+        (status = 500, description = "INTERNAL: the change holds, but is not saved"))
 ))]
 pub(crate) async fn undrain_pool(
     State(api): State<ControlApi>,
     ApiPath((node_id, pool_id)): ApiPath<(NodeId, PoolId)>,
 ) -> Result<Json<Ack>, ApiError> {
-    end_drain(&api, &Target::Pool(node_id, pool_id))
+    end_drain(&api, &Target::Pool(node_id, pool_id)).await
 }
 
-fn begin_drain(
+async fn begin_drain(
     api: &ControlApi,
     target: &Target,
     drain: DrainBody,
 ) -> Result<Json<DrainBegunAnswer>, ApiError> {
     let deadline = drain.and_then(|ApiJson(drain)| drain.deadline_ms);
-    api.registry
+    let pending = api
+        .registry
         .drain(target, deadline.map(Duration::from_millis))
         .map_err(|error| refused(&error))?;
+    pending.durable().await.map_err(not_durable)?;
     let (node_id, pool_id) = match target {
         Target::Node(node_id) => (node_id, None),
         Target::Pool(node_id, pool_id) => (node_id, Some(pool_id)),
     };
     let node = api.registry.node(node_id);
-    let node = node.map(|node| NodeAnswer::new(&node, api.registry.now(), &api.lookups));
+    let node = node.map(|node| NodeAnswer::new(&node, api.registry.now(), &*api.data_path));
     Ok(Json(DrainBegunAnswer {
         success: true,
         requests_running: node.and_then(|node| node.running(pool_id)),
     }))
 }
 
-fn end_drain(api: &ControlApi, target: &Target) -> Result<Json<Ack>, ApiError> {
-    api.registry
+async fn end_drain(api: &ControlApi, target: &Target) -> Result<Json<Ack>, ApiError> {
+    let pending = api
+        .registry
         .undrain(target)
         .map_err(|error| refused(&error))?;
+    pending.durable().await.map_err(not_durable)?;
     Ok(Json(Ack { success: true }))
 }

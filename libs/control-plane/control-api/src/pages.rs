@@ -1,22 +1,22 @@
-//! How answers read the registry: in pages, so that its lock is free in between.
+//! Reads the registry in pages, so that its lock is free in between.
 
 use pool_registry_types::NodeId;
 use service_registry::{NodeFilter, NodeView, NodesPage};
 
-use crate::{ControlApi, NodesQuery};
+use crate::{api::ControlApi, query::NodesQuery};
 
-/// How many nodes are looked at together where an answer needs all of them: few enough that the
-/// thread has time for others in between.
+/// The nodes that are read together where an answer needs all of them. Few, so that other tasks of
+/// the thread run in between.
 const NODES_TOGETHER: usize = 256;
 
 impl ControlApi {
-    /// The nodes that a query is about.
+    /// The nodes that a query selects.
     pub(crate) fn page(&self, query: &NodesQuery) -> NodesPage {
         self.registry
             .page(query.after.as_ref(), query.limit, &query.filter)
     }
 
-    /// All nodes, by id. Those that join or leave meanwhile are seen or not.
+    /// Visits all nodes by id. It may miss nodes that join or leave meanwhile.
     pub(crate) async fn each_node(&self, mut visit: impl FnMut(&NodeView)) {
         let all = NodeFilter::default();
         let mut after: Option<NodeId> = None;
@@ -32,7 +32,7 @@ impl ControlApi {
     }
 }
 
-/// The node behind which the next page begins; `None` when this was the last one.
+/// The last node of this page; `None` when there is no next page.
 pub(crate) fn next_after(page: &NodesPage) -> Option<NodeId> {
     let last = page.nodes.last().filter(|_| page.more);
     last.map(|node| node.node_id.clone())

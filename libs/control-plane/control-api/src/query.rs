@@ -1,4 +1,4 @@
-//! Which nodes an answer is about: `?limit=`, `?after=`, `?status=` and `?model=`.
+//! The query of a list of nodes: `?limit=`, `?after=`, `?status=` and `?model=`.
 
 use std::borrow::Cow;
 
@@ -7,9 +7,9 @@ use percent_encoding::percent_decode_str;
 use pool_registry_types::{MAX_MODEL_NAME_BYTES, NodeId, NodeStatus, is_model_name};
 use service_registry::NodeFilter;
 
-use crate::MAX_PAGE_NODES;
+use crate::limits::MAX_PAGE_NODES;
 
-/// All statuses, in the order in which a refusal names them.
+/// All statuses, in the order of an error message.
 const STATUSES: [NodeStatus; 4] = [
     NodeStatus::Online,
     NodeStatus::Draining,
@@ -20,11 +20,11 @@ const STATUSES: [NodeStatus; 4] = [
 /// One page of nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodesQuery {
-    /// At most so many nodes.
+    /// The most nodes.
     pub limit: usize,
-    /// Only those behind this one.
+    /// Only nodes after this one.
     pub after: Option<NodeId>,
-    /// Only those that pass.
+    /// Only nodes that pass.
     pub filter: NodeFilter,
 }
 
@@ -53,7 +53,7 @@ impl NodesQuery {
         Ok(parsed)
     }
 
-    /// The same for an answer without filters.
+    /// Parses the query of an answer without filters.
     pub(crate) fn parse_page(query: &str) -> Result<Self, ApiError> {
         let mut parsed = Self::default();
         for (name, value) in parameters(query) {
@@ -115,7 +115,7 @@ fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Result<Cow<'_,
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs.map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        // A name that is not UTF-8 is none that is known.
+        // A name that is not UTF-8 is unknown.
         let name = decoded(name).unwrap_or_default();
         let value =
             decoded(value).ok_or_else(|| ApiError::invalid(format!("{name}: must be UTF-8 text")));
@@ -164,7 +164,7 @@ mod tests {
 
     // spec: SEE-30, SEE-31
     #[test]
-    fn a_wrong_value_is_refused_with_its_parameter_and_what_would_be_right() {
+    fn a_wrong_value_is_refused_with_its_parameter_and_the_valid_values() {
         for (query, message) in [
             ("limit=0", "limit: must be a number from 1 to 1000"),
             ("limit=1001", "limit: must be a number from 1 to 1000"),

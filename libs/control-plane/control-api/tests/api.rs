@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::body::Body;
-use common::{Api, call, code, heartbeat, message, pool, registration};
+use common::{Api, FakeDataPath, call, code, heartbeat, message, pool, registration};
 use control_api::QuarantineView;
 use http::Method;
 use serde_json::{Value, json};
@@ -33,7 +33,8 @@ async fn the_documented_exchange() {
         (status, answer),
         (
             200,
-            json!({"success": true, "message": "node gpu-node-1 registered", "node_id": "gpu-node-1",
+            json!({"success": true, "message": "node gpu-node-1 registered",
+                "node_id": "gpu-node-1",
                    "next_heartbeat_ms": 10_000, "timeout_ms": 30_000})
         )
     );
@@ -51,8 +52,10 @@ async fn the_documented_exchange() {
     let mut expected_pool = pool();
     expected_pool["quarantine"] = Value::Null;
     let node = json!({
-        "node_id": "gpu-node-1", "machine_id": "machine-alpha", "address": "http://192.168.1.100:9200",
-        "status": "online", "last_heartbeat_age_ms": 1500, "incarnation": 1_763_884_800_123_u64, "version": "0.1.0",
+        "node_id": "gpu-node-1", "machine_id": "machine-alpha",
+            "address": "http://192.168.1.100:9200",
+        "status": "online", "last_heartbeat_age_ms": 1500, "incarnation": 1_763_884_800_123_u64,
+            "version": "0.1.0",
         "capabilities": registration("gpu-node-1")["capabilities"], "pools": [expected_pool],
     });
     assert_eq!(api.get("/v2/nodes").await, json!({"nodes": [node]}));
@@ -87,7 +90,8 @@ async fn gpus_of_all_nodes() {
     api.join("a").await;
     assert_eq!(api.get("/v2/gpus").await, json!({"gpus": []}));
     let gpus = json!([
-        {"device_id": 0, "name": "RTX 3090", "vram_free_bytes": 18_000_000_000_u64, "power_watts": 250},
+        {"device_id": 0, "name": "RTX 3090", "vram_free_bytes": 18_000_000_000_u64,
+            "power_watts": 250},
         {"device_id": 1, "name": "RTX 3090", "problem": "it needs a reset"},
     ]);
     let beat = json!({"timestamp": "t", "pools": [], "gpus": gpus});
@@ -110,7 +114,8 @@ async fn pools_and_the_catalog() {
     api.join("b").await;
     api.join("a").await;
     let two = json!({"timestamp": "t", "pools": [
-        pool(), {"pool_id": "pool-1", "ready": false, "draining": false, "slots_free": 0, "slots_total": 0,
+        pool(), {"pool_id": "pool-1", "ready": false, "draining": false, "slots_free": 0,
+            "slots_total": 0,
                  "models_available": ["tiny", "large"], "last_error": "r0: connection refused"},
     ]});
     assert_eq!(api.post("/v2/nodes/a/heartbeat", two).await.0, 200);
@@ -127,7 +132,8 @@ async fn pools_and_the_catalog() {
     assert_eq!(
         pools["pools"][1],
         json!({"node_id": "a", "pool_id": "pool-1", "ready": false, "draining": false,
-               "unavailable": "no replica ready: r0: connection refused", "slots_free": 0, "slots_total": 0,
+               "unavailable": "no replica ready: r0: connection refused", "slots_free": 0,
+                   "slots_total": 0,
                "vram_free_bytes": 0, "models_available": ["large", "tiny"], "quarantine": null})
     );
     assert_eq!(pools["pools"][2]["node_id"], "b");
@@ -176,27 +182,27 @@ async fn drains_with_progress_and_undo() {
 async fn requests_that_run_are_counted_as_they_are_asked_for() {
     let api = Api::cloud();
     api.join("a").await;
-    let two = json!({"timestamp": "t", "pools": [pool(), {"pool_id": "pool-1", "ready": true, "draining": false,
+    let two = json!({"timestamp": "t", "pools": [pool(), {"pool_id": "pool-1", "ready": true,
+        "draining": false,
         "slots_free": 4, "slots_total": 4}]});
     assert_eq!(api.post("/v2/nodes/a/heartbeat", two).await.0, 200);
-    // Where nobody counts there is no figure.
+    // Without a data path there is no number.
     assert_eq!(
         api.get("/v2/pools").await["pools"][0].get("requests_running"),
         None
     );
     let count = Arc::new(AtomicU64::new(2));
     let counted = count.clone();
-    let router = api.rewired(|api| {
-        api.with_requests_running(move |key| {
-            (key.pool.as_str() == "pool-0").then(|| counted.load(Ordering::Relaxed))
-        })
+    let data_path = FakeDataPath::default().with_running(move |key| {
+        (key.pool.as_str() == "pool-0").then(|| counted.load(Ordering::Relaxed))
     });
+    let router = api.rewired(|api| api.with_data_path(Arc::new(data_path)));
     let ask = async |method: Method, path: &str| call(&router, method, path, Body::empty()).await.1;
     assert_eq!(
         ask(Method::POST, "/v2/pools/a/pool-0/drain").await,
         json!({"success": true, "requests_running": 2})
     );
-    // A sum of which a part is not known is not known.
+    // The sum is unknown when one part is.
     assert_eq!(
         ask(Method::POST, "/v2/nodes/a/drain").await,
         json!({"success": true})
@@ -241,14 +247,13 @@ async fn quarantines_are_shown_where_they_are() {
     let api = Api::cloud();
     api.join("a").await;
     api.join("b").await;
-    let router = api.rewired(|api| {
-        api.with_quarantine(|key| {
-            (key.node.as_str() == "b").then(|| QuarantineView {
-                reason: "connection refused".to_owned(),
-                retry_in_ms: 1000,
-            })
+    let data_path = FakeDataPath::default().with_quarantine(|key| {
+        (key.node.as_str() == "b").then(|| QuarantineView {
+            reason: "connection refused".to_owned(),
+            retry_in_ms: 1000,
         })
     });
+    let router = api.rewired(|api| api.with_data_path(Arc::new(data_path)));
     let expected = json!({"reason": "connection refused", "retry_in_ms": 1000});
     for (path, a, b) in [
         ("/v2/nodes", "/nodes/0/pools/0", "/nodes/1/pools/0"),
@@ -285,7 +290,7 @@ async fn at_home_everything_works_but_to_join_over_http() {
             || path.ends_with("/restart")
             || path.ends_with("/reload")
         {
-            // Nobody has said how the node is reached.
+            // This API has no way to nodes.
             assert_eq!((status, code(&answer)), (503, "NODE_UNAVAILABLE"), "{path}");
         } else {
             assert_eq!(status, 200, "{method} {path}: {answer}");

@@ -4,9 +4,9 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use common::{Api, call, code, message, pool};
+use common::{Api, FakeDataPath, call, code, message, pool};
 use control_api::QuarantineView;
 use http::Method;
 use serde_json::{Value, json};
@@ -119,7 +119,8 @@ async fn pools_and_gpus_come_by_node() {
     let api = Api::cloud();
     for node in ["a", "b", "c"] {
         api.join(node).await;
-        let beat = json!({"timestamp": "t", "pools": [pool()], "gpus": [{"device_id": 0, "name": "x"}, {"device_id": 1, "name": "x"}]});
+        let beat = json!({"timestamp": "t", "pools": [pool()], "gpus": [{"device_id": 0,
+            "name": "x"}, {"device_id": 1, "name": "x"}]});
         api.post(&format!("/v2/nodes/{node}/heartbeat"), beat).await;
     }
     for (path, list, of_each) in [("/v2/pools", "pools", 1), ("/v2/gpus", "gpus", 2)] {
@@ -163,19 +164,18 @@ async fn what_shows_the_whole_fleet_shows_more_than_one_page_of_it() {
 async fn replicas_are_endpoints_of_their_own() {
     let api = Api::cloud();
     api.join_with_replicas("a").await;
-    let router = api.rewired(|api| {
-        api.with_requests_running(|key| {
-            key.replica
-                .as_ref()
-                .map(|replica| u64::from(replica.as_str() == "r0") + 1)
+    let data_path = FakeDataPath::default()
+        .with_running(|key| {
+            let replica = key.replica.as_ref()?;
+            Some(u64::from(replica.as_str() == "r0") + 1)
         })
         .with_quarantine(|key| {
             (key.replica.as_ref()?.as_str() == "r1").then(|| QuarantineView {
                 reason: "connection refused".to_owned(),
                 retry_in_ms: 1000,
             })
-        })
-    });
+        });
+    let router = api.rewired(|api| api.with_data_path(Arc::new(data_path)));
     let get = async |path: &str| call(&router, Method::GET, path, "").await.1;
     let quarantine = json!({"reason": "connection refused", "retry_in_ms": 1000});
     let pools = get("/v2/pools").await;
@@ -183,12 +183,17 @@ async fn replicas_are_endpoints_of_their_own() {
     assert_eq!(
         shown,
         [
-            &json!({"node_id": "a", "pool_id": "pool-0", "replica_id": "r0", "ready": true, "draining": false, "slots_free": 3,
-                    "slots_total": 4, "requests_running": 2, "vram_free_bytes": 0, "engine": "llamacpp",
+            &json!({"node_id": "a", "pool_id": "pool-0", "replica_id": "r0", "ready": true,
+                "draining": false, "slots_free": 3,
+                    "slots_total": 4, "requests_running": 2, "vram_free_bytes": 0,
+                        "engine": "llamacpp",
                     "models_available": ["tiny"], "quarantine": null}),
-            &json!({"node_id": "a", "pool_id": "pool-0", "replica_id": "r1", "ready": false, "draining": false,
-                    "unavailable": "connection refused", "slots_free": 0, "slots_total": 2, "requests_running": 1,
-                    "vram_free_bytes": 0, "engine": "llamacpp", "models_available": ["large"], "quarantine": quarantine}),
+            &json!({"node_id": "a", "pool_id": "pool-0", "replica_id": "r1", "ready": false,
+                "draining": false,
+                    "unavailable": "connection refused", "slots_free": 0, "slots_total": 2,
+                        "requests_running": 1,
+                    "vram_free_bytes": 0, "engine": "llamacpp", "models_available": ["large"],
+                        "quarantine": quarantine}),
         ]
     );
     let node = get("/v2/nodes/a").await;
@@ -215,8 +220,10 @@ async fn replicas_are_endpoints_of_their_own() {
     assert_eq!(
         catalog,
         json!({"models": [
-            {"model": "large", "available": false, "endpoints": 1, "endpoints_ready": 0, "slots_free": 0, "slots_total": 0, "nodes": ["a"]},
-            {"model": "tiny", "available": true, "endpoints": 1, "endpoints_ready": 1, "slots_free": 3, "slots_total": 4, "nodes": ["a"]},
+            {"model": "large", "available": false, "endpoints": 1, "endpoints_ready": 0,
+                "slots_free": 0, "slots_total": 0, "nodes": ["a"]},
+            {"model": "tiny", "available": true, "endpoints": 1, "endpoints_ready": 1,
+                "slots_free": 3, "slots_total": 4, "nodes": ["a"]},
         ]})
     );
 }
@@ -238,8 +245,9 @@ async fn a_replica_that_drains_is_shown_so_and_the_others_are_not() {
     };
     assert_eq!(states(0), (json!(false), json!(true)));
     assert_eq!(states(1), (json!(true), json!(false)));
-    // One that does not name its models serves those of its pool.
-    assert_eq!(pools["pools"][1]["models_available"], json!(["tiny"]));
+    // The other replica names its models, so this one does not inherit those of the pool.
+    assert_eq!(pools["pools"][0]["models_available"], json!(["tiny"]));
+    assert_eq!(pools["pools"][1].get("models_available"), None);
     // A drain of the node is one of each.
     api.post("/v2/nodes/a/drain", json!({})).await;
     let pools = api.get("/v2/pools").await;

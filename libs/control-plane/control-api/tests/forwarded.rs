@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use common::{Api, code, message};
+use common::{Api, FakeDataPath, code, message};
 use control_api::{NodeControl, NodeReply};
 use http::{Method, StatusCode};
 use http_server::ApiError;
@@ -49,7 +49,7 @@ async fn api(answer: Result<(u16, &'static str), ErrorCode>) -> (Api, Nodes) {
     let control = nodes.clone();
     let api = Api::with(|api| {
         api.with_node_control(Arc::new(control))
-            .with_requests_running(|_| Some(2))
+            .with_data_path(Arc::new(FakeDataPath::default().with_running(|_| Some(2))))
     });
     api.join_with_replicas("a").await;
     (api, nodes)
@@ -122,7 +122,10 @@ async fn engines_are_restarted_and_reloaded_by_their_node() {
 // spec: SEE-33
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_passed_on_and_a_node_that_cannot_answer_is_unavailable() {
-    let not_ours = r#"{"error":{"code":"ENGINES_NOT_OURS","message":"who starts them must","retriable":false}}"#;
+    let not_ours = concat!(
+        r#"{"error":{"code":"ENGINES_NOT_OURS","#,
+        r#""message":"another program starts them","retriable":false}}"#
+    );
     let unknown = r#"{"error":{"code":"NOT_FOUND","message":"no replica r0","retriable":false}}"#;
     let token = r#"{"error":{"code":"UNAUTHORIZED","message":"no","retriable":false}}"#;
     for (answer, status, expected, piece) in [

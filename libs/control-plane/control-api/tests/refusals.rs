@@ -4,9 +4,12 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use common::{Api, code, heartbeat, message, pool, registration};
 use http::Method;
+use registry_store::{Change, RegistryStore, StoreError, StoredNode};
 use serde_json::{Value, json};
 
 fn edited(mut value: Value, edit: impl FnOnce(&mut Value)) -> String {
@@ -328,7 +331,7 @@ async fn only_the_registered_life_of_a_node_takes_it_back() {
 
 // spec: WIRE-14
 #[tokio::test(start_paused = true)]
-async fn what_a_driver_or_an_engine_says_reaches_nobody_s_terminal() {
+async fn texts_of_drivers_and_engines_are_escaped() {
     let api = Api::cloud();
     let odd = "\u{1b}[31mRTX\n3090\u{9b}2J";
     let mut request = registration("gpu-node-1");
@@ -376,7 +379,8 @@ async fn a_node_in_trouble_is_still_heard() {
     api.join("gpu-node-1").await;
     let pools: Vec<Value> = (0..256)
         .map(|i| {
-            json!({"pool_id": format!("pool-{i}"), "ready": false, "draining": false, "slots_free": 0, "slots_total": 0,
+            json!({"pool_id": format!("pool-{i}"), "ready": false, "draining": false,
+                "slots_free": 0, "slots_total": 0,
                    "last_error": "x".repeat(8000)})
         })
         .collect();
@@ -392,4 +396,44 @@ async fn a_node_in_trouble_is_still_heard() {
             .len(),
         256
     );
+}
+
+/// A store that fails every write.
+#[derive(Debug)]
+struct FullDisk;
+
+impl RegistryStore for FullDisk {
+    fn load(&self) -> Result<Vec<StoredNode>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn apply(&self, _: &[Change]) -> Result<(), StoreError> {
+        Err(StoreError::Failed {
+            store: "registry.redb".to_owned(),
+            source: "no space left".into(),
+        })
+    }
+}
+
+// spec: KEEP-32
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_cannot_be_saved_holds_and_is_an_error() {
+    let api = Api::with_store(Arc::new(FullDisk), |api| api);
+    // Nodes do not wait for the disk.
+    api.join("a").await;
+    for (path, draining) in [
+        ("/v2/nodes/a/drain", true),
+        ("/v2/nodes/a/undrain", false),
+        ("/v2/pools/a/pool-0/drain", true),
+        ("/v2/pools/a/pool-0/undrain", false),
+    ] {
+        let (status, answer) = api.post(path, json!({})).await;
+        assert_eq!((status, code(&answer)), (500, "INTERNAL"), "{answer}");
+        let message = message(&answer);
+        for part in ["holds now", "registry.redb", "no space left"] {
+            assert!(message.contains(part), "{part} is missing in {message}");
+        }
+        let node = api.get("/v2/nodes/a").await;
+        assert_eq!(node["pools"][0]["draining"], draining, "{path}");
+    }
 }

@@ -4,10 +4,10 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Router, body::Body};
-use common::{Api, code, message, registration};
+use common::{Api, FakeDataPath, code, message, registration};
 use control_api::{
     DataPathView, ModelLoad, PercentilesAnswer, RecentErrorAnswer, SlotCounts, TrafficAnswer,
 };
@@ -64,7 +64,7 @@ async fn the_status_shows_what_the_data_path_tells() {
     };
     let router = api.rewired(|api| {
         api.with_version("9.9.9")
-            .with_data_path(move || view.clone())
+            .with_data_path(Arc::new(FakeDataPath::default().with_view(view)))
     });
     let request = Request::get("/v2/status").body(Body::empty()).unwrap();
     let answer = router.oneshot(request).await.unwrap();
@@ -88,9 +88,12 @@ async fn the_status_shows_what_the_data_path_tells() {
                 {"model": "tiny", "endpoints": 1, "slots_total": 4, "slots_free": 1,
                  "running": 3, "queued_interactive": 2, "queued_batch": 1},
             ],
-            "traffic": {"window_ms": 10000, "requests_per_s": 1.5, "errors_per_s": 0.0, "tokens_per_s": 0.0,
-                "first_token_ms": {"p50": 20.0, "p90": 30.0, "p99": 40.0}, "inter_token_ms": nothing, "queue_ms": nothing},
-            "recent_errors": [{"at": "2026-01-02T03:04:05.006Z", "request_id": "r1", "code": "WORKER_RESET",
+            "traffic": {"window_ms": 10000, "requests_per_s": 1.5, "errors_per_s": 0.0,
+                "tokens_per_s": 0.0,
+                "first_token_ms": {"p50": 20.0, "p90": 30.0, "p99": 40.0},
+                    "inter_token_ms": nothing, "queue_ms": nothing},
+            "recent_errors": [{"at": "2026-01-02T03:04:05.006Z", "request_id": "r1",
+                "code": "WORKER_RESET",
                 "message": "broke off", "model": "tiny", "node_id": null}],
         })
     );
@@ -206,7 +209,8 @@ async fn prometheus_is_told_whom_to_ask() {
         targets(api.router.clone(), "control:8080").await,
         json!([
             {"targets": ["control:8080"], "labels": {"component": "orchestratord"}},
-            {"targets": ["192.168.1.100:9200"], "labels": {"component": "pool-managerd", "node": "gpu-node-1",
+            {"targets": ["192.168.1.100:9200"], "labels": {"component": "pool-managerd",
+                "node": "gpu-node-1",
                 "machine": "machine-alpha", "__metrics_path__": "/metrics"}},
         ])
     );
@@ -224,7 +228,7 @@ async fn prometheus_is_told_of_addresses_that_want_no_token() {
     assert_eq!(all[0]["targets"], json!(["control:9090"]));
     assert_eq!(all[1]["targets"], json!(["192.168.1.100:9201"]));
     assert_eq!(all[1]["labels"]["__metrics_path__"], "/metrics");
-    // Whoever asks from another machine does not reach loopback.
+    // Another machine does not reach loopback.
     let away = targets(at("127.0.0.1:9090"), "control:8080").await;
     assert_eq!(away[0]["targets"], json!(["control:8080"]));
     let here = targets(at("127.0.0.1:9090"), "localhost:8080").await;

@@ -10,9 +10,9 @@ import { playground } from "./playground.js";
 import { Listener, token } from "./server.js";
 import { state, subscribe, takeEvent, takeHistory, takeNodes, takeStatus, tell } from "./store.js";
 
-/** The state is told every second: after this long without it something is wrong. */
+/** The state comes every second: after this long without it something is wrong. */
 const SILENCE_MS = 10_000;
-/** A page that nobody looks at gives its connections back after this long; the charts lose nothing. */
+/** A hidden page closes its connections after this time; the charts lose nothing. */
 const HIDDEN_MS = 60_000;
 
 const VIEWS = { overview, nodes, events, playground, placement: explain };
@@ -137,7 +137,7 @@ addEventListener("online", () => live.hurry());
 const mark = document.getElementById("link");
 const banner = document.getElementById("banner");
 const bannerWords = h("span");
-// Moves every second, which nobody wants to hear.
+// Hidden from screen readers, because it changes every second.
 const bannerCount = h("span", { "aria-hidden": "true" });
 banner.append(bannerWords, bannerCount, h("button", { type: "button", class: "small", onclick: () => live.hurry() }, "Try now"));
 const WORDS = { connecting: "Connecting", open: "Live", waiting: "Not connected", paused: "Paused", out: "Signed out" };

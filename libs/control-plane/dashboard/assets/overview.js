@@ -61,7 +61,7 @@ export function overview() {
       requests(rate(traffic.requests_per_s), failing ? `${rate(traffic.errors_per_s)} of them failed` : windowed(traffic), failing ? "bad" : null);
       tokens(rate(traffic.tokens_per_s), windowed(traffic));
       first(duration(traffic.first_token_ms?.p50), traffic.first_token_ms?.p99 == null ? "none lately" : `99 %: ${duration(traffic.first_token_ms.p99)}`);
-      waiting(count(queued), queued ? longest(served) : "nobody", queued ? "warn" : null);
+      waiting(count(queued), queued ? longest(served) : "no request", queued ? "warn" : null);
       models.set(served);
       failures.set(recent_errors);
     }
@@ -149,7 +149,7 @@ function found() {
   for (const model of state.status?.models ?? []) {
     const queued = (model.queued_interactive ?? 0) + (model.queued_batch ?? 0);
     if (queued > 0 && model.slots_total === 0) {
-      concerns.push({ key: `m ${model.model}`, kind: "bad", text: `${plural(queued, "request waits", "requests wait")} for ${model.model}, which nobody serves now`, href: "#/placement" });
+      concerns.push({ key: `m ${model.model}`, kind: "bad", text: `${plural(queued, "request waits", "requests wait")} for ${model.model}, which no endpoint serves now`, href: "#/placement" });
     }
   }
   return concerns;

@@ -3,7 +3,7 @@
 import { attribute, h, text } from "./dom.js";
 
 /**
- * A state as shape, word and colour: whoever misses one has the others. `kind` is "good", "busy", "warn", "bad" or
+ * A state as shape, word and colour, so that each of them is enough. `kind` is "good", "busy", "warn", "bad" or
  * "idle".
  */
 export function badge() {

@@ -96,7 +96,7 @@ export async function* eventsOf(response, onBytes) {
       }
     }
   } finally {
-    // Whoever stops listening closes the connection.
+    // A reader that stops closes the connection.
     reader.cancel().catch(() => {});
   }
 }

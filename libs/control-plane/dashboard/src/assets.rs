@@ -1,8 +1,7 @@
-//! The files of the page: embedded, compressed once, named by what is in them.
+//! The files of the page: embedded, compressed once, and named by their content.
 //!
-//! Every file but the page itself is served below `/assets/{hash}/`, where the hash is that of all
-//! of them. So a browser keeps them for good and still never mixes two versions, and nobody has to
-//! build anything.
+//! Every file but the page itself is served below `/assets/{hash}/`, with one hash of all files. So
+//! browsers can cache them for ever, never mix two versions, and no build step is needed.
 
 use std::{collections::HashMap, io::Write as _};
 

@@ -59,8 +59,8 @@ mod tests {
     fn keeps_half_an_hour_and_no_more() {
         let mut history = History::default();
         for at in 0..=SAMPLES {
-            history
-                .keep(&json!({"now": at, "traffic": {"tokens_per_s": 1.5, "first_token_ms": {"p50": null}}}));
+            history.keep(&json!({"now": at, "traffic": {"tokens_per_s": 1.5,
+                    "first_token_ms": {"p50": null}}}));
         }
         let kept = history.to_json();
         let rows = kept["rows"].as_array().unwrap();

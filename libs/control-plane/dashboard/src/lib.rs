@@ -1,13 +1,11 @@
-//! The control plane's web page, and the stream that keeps it live.
+//! The web page of the control plane, and the event stream that feeds it.
 //!
-//! [`Page`] answers `/` and `/assets/…` from files that are part of the binary, and gives
-//! everything else to the service behind it. It stands before the doorkeeper: the files are the
-//! same for everybody and tell nothing, so a browser may load them before its user has signed in.
-//! What the page shows it asks for by the routes of the API, with the token that its user gave.
+//! [`Page`] answers `/` and `/assets/…` from files in the binary, and passes everything else to the
+//! service behind it. It comes before authentication: the files contain no data, so a browser may
+//! load them before its user enters a token. The page gets all data from the API with that token.
 //!
-//! [`Live`] is one of those routes: `GET /v2/live`, server-sent events that begin with what the
-//! last half hour was like and go on with the state of the fleet, once a second. What is told is
-//! computed once, however many listen.
+//! [`Live`] serves `GET /v2/live`: server-sent events with the history of the last half hour, and
+//! then the state of the fleet once a second. The state is computed once for all clients.
 
 mod assets;
 mod history;

@@ -11,7 +11,7 @@ pub const LIMITS: &[Limit] = &[
         LiveConfig::DEFAULT.max_clients as u64,
         "readers",
     )
-    .because("Pages that listen at a time.")
+    .because("Pages that are connected at the same time.")
     .enforced_by("GET /v2/live")
     .beyond("503 TOO_MANY_CONNECTIONS"),
     Limit::new(

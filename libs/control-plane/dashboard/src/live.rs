@@ -15,24 +15,24 @@ use tokio::{
 
 use crate::history::History;
 
-/// How often the state is told. People do not read faster.
+/// The interval of states.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How often a sample is kept for the charts, in periods.
+/// The interval of samples for the charts, in periods.
 const PERIODS_PER_SAMPLE: u32 = 5;
 
-/// When to come again after a refusal: somebody closes a page now and then.
+/// The time to retry after a refusal, when other pages may be closed.
 const COME_AGAIN: Duration = Duration::from_secs(10);
 
-/// What of a node moves by itself. It is told with the next real change, or the whole fleet would
-/// be sent every second only to say that a second has passed.
+/// The field of a node that changes by itself. It alone is no change, or the whole fleet would be
+/// sent every second.
 const AGE: &str = "last_heartbeat_age_ms";
 
-/// What the stream tells; each is the body of an answer.
+/// The sources of the stream; each returns the body of an answer.
 pub struct Sources {
-    /// As `GET /v2/status`.
+    /// The body of `GET /v2/status`.
     pub status: Box<dyn Fn() -> Value + Send + Sync>,
-    /// As `GET /v2/nodes`: at most so many nodes, those that are not online first.
+    /// The body of `GET /v2/nodes` with at most this many nodes, those that are not online first.
     pub nodes: Box<dyn Fn(usize) -> Value + Send + Sync>,
 }
 
@@ -42,20 +42,20 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// What the stream may cost.
+/// The limits of the stream.
 #[derive(Debug, Clone, Copy)]
 pub struct LiveConfig {
-    /// How many may listen at once; one more is answered 503.
+    /// The most clients; one more gets 503.
     pub max_clients: usize,
-    /// How many nodes are sent at most. The counts in the status are of all of them.
+    /// The most nodes that are sent. The status counts all nodes.
     pub max_nodes: usize,
 }
 
 impl LiveConfig {
-    /// What holds where nothing else is set.
+    /// The default.
     ///
-    /// 64 clients: more than a team has screens. 500 nodes: more than a person looks at one by one,
-    /// and 400 KB when all of them change. Both together are 25 MB/s at worst.
+    /// 64 clients are more than a team needs. 500 nodes are more than a person reads one by one, and
+    /// 400 KB when all of them change. Together they are at most 25 MB/s.
     pub const DEFAULT: Self = Self {
         max_clients: 64,
         max_nodes: 500,
@@ -68,29 +68,28 @@ impl Default for LiveConfig {
     }
 }
 
-/// The stream: one task that looks, and any number of clients that are told. Clones share it.
+/// The stream: one task that reads the sources, and any number of clients. Clones share it.
 ///
-/// A client holds the latest state and nothing else: one that reads slowly misses states, and keeps
-/// none of them in memory.
+/// A client holds only the latest state. A slow client misses states, and keeps none in memory.
 #[derive(Debug, Clone)]
 pub struct Live {
     frames: watch::Sender<Arc<Frame>>,
-    /// Somebody has come who should not have to wait for the next second.
+    /// A new client needs a state before the next second.
     wanted: Arc<Notify>,
     room: Arc<Semaphore>,
     max_nodes: usize,
     stop: Shutdown,
 }
 
-/// What is told in one second: events as they go over the wire.
+/// The events of one second, as they go over the wire.
 #[derive(Debug, Default)]
 struct Frame {
-    /// When it was made; the one before the first was never.
+    /// When it was made; `None` before the first.
     at: Option<Instant>,
     history: Bytes,
     status: Bytes,
     nodes: Bytes,
-    /// Moves when `nodes` has changed.
+    /// Rises when `nodes` changes.
     nodes_version: u64,
 }
 
@@ -101,7 +100,7 @@ impl Frame {
 }
 
 impl Live {
-    /// A stream that ends for everybody when `stop` is requested.
+    /// A stream that ends for all clients when `stop` is requested.
     #[must_use]
     pub fn new(config: LiveConfig, stop: Shutdown) -> Self {
         Self {
@@ -119,8 +118,8 @@ impl Live {
         Routes::new().get("/v2/live", live).with_state(self)
     }
 
-    /// Looks at the sources: once a second while somebody listens, and now and then for the charts
-    /// while nobody does. Returns when the stream has been told to stop.
+    /// Reads the sources: once a second with clients, and at the interval of samples without.
+    /// Returns when `stop` is requested.
     pub async fn run(self, sources: Sources) {
         let mut observer = Observer::new(sources, self.max_nodes);
         let mut ticks = interval(PERIOD);
@@ -141,10 +140,10 @@ impl Live {
                     false
                 }
             };
-            let told = self.frames.receiver_count() > 0;
-            if sample || told {
+            let has_clients = self.frames.receiver_count() > 0;
+            if sample || has_clients {
                 let status = observer.status(sample);
-                if told {
+                if has_clients {
                     self.frames.send_replace(Arc::new(observer.frame(&status)));
                 }
             }
@@ -152,15 +151,15 @@ impl Live {
     }
 }
 
-/// Who looks at the sources, and remembers what was seen.
+/// Reads the sources, and remembers the last nodes.
 struct Observer {
     sources: Sources,
     max_nodes: usize,
     history: History,
     /// The history as an event; empty when it has moved on since.
-    told_history: Bytes,
+    history_event: Bytes,
     /// What the nodes were like but for what moves by itself.
-    seen: Value,
+    last_nodes: Value,
     nodes: Bytes,
     nodes_version: u64,
 }
@@ -171,8 +170,8 @@ impl Observer {
             sources,
             max_nodes,
             history: History::default(),
-            told_history: Bytes::new(),
-            seen: Value::Null,
+            history_event: Bytes::new(),
+            last_nodes: Value::Null,
             nodes: Bytes::new(),
             nodes_version: 0,
         }
@@ -182,26 +181,26 @@ impl Observer {
         let status = (self.sources.status)();
         if sample {
             self.history.keep(&status);
-            self.told_history.clear();
+            self.history_event.clear();
         }
         status
     }
 
     fn frame(&mut self, status: &Value) -> Frame {
-        if self.told_history.is_empty() {
-            self.told_history = event("history", &self.history.to_json());
+        if self.history_event.is_empty() {
+            self.history_event = event("history", &self.history.to_json());
         }
         let mut nodes = (self.sources.nodes)(self.max_nodes);
-        let told = event("nodes", &nodes);
+        let nodes_event = event("nodes", &nodes);
         forget_ages(&mut nodes);
-        if self.seen != nodes {
-            self.seen = nodes;
-            self.nodes = told;
+        if self.last_nodes != nodes {
+            self.last_nodes = nodes;
+            self.nodes = nodes_event;
             self.nodes_version += 1;
         }
         Frame {
             at: Some(Instant::now()),
-            history: self.told_history.clone(),
+            history: self.history_event.clone(),
             status: event("status", status),
             nodes: self.nodes.clone(),
             nodes_version: self.nodes_version,
@@ -223,10 +222,11 @@ fn event(name: &str, data: &Value) -> Bytes {
     format!("event: {name}\ndata: {data}\n\n").into()
 }
 
-/// What the page shows, told as it changes.
+/// The data of the page, as it changes.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/live", tag = "watching",
-    responses((status = 200, description = "Server-sent events.", body = pool_registry_types::schema::EventStream, content_type = "text/event-stream"))
+    responses((status = 200, description = "Server-sent events.",
+        body = pool_registry_types::schema::EventStream, content_type = "text/event-stream"))
 ))]
 async fn live(State(live): State<Live>) -> Result<Response, ApiError> {
     let Ok(room) = live.room.clone().try_acquire_owned() else {
@@ -236,11 +236,11 @@ async fn live(State(live): State<Live>) -> Result<Response, ApiError> {
     Ok(event_stream(Client::new(&live, room)))
 }
 
-/// Somebody who listens.
+/// A connected client.
 struct Client {
     frames: watch::Receiver<Arc<Frame>>,
     stop: Shutdown,
-    /// It has been told the history.
+    /// Whether it has got the history.
     begun: bool,
     nodes_version: u64,
     /// Its place; free again when it is dropped.

@@ -36,7 +36,8 @@ fn page() {}
     ),
     responses(
         (status = 200, description = "The file.",
-            content((String = "text/css"), (String = "text/javascript"), (String = "image/svg+xml"))),
+            content((String = "text/css"), (String = "text/javascript"),
+                (String = "image/svg+xml"))),
         (status = 304, description = "The one whose `ETag` is in `If-None-Match`."),
         (status = 404, description = "NOT_FOUND"),
     ))]

@@ -18,13 +18,13 @@ use pool_registry_types::ErrorCode;
 
 use crate::assets::{Asset, Assets, Representation};
 
-/// Where the page is.
+/// The path of the page.
 const ROOT: &str = "/";
-/// Where the files of the page are.
+/// The path of its files.
 const ASSETS: &str = "/assets/";
 
-/// Scripts, styles and pictures are ours and in files; what is asked for comes from here; nothing
-/// may be put into the page as markup, and nobody may put the page into a frame.
+/// Scripts, styles and images come only from files of this server, requests go only to it, text
+/// cannot become markup, and no site can put the page into a frame.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for \
@@ -41,8 +41,8 @@ const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-p
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 
-/// Answers `/` and `/assets/…` itself and gives everything else to `inner`. Open to everybody, so
-/// it stands before the doorkeeper.
+/// Answers `/` and `/assets/…`, and passes everything else to `inner`. It needs no token, so it
+/// comes before authentication.
 #[derive(Debug, Clone)]
 pub struct Page<S> {
     assets: Arc<Assets>,
@@ -140,8 +140,7 @@ fn is_known(headers: &HeaderMap, asset: &Asset) -> bool {
     })
 }
 
-/// Whether a client takes gzip. Weights are not compared: whoever names it without ruling it out
-/// gets it.
+/// Whether a client accepts gzip. Weights are not compared; only a weight of zero excludes it.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     items(headers, &ACCEPT_ENCODING).any(|item| {
         let (coding, weight) = item.split_once(';').unwrap_or((item, ""));

@@ -2,10 +2,11 @@
 //!
 //! `cargo run -p registry-runtime --example watch-nodes`
 
-#![allow(clippy::print_stdout, reason = "an example speaks to its terminal")]
+#![allow(clippy::print_stdout, reason = "the example prints to its terminal")]
 
 use std::{sync::Arc, time::Duration};
 
+use event_log::EventLog;
 use pool_registry_types::{
     HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, RegisterRequest,
 };
@@ -14,7 +15,7 @@ use registry_store::MemoryStore;
 use routing_table::{RouteChange, RouteSink};
 use service_runtime::{Shutdown, Tasks};
 
-/// In place of a data path.
+/// Prints route changes.
 #[derive(Debug)]
 struct Printed;
 
@@ -29,19 +30,20 @@ impl RouteSink for Printed {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config {
-        registry: service_registry::Config {
-            node_timeout: Duration::from_secs(2),
-            ..Default::default()
-        },
+        registry: service_registry::Config::default().with_node_timeout(Duration::from_secs(2))?,
         prober: None,
         ..Config::default()
     };
     let shutdown = Shutdown::new();
     let tasks = Tasks::new(shutdown.clone());
-    // One that lasts no longer than the process.
-    let parts = build(config, Arc::new(MemoryStore::default()), Arc::new(Printed))?;
-    tasks.spawn("registry", parts.task.run(shutdown.clone()));
-    tasks.spawn("registry-keeper", parts.keeper.run());
+    let parts = build(
+        config,
+        Arc::new(MemoryStore::default()),
+        Arc::new(Printed),
+        EventLog::new(),
+    )?;
+    tasks.spawn("registry", parts.timer.run(shutdown.clone()));
+    tasks.spawn("registry-writer", parts.writer.run());
 
     let node_id = NodeId::new("gpu-node-1")?;
     let registration = RegisterRequest {

@@ -1,37 +1,37 @@
-//! What the binary sets.
+//! Configuration, with the reasons for its defaults.
 
 use std::time::Duration;
 
-/// Two rounds with their jitter stay under 2 s, which is what a silent death may take to be
-/// noticed.
+/// Two rounds with their jitter take less than 2 s, the longest time until a silent death is
+/// found.
 const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_millis(900);
 
-/// An agent answers `/health` from memory; one that needs a second is as good as gone.
+/// An agent answers `/health` from memory, so one that needs a second is not usable.
 const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Enough that a thousand nodes are asked in a fraction of a second, few enough to spare file
-/// descriptors.
+/// Enough to probe a thousand nodes in a fraction of a second, and few enough for the limit of open
+/// files.
 const DEFAULT_PROBES_AT_ONCE: usize = 64;
 
-/// One that is gone takes a whole timeout, so this many are asked in a second. Few, because nobody
-/// waits for them.
+/// A dead node takes the whole timeout, so this many are probed in a second. It is low, because
+/// offline nodes are not urgent.
 const DEFAULT_OFFLINE_AT_ONCE: usize = 8;
 
-/// The most probes per second over all nodes: a hundredth of a processor core, and 360 nodes that
-/// are probed at the default interval.
+/// The most probes per second over all nodes. They cost a hundredth of a processor core, and are
+/// enough for 360 nodes at the default interval.
 const DEFAULT_PROBES_PER_SECOND: u32 = 500;
 
-/// No timer depends on it: it only bounds how long the task sleeps when nothing is due.
+/// It only bounds the sleep of the timer. Deadlines are exact anyway.
 const DEFAULT_STALE_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The registry, its task and its prober.
+/// The configuration of the registry, its timer and its prober.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The registry's own rules.
+    /// The rules of the registry.
     pub registry: service_registry::Config,
-    /// How long the task sleeps at most. Deadlines are exact whatever it is.
+    /// The longest sleep of the timer. Deadlines are exact anyway.
     pub stale_check_interval: Duration,
-    /// How nodes are probed; `None` probes none.
+    /// The prober; `None` switches it off.
     pub prober: Option<ProberConfig>,
 }
 
@@ -45,22 +45,21 @@ impl Default for Config {
     }
 }
 
-/// How nodes are probed.
+/// The configuration of the prober.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProberConfig {
-    /// From the beginning of one probe of a node that answers to the next, give or take a tenth;
-    /// longer in a fleet so large that `per_second` would be exceeded. Others are probed later
+    /// The time from the start of one probe of an answering node to the next, with a jitter of a
+    /// tenth. It grows in fleets that would exceed `per_second`. The pause of other nodes grows
     /// each time.
     pub interval: Duration,
-    /// What takes longer has failed.
+    /// The timeout of a probe.
     pub timeout: Duration,
-    /// How many nodes that answer are probed at the same time, and how many that do not yet or no
-    /// longer; at least 1.
+    /// The most running probes of answering nodes, and of doubtful nodes; at least 1.
     pub at_once: usize,
-    /// How many offline nodes are probed at the same time; at least 1.
+    /// The most running probes of offline nodes; at least 1.
     pub offline_at_once: usize,
-    /// How many probes per second begin over all nodes; at least 1. After a pause, as many as
-    /// `at_once` and `offline_at_once` begin together.
+    /// The most probes per second over all nodes; at least 1. After a pause, a burst of `at_once`
+    /// and `offline_at_once` probes may start.
     pub per_second: u32,
 }
 

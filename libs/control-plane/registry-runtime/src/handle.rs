@@ -1,38 +1,37 @@
-//! The front of the registry.
+//! The handle of the registry.
 
 use std::{sync::Arc, time::Duration};
 
 use pool_registry_types::{HeartbeatRequest, NodeId, RegisterRequest};
 use service_registry::{
-    Config, FleetSummary, HeartbeatOutcome, NodeFilter, NodeView, NodesPage, Pace, RegisterOutcome,
-    Registry, RegistryError, Step, Target,
+    Config, FleetSummary, HeartbeatOutcome, NodeFilter, NodeView, NodesPage, Pace, PageStep,
+    RegisterOutcome, Registry, RegistryError, Target,
 };
 use tokio::sync::watch;
 
 use crate::{
-    HeartbeatError,
-    heartbeat::{repeat, whole},
+    durability::PendingWrite,
+    heartbeat::{HeartbeatError, parse_header, parse_heartbeat},
     log,
     shared::Shared,
 };
 
-/// How many nodes are looked at without letting anybody else in between, when a page is put
-/// together: less than a millisecond's work.
+/// The nodes that are read under one lock when a page is made: less than a millisecond of work.
 const NODES_AT_ONCE: usize = 1024;
 
-/// The registry, for whoever has something to tell it or to see in it. Cheap to clone.
+/// Applies events to the registry and reads it. Cheap to clone.
 ///
-/// Nothing here waits for anything but a short lock: the data path routes by an event when the
-/// method returns.
+/// Every method waits only for a short lock. When an event method returns, the data path routes by
+/// the event.
 #[derive(Debug, Clone)]
 pub struct RegistryHandle {
     pub(crate) shared: Arc<Shared>,
-    /// Turns of the task.
+    /// The turns of the timer.
     pub(crate) turns: watch::Receiver<u64>,
 }
 
 impl RegistryHandle {
-    /// A node joins; see [`Registry::register`].
+    /// Registers a node; see [`Registry::register`].
     ///
     /// # Errors
     /// When the registry refuses.
@@ -40,7 +39,7 @@ impl RegistryHandle {
         self.event(|registry, now| registry.register(request, now))
     }
 
-    /// A node reports; see [`Registry::heartbeat`].
+    /// Takes in the report of a node; see [`Registry::heartbeat`].
     ///
     /// # Errors
     /// When the registry refuses.
@@ -54,37 +53,38 @@ impl RegistryHandle {
         outcome
     }
 
-    /// The same of a heartbeat as it comes over the wire, in JSON. One that says the same as the
-    /// last is not taken apart.
+    /// Takes in a heartbeat in JSON, as it comes over the wire. One that repeats the last one is
+    /// not parsed further.
     ///
-    /// Numbers are taken as `serde_json` takes them. A caller that takes more reads what is refused
-    /// here by itself, and calls [`heartbeat`](Self::heartbeat).
+    /// It accepts the numbers that `serde_json` accepts. A caller that accepts more parses a
+    /// refused body itself, and calls [`heartbeat`](Self::heartbeat).
     ///
     /// # Errors
-    /// When it is not a heartbeat, and when the registry refuses.
+    /// When the body is no heartbeat, and when the registry refuses.
     pub fn heartbeat_bytes(
         &self,
         node_id: &NodeId,
         body: &[u8],
     ) -> Result<HeartbeatOutcome, HeartbeatError> {
-        let repeat = repeat(body);
-        if let Some(repeat) = &repeat
+        let header = parse_header(body);
+        if let Some(header) = &header
             && let Ok(Some(outcome)) = self
                 .shared
-                .event(|registry, now| registry.repeat(node_id, repeat, now))
+                .event(|registry, now| registry.repeated_heartbeat(node_id, header, now))
         {
             log_heartbeat(node_id, Some(&outcome));
             return Ok(outcome);
         }
-        // What is wrong with it is said before who sent it is looked for.
-        let request = whole(body)?;
-        let digest = repeat.map(|repeat| repeat.digest);
-        let outcome = self.event(|registry, now| registry.report(node_id, request, digest, now));
+        // An invalid body is reported before an unknown node.
+        let request = parse_heartbeat(body)?;
+        let digest = header.map(|header| header.digest);
+        let outcome = self
+            .event(|registry, now| registry.heartbeat_with_digest(node_id, request, digest, now));
         log_heartbeat(node_id, outcome.as_ref().ok());
         Ok(outcome?)
     }
 
-    /// A node leaves; see [`Registry::deregister`].
+    /// Removes a node; see [`Registry::deregister`].
     ///
     /// # Errors
     /// When the registry refuses.
@@ -96,27 +96,31 @@ impl RegistryHandle {
         self.event(|registry, now| registry.deregister(node_id, incarnation, now))
     }
 
-    /// An operator wants no new work there. `within` is how long running requests may take to
-    /// finish.
+    /// Drains a node or a pool: it gets no new requests. Running requests may take `within`. The
+    /// drain holds at once, and survives a kill when the [`PendingWrite`] is durable.
     ///
     /// # Errors
     /// When the registry refuses.
-    pub fn drain(&self, target: &Target, within: Option<Duration>) -> Result<(), RegistryError> {
-        self.event(|registry, now| {
+    pub fn drain(
+        &self,
+        target: &Target,
+        within: Option<Duration>,
+    ) -> Result<PendingWrite, RegistryError> {
+        self.awaited_event(target, |registry, now| {
             let deadline = within.map(|within| now.saturating_add(within));
             registry.drain(target, deadline, now)
         })
     }
 
-    /// An operator takes a drain back.
+    /// Ends a drain. It ends at once, and for good when the [`PendingWrite`] is durable.
     ///
     /// # Errors
     /// When the registry refuses.
-    pub fn undrain(&self, target: &Target) -> Result<(), RegistryError> {
-        self.event(|registry, now| registry.undrain(target, now))
+    pub fn undrain(&self, target: &Target) -> Result<PendingWrite, RegistryError> {
+        self.awaited_event(target, |registry, now| registry.undrain(target, now))
     }
 
-    /// Somebody tried to reach the node while it had this incarnation; `Err` says how that failed.
+    /// Takes in the result of a probe of this incarnation; `Err` holds the reason of a failure.
     pub fn probed(&self, node_id: &NodeId, incarnation: Option<u64>, result: Result<(), String>) {
         self.shared
             .event(|registry, now| registry.probe(node_id, incarnation, result, now));
@@ -128,9 +132,9 @@ impl RegistryHandle {
         self.shared.look(|registry| registry.node(node_id))
     }
 
-    /// Up to `limit` of the nodes that pass `filter`, sorted by id, behind `after`.
+    /// Up to `limit` nodes that pass `filter`, sorted by id, after the node `after`.
     ///
-    /// Nodes that come or go meanwhile may be there or not.
+    /// The page may miss nodes that join or leave meanwhile.
     #[must_use]
     pub fn page(&self, after: Option<&NodeId>, limit: usize, filter: &NodeFilter) -> NodesPage {
         let mut page = NodesPage::default();
@@ -140,38 +144,37 @@ impl RegistryHandle {
                 registry.add_to_page(&mut page, after.as_ref(), limit, filter, NODES_AT_ONCE)
             });
             match step {
-                Step::Done => return page,
-                Step::Behind(node_id) => after = Some(node_id),
+                PageStep::Done => return page,
+                PageStep::ContinueAfter(node_id) => after = Some(node_id),
             }
         }
     }
 
-    /// The fleet in numbers.
+    /// The numbers of nodes and pools.
     #[must_use]
     pub fn summary(&self) -> FleetSummary {
         self.shared.look(Registry::summary)
     }
 
-    /// How often nodes should report now, and how long they may be silent.
+    /// The interval of heartbeats, and the timeout of nodes.
     #[must_use]
     pub fn pace(&self) -> Pace {
         self.shared.look(Registry::pace)
     }
 
-    /// A number that rises whenever a reader would see a change.
+    /// A number that rises with every change that readers see.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.shared.look(Registry::revision)
     }
 
-    /// The same, to be followed.
+    /// Follows the [`revision`](Self::revision).
     #[must_use]
     pub fn revisions(&self) -> watch::Receiver<u64> {
         self.shared.revisions.subscribe()
     }
 
-    /// Returns when the registry's task has taken a turn, which shows that it lives; false when it
-    /// has ended.
+    /// Returns true when the timer has taken a turn, which shows progress; false when it has ended.
     pub async fn alive(&self) -> bool {
         let mut turns = self.turns.clone();
         turns.mark_unchanged();
@@ -179,16 +182,28 @@ impl RegistryHandle {
         turns.changed().await.is_ok()
     }
 
-    /// The registry's time now: what the times in a view are measured on.
+    /// The current time of the registry, for the times in its views.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.shared.origin.elapsed()
     }
 
-    /// The registry's rules.
+    /// The configuration of the registry.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    fn awaited_event(
+        &self,
+        target: &Target,
+        event: impl FnOnce(&mut Registry, Duration) -> Result<(), RegistryError>,
+    ) -> Result<PendingWrite, RegistryError> {
+        let result = self.shared.awaited_event(target.node_id(), event);
+        if let Err(error) = &result {
+            log::log_refusal(error);
+        }
+        result.map(|((), pending)| pending)
     }
 
     fn event<T>(
@@ -197,7 +212,7 @@ impl RegistryHandle {
     ) -> Result<T, RegistryError> {
         let result = self.shared.event(event);
         if let Err(error) = &result {
-            log::refusal(error);
+            log::log_refusal(error);
         }
         result
     }

@@ -1,22 +1,20 @@
-//! The lock, the timer and the node probes around the pure `service-registry`.
+//! Runs the pure `service-registry`: a lock, a timer, node probes and a store around it.
 //!
-//! [`build`] takes up what a store has kept, gives four parts, and starts nothing:
+//! [`build`] loads a store and returns four components, and starts nothing:
 //!
-//! * [`RegistryHandle`], the front: clone it wherever nodes, operators or probes have something to
-//!   say. Each event takes effect under a short lock: the data path has taken in what changed of
-//!   endpoints when the method returns, so that the next request is routed by what an acknowledged
-//!   heartbeat said.
-//! * [`RegistryTask`], which wakes at the nodes' deadlines.
-//! * [`Prober`], which tries to reach the nodes, each about once a second in a fleet of some
-//!   hundred. It asks who answers.
-//! * [`Keeper`], which writes what changed to the store, behind everybody's back.
+//! * [`RegistryHandle`] applies events of nodes, operators and probes, each under a short lock.
+//!   When a method returns, the data path has the changed endpoints, so that the next request is
+//!   routed by the acknowledged heartbeat.
+//! * [`RegistryTimer`] wakes at the deadlines of nodes.
+//! * [`Prober`] probes each node about once a second, in fleets of up to some hundred nodes. It
+//!   checks the identity in the answers.
+//! * [`StoreWriter`] writes changes to the store in the background. Only drains wait for it.
 
 mod config;
-mod events;
+mod durability;
+mod event_publisher;
 mod handle;
 mod heartbeat;
-mod keeper;
-mod kept;
 mod limits;
 mod log;
 mod metrics;
@@ -24,93 +22,100 @@ mod probe;
 mod prober;
 mod schedule;
 mod shared;
-mod task;
+mod store_writer;
+mod stored_state;
+mod timer;
 
 pub use config::{Config, ProberConfig};
+pub use durability::{NotDurable, PendingWrite};
 pub use handle::RegistryHandle;
 pub use heartbeat::HeartbeatError;
-pub use keeper::Keeper;
 pub use limits::LIMITS;
 pub use metrics::NodesMetrics;
 pub use prober::Prober;
-pub use task::RegistryTask;
+pub use store_writer::StoreWriter;
+pub use timer::RegistryTimer;
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use event_log::EventLog;
 use registry_store::{RegistryStore, StoreError};
 use routing_table::RouteSink;
 use service_registry::Registry;
 use tokio::{sync::watch, time::Instant};
 
-use kept::Kept;
+use durability::WriteProgress;
 use shared::Shared;
+use stored_state::StoredState;
 
-/// What [`build`] gives.
+/// The components of a registry. Run each but the handle as a task.
 #[derive(Debug)]
-pub struct Parts {
-    /// The front.
+pub struct RegistryParts {
+    /// Applies events and reads the registry.
     pub handle: RegistryHandle,
-    /// To be run by a task of its own.
-    pub task: RegistryTask,
-    /// To be run by a task of its own; `None` when switched off.
+    /// Wakes at deadlines.
+    pub timer: RegistryTimer,
+    /// Probes nodes; `None` when it is switched off.
     pub prober: Option<Prober>,
-    /// To be run by a task of its own, that ends after the registry's task, when the last change
-    /// is kept.
-    pub keeper: Keeper,
+    /// Writes to the store. Its task ends after the timer, when the last change is written.
+    pub writer: StoreWriter,
 }
 
-/// Builds the registry and what surrounds it, with the nodes that the store knows from before.
-/// `sink` learns what changes of endpoints, first of all those of these nodes. It is told under the
-/// registry's lock, and must not call the registry.
+/// Builds a registry with the nodes of `store`, and everything around it. `sink` gets the changes
+/// of endpoints, first those of the stored nodes. It is called under the lock of the registry, and
+/// must not call the registry. `events` gets the changes for people.
 ///
-/// Reads the store, which blocks for as long as that takes.
+/// Blocks while it reads the store.
 ///
 /// # Errors
-/// When the store cannot be read. To go on without it would route to what operators have drained.
+/// When the store cannot be read: a registry without it would route to drained nodes.
 pub fn build(
     config: Config,
     store: Arc<dyn RegistryStore>,
     sink: Arc<dyn RouteSink>,
-) -> Result<Parts, StoreError> {
-    let stored = store.load()?;
+    events: EventLog,
+) -> Result<RegistryParts, StoreError> {
+    let nodes = store.load()?;
     let (origin, started) = (Instant::now(), SystemTime::now());
-    let (kept, known) = Kept::from_store(&stored, started);
-    drop(stored);
+    let (stored, persisted) = StoredState::load(&nodes, started);
+    drop(nodes);
     let mut registry = Registry::new(config.registry);
-    registry.restore(known, Duration::ZERO);
-    // Status changes of restored nodes are no news.
+    registry.restore(persisted, Duration::ZERO);
+    // The status of a restored node is no change.
     let _ = registry.take_deltas();
-    if kept.len() > 0 {
-        let drained = kept.drained();
+    if stored.len() > 0 {
+        let drained = stored.drained();
         tracing::info!(
-            nodes = kept.len(),
+            nodes = stored.len(),
             drained,
             "Nodes known from before; probing them"
         );
     }
-    let shared = Arc::new(Shared::new(registry, sink, origin, config.prober.is_some()));
-    let (turns, seen) = watch::channel(0);
-    let task = RegistryTask {
+    let (progress, progress_seen) = watch::channel(WriteProgress::default());
+    let has_prober = config.prober.is_some();
+    let shared = Shared::new(registry, sink, origin, events, has_prober, progress_seen);
+    let shared = Arc::new(shared);
+    let (turns, turns_seen) = watch::channel(0);
+    let timer = RegistryTimer {
         shared: Arc::clone(&shared),
         longest_sleep: config.stale_check_interval,
         turns,
     };
     let handle = RegistryHandle {
         shared: Arc::clone(&shared),
-        turns: seen.clone(),
+        turns: turns_seen.clone(),
     };
-    // What was restored is told, and what the store had and the registry did not take up is
-    // written.
+    // Publishes the restored endpoints, and writes what the registry did not restore.
     shared.event(|_, _| ());
-    Ok(Parts {
-        task,
+    Ok(RegistryParts {
+        timer,
         prober: config
             .prober
             .map(|config| Prober::new(handle.clone(), config)),
-        keeper: Keeper::new(shared, store, kept, seen),
+        writer: StoreWriter::new(shared, store, stored, progress, turns_seen),
         handle,
     })
 }

@@ -1,9 +1,9 @@
-//! What the log says about nodes: one line for each change, and for the bad ones what to do.
+//! Log lines about nodes: one for each change, with what to do where something is wrong.
 
 use pool_registry_types::NodeStatus;
-use service_registry::{Delta, PoolsLine, RegistryError};
+use service_registry::{Delta, DisplayPools, RegistryError};
 
-pub(crate) fn delta(delta: &Delta) {
+pub(crate) fn log_delta(delta: &Delta) {
     match delta {
         Delta::Joined {
             node_id,
@@ -21,43 +21,49 @@ pub(crate) fn delta(delta: &Delta) {
             tracing::info!(%node_id, %from, %to, "Node has a new address")
         }
         Delta::Changed { node_id, pools } => {
-            tracing::info!(%node_id, pools = %PoolsLine(pools), "Heartbeat changed state");
+            tracing::info!(%node_id, pools = %DisplayPools(pools), "Heartbeat changed state");
         }
         Delta::StatusChanged {
             node_id,
             from,
             to,
             reason,
-        } => status(node_id, *from, *to, reason),
+        } => log_status(node_id, *from, *to, reason),
         Delta::DrainChanged { target, draining } => {
-            tracing::info!(%target, draining, "An operator changed what may take new work");
+            tracing::info!(%target, draining, "An operator changed a drain");
         }
         Delta::DrainDropped { node_id, pool_id } => tracing::warn!(
             %node_id, %pool_id,
-            "The drain of a pool that its node does not report is dropped, because the node has as many drains as it may \
-             have; drain the pool again should it return"
+            "The drain of a pool that its node does not report is dropped, because the node has \
+             the most drains allowed; drain the pool again if it returns"
         ),
         Delta::Left { node_id, reason } => tracing::info!(%node_id, %reason, "Node left"),
         Delta::Stalled { gap } => tracing::warn!(
             gap_ms = gap.as_millis(),
-            "This process did not run for a while, so every node got that time back; look for a \
+            "This process did not run for a while, so the deadlines of all nodes moved; look for a \
              suspended machine, a stopped process or a starved CPU"
         ),
-        Delta::SelfSuspicion { on, silent, of } => self_suspicion(*on, *silent, *of),
+        Delta::SelfSuspicion { on, silent, of } => log_self_suspicion(*on, *silent, *of),
         other => tracing::info!(?other, "The registry changed"),
     }
 }
 
-fn status(node_id: &pool_registry_types::NodeId, from: NodeStatus, to: NodeStatus, reason: &str) {
+fn log_status(
+    node_id: &pool_registry_types::NodeId,
+    from: NodeStatus,
+    to: NodeStatus,
+    reason: &str,
+) {
     match to {
         NodeStatus::Offline => tracing::warn!(
             %node_id, %from, reason,
-            "Node is offline and gets no requests until it reports again; check its agent and the network"
+            "Node is offline and gets no requests until it reports again; check its agent and the \
+             network"
         ),
         NodeStatus::Unreachable => tracing::warn!(
             %node_id, %from, reason,
-            "Node reports but cannot be reached, so it gets no requests; \
-             check that its registered address is right and its port open"
+            "Node reports but cannot be reached, so it gets no requests; check that its \
+             registered address is right and its port open"
         ),
         NodeStatus::Online | NodeStatus::Draining => {
             tracing::info!(%node_id, %from, %to, reason, "Node status changed");
@@ -65,7 +71,7 @@ fn status(node_id: &pool_registry_types::NodeId, from: NodeStatus, to: NodeStatu
     }
 }
 
-fn self_suspicion(on: bool, silent: usize, of: usize) {
+fn log_self_suspicion(on: bool, silent: usize, of: usize) {
     if on {
         tracing::warn!(
             silent,
@@ -82,13 +88,13 @@ fn self_suspicion(on: bool, silent: usize, of: usize) {
     }
 }
 
-pub(crate) fn refusal(error: &RegistryError) {
+pub(crate) fn log_refusal(error: &RegistryError) {
     match error {
         RegistryError::NodeIdConflict { .. } => {
             tracing::warn!(%error, "Registration refused: two machines want one node id");
         }
         RegistryError::StaleIncarnation { .. } => {
-            tracing::warn!(%error, "Message of an earlier life of a node refused");
+            tracing::warn!(%error, "Message of an earlier incarnation of a node refused");
         }
         RegistryError::TooManyNodes { .. } => {
             tracing::warn!(%error, "Registration refused: too many nodes are known");

@@ -1,4 +1,4 @@
-//! Nodes and pools as metrics: read on each scrape.
+//! Metrics of nodes and pools, read on each scrape.
 
 use std::{fmt, time::Duration};
 
@@ -9,16 +9,16 @@ use telemetry::{gauge, gauges};
 
 use crate::RegistryHandle;
 
-/// The most nodes, and the most pools, with lines of their own on the page.
+/// The most nodes and the most pools with metrics of their own.
 const MAX_LINES: usize = 1000;
 
-/// Register it with
+/// The collector. Register it with
 /// [`Registry::register_collector`](prometheus_client::registry::Registry::register_collector).
 #[derive(Debug)]
 pub struct NodesMetrics(RegistryHandle);
 
 impl NodesMetrics {
-    /// Of the registry behind `handle`.
+    /// Metrics of the registry of `handle`.
     #[must_use]
     pub fn new(handle: RegistryHandle) -> Self {
         Self(handle)

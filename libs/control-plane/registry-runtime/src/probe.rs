@@ -1,4 +1,4 @@
-//! One probe: does the node answer at its address?
+//! One probe of a node.
 
 use std::time::Duration;
 
@@ -7,15 +7,14 @@ use pool_registry_types::{HealthAnswer, HttpUrl, NodeId, ORCHESTRATORD};
 use stream_proxy::GetError;
 use thiserror::Error;
 
-/// The most of an answer's body that is read, in bytes. An agent says less; a longer answer is none
-/// of an agent and only shows that somebody is there. Reading an answer to its end spares the node
-/// a reset.
+/// The most bytes of an answer that are read. The answer of an agent is shorter. A longer one still
+/// shows that the address answers. Reading an answer to its end avoids a reset of the connection.
 pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// Why a probe failed, with all its causes: it is told to people.
+/// Why a probe failed, with all causes, for people.
 #[derive(Debug, Error)]
 pub(crate) enum ProbeError {
-    /// This process could not ask, which says nothing about the node.
+    /// This process could not send the probe, so nothing is known about the node.
     #[error("{}", .0.with_causes())]
     Own(GetError),
     /// No answer came.
@@ -28,14 +27,13 @@ pub(crate) enum ProbeError {
     ControlPlane,
     #[error("the node {0} answers at its address: correct POOL_MANAGERD_ADDRESS of one of the two")]
     OtherNode(NodeId),
-    #[error("another start of the node answers, which has not registered yet")]
+    #[error("another incarnation of the node answers, which has not registered yet")]
     OtherIncarnation,
 }
 
-/// Asks `{address}/health`. Any whole HTTP answer means alive, whatever its status: a node that
-/// says it is not healthy can be reached. What the answer says of who gives it must be true of the
-/// node; one that says nothing is believed. Redirects are not followed, so a node cannot send the
-/// probe elsewhere.
+/// Requests `{address}/health`. Every complete HTTP answer is a success, whatever its status: an
+/// unhealthy node is reachable. An identity in the answer must be that of the node; an answer
+/// without one is accepted. Redirects are not followed, so a node cannot redirect a probe.
 pub(crate) async fn probe(
     node_id: &NodeId,
     incarnation: Option<u64>,
@@ -45,14 +43,14 @@ pub(crate) async fn probe(
     let path = PathAndQuery::from_static("/health");
     match stream_proxy::get(address, path, timeout, MAX_BODY_BYTES).await {
         Ok((_, body)) => identify(node_id, incarnation, &body),
-        // An answer too long to be read is an answer.
+        // A long answer is an answer.
         Err(GetError::TooLarge(_)) => Ok(()),
         Err(error) if error.is_own() => Err(ProbeError::Own(error)),
         Err(error) => Err(ProbeError::NoAnswer(error)),
     }
 }
 
-/// Whether an answer with this body may be the node's.
+/// Whether an answer with this body may come from the node.
 fn identify(node_id: &NodeId, incarnation: Option<u64>, body: &[u8]) -> Result<(), ProbeError> {
     let Ok(answer) = serde_json::from_slice::<HealthAnswer>(body) else {
         return Ok(());
@@ -95,7 +93,7 @@ mod tests {
 
     // spec: LIVE-16
     #[test]
-    fn what_an_answer_says_of_who_gives_it_must_be_true() {
+    fn the_identity_in_an_answer_must_be_that_of_the_node() {
         for (body, expected) in [
             ("", Ok(())),
             ("it is well", Ok(())),
@@ -112,13 +110,13 @@ mod tests {
             (r#"{"node_id":"b"}"#, Err("the node b answers")),
             (
                 r#"{"node_id":"a","incarnation":8}"#,
-                Err("another start of the node"),
+                Err("another incarnation of the node"),
             ),
             (
                 r#"{"status":"ok","service":"orchestratord"}"#,
                 Err("an orchestratord answers"),
             ),
-            // Of somebody else's making, and no identity.
+            // The answer of another program has no identity.
             (r#"{"node_id":{"x":1},"incarnation":"7"}"#, Ok(())),
         ] {
             let found =
@@ -151,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_that_never_answers_is_given_up() {
+    async fn a_node_that_never_answers_is_abandoned() {
         // It accepts nothing; the kernel takes the connection all the same.
         let (_listener, url) = listener().await;
         let said = ask(&url, Duration::from_millis(50))
@@ -162,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_too_long_to_be_read_is_a_sign_of_life() {
+    async fn an_answer_that_is_too_long_is_a_success() {
         let (listener, url) = listener().await;
         let node = async {
             let (mut stream, _) = listener.accept().await.unwrap();

@@ -1,4 +1,4 @@
-//! Tries to reach every node, and tells the registry.
+//! Probes every node, and passes the results to the registry.
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use local_limits::{Episode, Turn};
@@ -8,15 +8,13 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     ProberConfig, RegistryHandle,
     probe::{ProbeError, probe},
-    schedule::{Found, Job, Schedule},
+    schedule::{Job, ProbeResult, Schedule},
 };
 
-/// How many nodes are taken from the registry without letting anybody else in between: less than a
-/// millisecond's work.
+/// The targets that are taken under one lock: less than a millisecond of work.
 const TARGETS_AT_ONCE: usize = 1024;
 
-/// Probes every node of the registry for as long as it is known, silent ones too: that is how they
-/// are found again.
+/// Probes every known node. It probes silent nodes too, to find them again.
 #[derive(Debug)]
 pub struct Prober {
     registry: RegistryHandle,
@@ -43,7 +41,7 @@ impl Prober {
                 () = shutdown.requested() => return,
                 () = self.registry.shared.retargeted.notified() => {}
                 Some((job, found)) = running.next() => {
-                    log_limit(limit.note(found == Found::NotAsked, Instant::now().into_std()));
+                    log_limit(limit.note(found == ProbeResult::NotSent, Instant::now().into_std()));
                     let drift = fastrand::f64().mul_add(2.0, -1.0);
                     schedule.finished(&job, found, Instant::now(), drift);
                 }
@@ -52,7 +50,7 @@ impl Prober {
         }
     }
 
-    /// Takes in which nodes are to be probed in another way than before.
+    /// Takes the changed targets from the registry.
     fn take_targets(&self, schedule: &mut Schedule) {
         loop {
             let some = self.registry.shared.take(|registry| {
@@ -76,24 +74,24 @@ impl Prober {
         }
     }
 
-    /// Probes a node and tells the registry.
-    async fn ask(&self, job: Job) -> (Job, Found) {
+    /// Probes a node, and passes the result to the registry.
+    async fn ask(&self, job: Job) -> (Job, ProbeResult) {
         let (node_id, address) = (&job.node_id, &job.address);
         let result = probe(node_id, job.incarnation, address, self.config.timeout).await;
         if let Err(error) = &result {
             tracing::debug!(%node_id, %address, %error, "Node probe failed");
         }
         let (found, result) = match result {
-            Ok(()) => (Found::Answered, Ok(())),
-            Err(ProbeError::Own(_)) => return (job, Found::NotAsked),
-            Err(error) => (Found::Failed, Err(error.to_string())),
+            Ok(()) => (ProbeResult::Answered, Ok(())),
+            Err(ProbeError::Own(_)) => return (job, ProbeResult::NotSent),
+            Err(error) => (ProbeResult::Failed, Err(error.to_string())),
         };
         self.registry.probed(node_id, job.incarnation, result);
         (job, found)
     }
 }
 
-/// Says once that this process cannot probe, and once that it can again.
+/// Logs once that this process cannot probe, and once that it can again.
 fn log_limit(turn: Option<Turn>) {
     match turn {
         Some(Turn::Began) => tracing::warn!(

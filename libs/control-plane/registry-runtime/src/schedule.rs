@@ -1,19 +1,18 @@
-//! When each node is probed, and what it takes to be probed then. No I/O, no clock.
+//! The schedule of probes. No I/O, no clock.
 //!
-//! A probe of a node that is gone takes as long as a probe may take, so many of them would hold up
-//! the others. Nodes are therefore probed in lanes, each with its own bound on the probes under
-//! way:
+//! A probe of a dead node takes the whole timeout, so many of them would delay the others. Nodes
+//! are therefore probed in lanes, each with its own bound of running probes:
 //!
-//! * [`Lane::Answering`]: the node answered, and at most its last probe failed. Probed every
-//!   interval. Nothing but a node of this lane takes its places.
-//! * [`Lane::Doubtful`]: it has not answered yet, or has failed twice in a row. A little later each
-//!   time.
-//! * [`Lane::Offline`]: it was silent for the timeout. Much later each time, and few at once.
+//! * [`Lane::Answering`]: the node answers, and at most its last probe failed. It is probed every
+//!   interval. Only nodes of this lane take its places.
+//! * [`Lane::Doubtful`]: the node has not answered yet, or has failed twice in a row. Its pause
+//!   grows a little each time.
+//! * [`Lane::Offline`]: the node was silent for the timeout. Its pause grows much each time, and
+//!   few of these run at once.
 //!
-//! All lanes together begin no more than a bounded number of probes per second. Nodes that answer
-//! are probed so much more seldom in a large fleet that they leave a part of that to the others;
-//! each lane has its share when all have more to do, and what one does not need is there for the
-//! rest.
+//! All lanes together start a bounded number of probes per second. In a large fleet the interval of
+//! answering nodes grows, so that they leave a part of these probes to the other lanes. Each lane
+//! has its share when all are busy; the others use what a lane does not need.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -31,29 +30,28 @@ mod rate;
 
 use rate::Rate;
 
-/// The part of all probes that nodes that answer get by themselves, in percent.
+/// The share of all probes for answering nodes, in percent.
 const ANSWERING_PERCENT: u32 = 80;
 
-/// Nodes that joined together are not probed together for long: each round is up to a tenth shorter
-/// or longer.
+/// The jitter of an interval, which spreads the probes of nodes that joined together.
 const JITTER: f64 = 0.1;
 
-/// The same of nodes that are waited for: they were lost together more often than they joined
+/// The jitter of a backoff. It is larger, because nodes are more often lost together than they join
 /// together.
 const BACKOFF_JITTER: f64 = 0.25;
 
-/// The longest pause between two probes of a node that is not offline and does not answer: when it
-/// does again, it should be used again soon.
+/// The longest pause between two probes of a doubtful node. It bounds the time until the node is
+/// used again.
 const DOUBTFUL_CAP: Duration = Duration::from_secs(2);
 
-/// The longest pause between two probes of an offline node. One that comes back registers or
-/// reports, and is probed at once then; so this only has to find one that is held up in that.
+/// The longest pause between two probes of an offline node. A node that returns registers or
+/// reports, and is then probed at once.
 const OFFLINE_CAP: Duration = Duration::from_secs(60);
 
-/// No exponent beyond this makes a difference below the caps.
+/// The largest exponent of the backoff; above it every pause is at its cap.
 const MAX_DOUBLINGS: u32 = 16;
 
-/// Which bound a probe counts against.
+/// A group of nodes with its own bound of running probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
     Answering,
@@ -62,11 +60,11 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
-    /// In the order in which they are served when it is the turn of several.
+    /// By priority, when several lanes are next.
     const ALL: [Self; 3] = [Self::Answering, Self::Doubtful, Self::Offline];
 
-    /// What one of its probes costs. When all lanes have more to do than there are probes, each
-    /// gets a part in inverse proportion: 82, 14 and 4 in a hundred.
+    /// The cost of one probe of this lane. When all lanes are busy, their shares are inversely
+    /// proportional to it: 82 %, 14 % and 4 %.
     fn cost(self) -> u64 {
         match self {
             Self::Answering => 1,
@@ -76,23 +74,23 @@ impl Lane {
     }
 }
 
-/// What a probe showed.
+/// The result of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum ProbeResult {
     Answered,
     Failed,
-    /// This process could not make it, which says nothing about the node.
-    NotAsked,
+    /// This process could not send it, so nothing is known about the node.
+    NotSent,
 }
 
-/// One probe to be made.
+/// One probe to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Job {
     pub(crate) node_id: NodeId,
     pub(crate) address: Arc<HttpUrl>,
     pub(crate) incarnation: Option<u64>,
     pub(crate) lane: Lane,
-    /// Which entry it is for: a node may leave and join again meanwhile.
+    /// The generation of the entry: a node may leave and join again meanwhile.
     generation: u64,
     began: Instant,
 }
@@ -102,11 +100,11 @@ struct Entry {
     generation: u64,
     target: ProbeTarget,
     answered: bool,
-    /// In a row.
+    /// Failures in a row.
     failures: u32,
-    /// How often it was probed since it is offline, whatever came of it.
+    /// Probes since it is offline.
     probes_offline: u32,
-    /// When it is due; `None` while it is probed.
+    /// When its next probe is due; `None` while a probe runs.
     due: Option<Instant>,
 }
 
@@ -121,8 +119,8 @@ impl Entry {
         }
     }
 
-    /// Nodes that are known from before are probed once, one after the other, before those that
-    /// have answered are probed again: these are counted together.
+    /// Whether it counts as answering for the interval. Restored nodes count, because they are
+    /// expected to answer their first probe.
     fn is_expected_to_answer(&self) -> bool {
         match self.lane() {
             Lane::Answering => true,
@@ -131,14 +129,14 @@ impl Entry {
         }
     }
 
-    /// From the beginning of one probe to the next; `drift` in -1..=1 moves it within its jitter.
-    /// `stretched` is the interval of nodes that answer in a fleet of this size. One that has
-    /// just failed is probed again without that: the second failure is what counts.
+    /// The time from the start of one probe to the next. `drift` in -1..=1 moves it within the
+    /// jitter. `stretched` is the interval of answering nodes in a fleet of this size. After a
+    /// first failure the plain interval holds, because the second failure counts.
     fn pause(&self, interval: Duration, stretched: Duration, drift: f64) -> Duration {
         let drift = drift.clamp(-1.0, 1.0);
         let backoff = |doublings: u32, cap: Duration| {
             let pause = interval.saturating_mul(1 << doublings.min(MAX_DOUBLINGS));
-            // A cap below the interval would probe the lost more often than the others.
+            // A cap below the interval would probe lost nodes more often than others.
             pause
                 .min(cap.max(interval))
                 .mul_f64(1.0 + BACKOFF_JITTER * drift)
@@ -158,11 +156,11 @@ impl Entry {
 /// The probes of one lane.
 #[derive(Debug, Default)]
 struct Queue {
-    /// The longest overdue first.
+    /// By due time.
     due: BTreeSet<(Instant, NodeId)>,
     running: usize,
     at_once: usize,
-    /// What its probes have cost: the lane that has had least is next.
+    /// The cost of its probes so far. The lane with the least is next.
     served: u64,
 }
 
@@ -171,7 +169,7 @@ impl Queue {
         self.running < self.at_once
     }
 
-    /// When its next probe is due, if there is room for it.
+    /// When its next probe is due, if another one may run.
     fn next(&self) -> Option<Instant> {
         self.due
             .first()
@@ -180,17 +178,17 @@ impl Queue {
     }
 }
 
-/// When each node is probed next.
+/// The schedule of all probes.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     interval: Duration,
     per_second: u32,
     rate: Rate,
     nodes: HashMap<NodeId, Entry>,
-    /// How many nodes answer, or have not been asked yet and are expected to.
+    /// The number of nodes that answer or are expected to.
     answering: usize,
     lanes: [Queue; 3],
-    /// What the lane served last had had before.
+    /// The cost of the last served lane, before that probe.
     served: u64,
     generations: u64,
 }
@@ -218,8 +216,8 @@ impl Schedule {
         }
     }
 
-    /// Takes in how a node is to be probed from now on; `None` when it is gone. A new one, one that
-    /// is new at its address and one that is offline no longer are due at once.
+    /// Sets the target of a node; `None` removes it. A node that is new, has another address, or is
+    /// no longer offline is due at once.
     pub(crate) fn update(&mut self, node_id: NodeId, target: Option<ProbeTarget>, now: Instant) {
         let known = self.remove(&node_id);
         let Some(target) = target else { return };
@@ -231,7 +229,7 @@ impl Schedule {
             Some((entry, due)) if same(&entry) && entry.target.offline == target.offline => {
                 (entry, due)
             }
-            // It waits its turn in the other lane.
+            // It keeps its due time in the other lane.
             Some((mut entry, due)) if same(&entry) && target.offline => {
                 entry.target = target;
                 entry.probes_offline = 0;
@@ -253,7 +251,7 @@ impl Schedule {
         self.insert(node_id, entry, due);
     }
 
-    /// The probes to be made now; they count as running until [`finished`](Self::finished).
+    /// The probes to send now. They count as running until [`finished`](Self::finished).
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<Job> {
         let mut jobs = Vec::new();
         while self.rate.allows_at() <= now
@@ -263,7 +261,7 @@ impl Schedule {
             let Some((_, node_id)) = queue.due.pop_first() else {
                 break;
             };
-            // A lane that had nothing to do does not save that up.
+            // An idle lane saves no credit.
             self.served = queue.served.max(self.served);
             queue.served = self.served.saturating_add(lane.cost());
             queue.running += 1;
@@ -284,7 +282,7 @@ impl Schedule {
         jobs
     }
 
-    /// Of the lanes with a probe that is due and room for it, the one that has had least.
+    /// The next lane: the least served one of those with a due probe that may run.
     fn next_lane(&self, now: Instant) -> Option<Lane> {
         let ready = |lane: &Lane| {
             self.lanes[*lane as usize]
@@ -295,8 +293,8 @@ impl Schedule {
         lanes.min_by_key(|lane| self.lanes[*lane as usize].served.max(self.served))
     }
 
-    /// A probe has ended; `drift` in -1..=1 moves the next one within its jitter.
-    pub(crate) fn finished(&mut self, job: &Job, found: Found, now: Instant, drift: f64) {
+    /// Finishes a probe. `drift` in -1..=1 moves the next one within its jitter.
+    pub(crate) fn finished(&mut self, job: &Job, found: ProbeResult, now: Instant, drift: f64) {
         let queue = &mut self.lanes[job.lane as usize];
         queue.running = queue.running.saturating_sub(1);
         let is_current = |entry: &&Entry| entry.generation == job.generation;
@@ -307,14 +305,14 @@ impl Schedule {
             return;
         };
         match found {
-            Found::Answered => {
+            ProbeResult::Answered => {
                 entry.answered = true;
                 entry.failures = 0;
             }
-            Found::Failed => entry.failures = entry.failures.saturating_add(1),
-            Found::NotAsked => {}
+            ProbeResult::Failed => entry.failures = entry.failures.saturating_add(1),
+            ProbeResult::NotSent => {}
         }
-        if entry.target.offline && found != Found::NotAsked {
+        if entry.target.offline && found != ProbeResult::NotSent {
             entry.probes_offline = entry.probes_offline.saturating_add(1);
         }
         let pause = entry.pause(self.interval, self.stretched(), drift);
@@ -325,17 +323,18 @@ impl Schedule {
         );
     }
 
-    /// The interval of nodes that answer: as configured, or so long that they leave the others
-    /// their part.
+    /// The interval of answering nodes: the configured one, or a longer one that leaves the other
+    /// lanes their share.
     fn stretched(&self) -> Duration {
         let answering = u32::try_from(self.answering).unwrap_or(u32::MAX);
-        let for_them = f64::from(self.per_second) * f64::from(ANSWERING_PERCENT) / 100.0;
+        let for_answering = f64::from(self.per_second) * f64::from(ANSWERING_PERCENT) / 100.0;
         // The jitter makes some rounds shorter; on average it cancels out.
-        self.interval
-            .max(Duration::from_secs_f64(f64::from(answering) / for_them))
+        self.interval.max(Duration::from_secs_f64(
+            f64::from(answering) / for_answering,
+        ))
     }
 
-    /// When the next probe is due for which there is room.
+    /// When the next probe is due that may run.
     pub(crate) fn next(&self) -> Option<Instant> {
         let due = self.lanes.iter().filter_map(Queue::next).min()?;
         Some(due.max(self.rate.allows_at()))
@@ -351,7 +350,7 @@ impl Schedule {
         self.nodes.insert(node_id, entry);
     }
 
-    /// Takes the node out; returns also when it was due, `None` while it is probed.
+    /// Removes a node. Returns also its due time, which is `None` while a probe runs.
     fn remove(&mut self, node_id: &NodeId) -> Option<(Entry, Option<Instant>)> {
         let mut entry = self.nodes.remove(node_id)?;
         let lane = entry.lane() as usize;

@@ -1,42 +1,59 @@
-//! The registry behind its lock, and what every change of it sets off.
+//! The registry behind its lock, and the consequences of every change of it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use event_log::EventLog;
 use parking_lot::Mutex;
+use pool_registry_types::NodeId;
 use routing_table::{RouteChange, RouteSink};
-use service_registry::{Config, Registry};
+use service_registry::{Config, PersistedNode, Registry};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
 
-use crate::{events::EventPublisher, log};
+use crate::{
+    durability::{PendingWrite, WriteProgress},
+    event_publisher::EventPublisher,
+    log,
+};
 
-/// What the handle, the task, the keeper and the prober share.
+/// The state that the handle, the timer, the store writer and the prober share.
 pub(crate) struct Shared {
     core: Mutex<Core>,
     pub(crate) sink: Arc<dyn RouteSink>,
     pub(crate) origin: Instant,
     pub(crate) config: Config,
-    /// Something is due before the task wakes by itself.
+    /// A deadline is earlier than the timer wakes.
     pub(crate) due_earlier: Notify,
-    /// The store should have something else than it has.
+    /// The registry differs from the store.
     pub(crate) dirty: Notify,
-    /// Nodes are to be probed in another way. Without a prober nobody waits for that.
+    /// The targets of probes have changed. Unused without a prober.
     pub(crate) retargeted: Notify,
     pub(crate) has_prober: bool,
-    /// The registry's revision, updated while it has a subscriber.
+    /// The revision of the registry, updated while it has a subscriber.
     pub(crate) revisions: watch::Sender<u64>,
+    /// The progress of the store writer.
+    progress: watch::Receiver<WriteProgress>,
+}
+
+/// Nodes of changes that callers await, and the number of the last of these changes.
+pub(crate) struct AwaitedChanges {
+    pub(crate) nodes: Vec<(NodeId, Option<PersistedNode>)>,
+    pub(crate) last: u64,
 }
 
 struct Core {
     registry: Registry,
-    news: EventPublisher,
-    /// What the last event changed of endpoints. Its memory is used for the next.
+    events: EventPublisher,
+    /// The route changes of the last event. The next event reuses the memory.
     routes: Vec<RouteChange>,
-    /// Until when the task sleeps.
+    /// When the timer wakes.
     sleeps_until: Option<Duration>,
+    /// Nodes of changes that callers await and that are not yet with the writer.
+    awaited: BTreeSet<NodeId>,
+    /// The number of the last awaited change.
+    last_awaited: u64,
 }
 
 impl fmt::Debug for Shared {
@@ -52,15 +69,19 @@ impl Shared {
         registry: Registry,
         sink: Arc<dyn RouteSink>,
         origin: Instant,
+        events: EventLog,
         has_prober: bool,
+        progress: watch::Receiver<WriteProgress>,
     ) -> Self {
         Self {
             config: registry.config().clone(),
             core: Mutex::new(Core {
                 registry,
-                news: EventPublisher::new(EventLog::new()),
+                events: EventPublisher::new(events),
                 routes: Vec::new(),
                 sleeps_until: None,
+                awaited: BTreeSet::new(),
+                last_awaited: 0,
             }),
             sink,
             origin,
@@ -69,34 +90,62 @@ impl Shared {
             retargeted: Notify::new(),
             has_prober,
             revisions: watch::Sender::new(0),
+            progress,
         }
     }
 
-    pub(crate) fn set_events(&self, events: EventLog) {
-        self.core.lock().news = EventPublisher::new(events);
-    }
-
-    /// Makes an event happen now. When this returns, the data path routes by it and the log tells
-    /// it.
+    /// Applies an event now. When this returns, the data path routes by it and it is logged.
     pub(crate) fn event<T>(&self, event: impl FnOnce(&mut Registry, Duration) -> T) -> T {
         let mut core = self.core.lock();
-        // Read with the lock held, so that time does not go back from one event to the next.
+        // The clock is read under the lock, so that time never goes back between two events.
         let result = event(&mut core.registry, self.origin.elapsed());
         self.spread(&mut core);
         result
     }
 
-    /// Looks at the registry.
+    /// Applies an event about `node_id` whose caller waits until the store has it.
+    pub(crate) fn awaited_event<T, E>(
+        &self,
+        node_id: &NodeId,
+        event: impl FnOnce(&mut Registry, Duration) -> Result<T, E>,
+    ) -> Result<(T, PendingWrite), E> {
+        let mut core = self.core.lock();
+        let result = event(&mut core.registry, self.origin.elapsed());
+        self.spread(&mut core);
+        let value = result?;
+        core.awaited.insert(node_id.clone());
+        core.last_awaited += 1;
+        self.dirty.notify_one();
+        let pending = PendingWrite::new(core.last_awaited, self.progress.clone());
+        Ok((value, pending))
+    }
+
+    /// Takes the awaited changes for a write.
+    pub(crate) fn take_awaited(&self) -> AwaitedChanges {
+        let mut core = self.core.lock();
+        let nodes = std::mem::take(&mut core.awaited).into_iter();
+        AwaitedChanges {
+            nodes: nodes
+                .map(|node_id| {
+                    let node = core.registry.persisted_node(&node_id);
+                    (node_id, node)
+                })
+                .collect(),
+            last: core.last_awaited,
+        }
+    }
+
+    /// Reads the registry.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
         look(&self.core.lock().registry)
     }
 
-    /// Takes something out of the registry that no reader sees.
+    /// Takes a list of changes out of the registry. Readers see no difference.
     pub(crate) fn take<T>(&self, take: impl FnOnce(&mut Registry) -> T) -> T {
         take(&mut self.core.lock().registry)
     }
 
-    /// Lets time pass. Returns when to do so again at the latest.
+    /// Advances the clock of the registry. Returns the latest time for the next call.
     pub(crate) fn tick(&self, longest: Duration) -> Instant {
         let mut core = self.core.lock();
         let now = self.origin.elapsed();
@@ -114,9 +163,10 @@ impl Shared {
     fn spread(&self, core: &mut Core) {
         let Core {
             registry,
-            news,
+            events,
             routes,
             sleeps_until,
+            ..
         } = core;
         registry.take_routes(routes);
         if !routes.is_empty() {
@@ -124,10 +174,10 @@ impl Shared {
             routes.clear();
         }
         for delta in registry.take_deltas() {
-            log::delta(&delta);
-            news.delta(&delta);
+            log::log_delta(&delta);
+            events.publish(&delta);
         }
-        if registry.has_touched() {
+        if registry.has_dirty() {
             self.dirty.notify_one();
         }
         if registry.has_targets() {

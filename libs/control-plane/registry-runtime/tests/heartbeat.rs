@@ -8,14 +8,15 @@ mod common;
 use common::{Running, id, register, start, without_prober};
 use pool_registry_types::HeartbeatRequest;
 use registry_runtime::HeartbeatError;
-use routing_table::State;
+use routing_table::EndpointState;
 use serde_json::{Value, json};
 use service_registry::{HeartbeatOutcome, NodeView, RegistryError};
 
 fn said(seq: u64, slots_free: u32) -> Value {
     json!({
         "timestamp": "2025-09-30T22:00:00Z", "incarnation": 1, "seq": seq,
-        "pools": [{"pool_id": "pool-0", "ready": true, "draining": false, "slots_free": slots_free, "slots_total": 4}],
+        "pools": [{"pool_id": "pool-0", "ready": true, "draining": false, "slots_free": slots_free,
+            "slots_total": 4}],
         "gpus": [{"device_id": 0, "name": "RTX 3090"}],
     })
 }
@@ -122,7 +123,10 @@ async fn one_way_or_the_other_the_effect_is_the_same() {
         assert_eq!(compared, whole, "{body}");
         assert_eq!(shown(&bytes), shown(&typed), "{body}");
     }
-    assert_eq!(bytes.routes.report("a").unwrap().state, State::Ready);
+    assert_eq!(
+        bytes.routes.report("a").unwrap().state,
+        EndpointState::Ready
+    );
 }
 
 // spec: WIRE-4, WIRE-5

@@ -71,10 +71,11 @@ async fn a_node_with_one_pool_and_one_replica_takes_less_than_four_kibibytes() {
         },
         disk.clone(),
         table.clone(),
+        event_log::EventLog::new(),
     )
     .unwrap();
-    tasks.spawn("registry", parts.task.run(shutdown.clone()));
-    tasks.spawn("registry-keeper", parts.keeper.run());
+    tasks.spawn("registry", parts.timer.run(shutdown.clone()));
+    tasks.spawn("registry-writer", parts.writer.run());
     let before = resident_bytes();
     for i in 0..NODES {
         if i % 500 == 0 {
@@ -84,9 +85,11 @@ async fn a_node_with_one_pool_and_one_replica_takes_less_than_four_kibibytes() {
         let name = format!("gpu-node-{i:05}");
         let address = format!("http://10.{}.{}.{}:9200", i >> 16, (i >> 8) & 255, i & 255);
         let registration = json!({
-            "node_id": name, "machine_id": format!("machine-{i:05}"), "address": address, "pools": ["pool-0"],
+            "node_id": name, "machine_id": format!("machine-{i:05}"), "address": address,
+                "pools": ["pool-0"],
             "capabilities": {
-                "gpus": [{"device_id": 0, "name": "NVIDIA GeForce RTX 3090", "vram_total_bytes": 25_769_803_776_u64,
+                "gpus": [{"device_id": 0, "name": "NVIDIA GeForce RTX 3090",
+                    "vram_total_bytes": 25_769_803_776_u64,
                           "compute_capability": "8.6"}],
                 "cpu_cores": 16, "ram_total_bytes": 64_000_000_000_u64,
             },
@@ -95,13 +98,18 @@ async fn a_node_with_one_pool_and_one_replica_takes_less_than_four_kibibytes() {
         let heartbeat = json!({
             "timestamp": "2025-09-30T22:00:00Z", "incarnation": 1_763_884_800_123_u64, "seq": 1,
             "pools": [{
-                "pool_id": "pool-0", "ready": true, "draining": false, "slots_free": 3, "slots_total": 4,
-                "vram_free_bytes": 18_000_000_000_u64, "engine": "llamacpp", "engine_version": "b10434",
+                "pool_id": "pool-0", "ready": true, "draining": false, "slots_free": 3,
+                    "slots_total": 4,
+                "vram_free_bytes": 18_000_000_000_u64, "engine": "llamacpp",
+                    "engine_version": "b10434",
                 "models_available": ["qwen2.5-7b-instruct-q4_k_m"],
-                "replicas": [{"replica_id": "r0", "ready": true, "slots_free": 3, "slots_total": 4, "generation": 1,
-                              "models": ["qwen2.5-7b-instruct-q4_k_m"], "running": 1, "waiting": 0}],
+                "replicas": [{"replica_id": "r0", "ready": true, "slots_free": 3, "slots_total": 4,
+                    "generation": 1,
+                              "models": ["qwen2.5-7b-instruct-q4_k_m"], "running": 1,
+                                  "waiting": 0}],
             }],
-            "gpus": [{"device_id": 0, "name": "NVIDIA GeForce RTX 3090", "uuid": "GPU-6ad8a7d6-3b3b-4d2c-b7a0-0c2f0f2f6b54",
+            "gpus": [{"device_id": 0, "name": "NVIDIA GeForce RTX 3090",
+                "uuid": "GPU-6ad8a7d6-3b3b-4d2c-b7a0-0c2f0f2f6b54",
                       "driver_version": "580.99.01", "vram_total_bytes": 25_769_803_776_u64,
                       "vram_used_bytes": 7_516_192_768_u64, "vram_free_bytes": 18_253_611_008_u64,
                       "utilization_percent": 42, "temperature_celsius": 55, "power_watts": 250}],

@@ -8,7 +8,7 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    PATIENCE, Running,
+    Running, TEST_TIMEOUT,
     agent::{Agent, OK},
     beat, id, register_at, start,
 };
@@ -103,7 +103,7 @@ async fn any_http_answer_is_a_sign_of_life_and_nothing_else_is() {
         running.until_status("a", wanted).await;
         if alive {
             // It was asked, and asked again.
-            tokio::time::timeout(PATIENCE, async {
+            tokio::time::timeout(TEST_TIMEOUT, async {
                 while agent.requests() < 2 {
                     tokio::task::yield_now().await;
                 }
@@ -153,5 +153,5 @@ async fn the_prober_ends_with_the_shutdown() {
     let hanging = Agent::start(None).await;
     join(&running, "a", &hanging.address);
     running.shutdown.request();
-    running.tasks.join(PATIENCE).await.unwrap();
+    running.tasks.join(TEST_TIMEOUT).await.unwrap();
 }

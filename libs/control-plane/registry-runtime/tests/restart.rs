@@ -1,5 +1,4 @@
-//! A control plane that begins anew: who is known, what is routable and when, and which drains
-//! hold.
+//! Restarts of the control plane: known nodes, routes and drains.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,27 +14,27 @@ use common::{
     Routes,
     agent::{Agent, OK},
     beat, id, register, register_at, start_with,
-    store::Fickle,
+    store::FaultyStore,
     without_prober,
 };
 use pool_registry_types::NodeStatus;
 use registry_runtime::{Config, ProberConfig, build};
 use registry_store::{FILE_NAME, FileStore, StoreError};
-use routing_table::State;
+use routing_table::EndpointState;
 use service_registry::{HeartbeatOutcome, RegistryError, Target};
 use tokio::time::Instant;
 
 /// A control plane with three nodes that report, one of them drained, and what it left in the store
 /// when it was killed.
-async fn killed() -> Arc<Fickle> {
-    let store = Fickle::new();
+async fn killed() -> Arc<FaultyStore> {
+    let store = FaultyStore::new();
     let running = start_with(without_prober(), store.clone());
     for node in ["a", "b", "c"] {
         running.handle.register(register(node)).unwrap();
         running.handle.heartbeat(&id(node), beat(0)).unwrap();
     }
     store.asked(1).await;
-    running.handle.drain(&Target::Node(id("b")), None).unwrap();
+    drop(running.handle.drain(&Target::Node(id("b")), None).unwrap());
     store.asked(2).await;
     running.kill().await;
     assert_eq!(store.has(), ["a", "b*", "c"]);
@@ -44,7 +43,7 @@ async fn killed() -> Arc<Fickle> {
 
 // spec: LIVE-8, KEEP-1
 #[tokio::test(start_paused = true)]
-async fn nobody_is_offline_before_a_full_timeout() {
+async fn no_node_is_offline_before_a_full_timeout() {
     let running = start_with(without_prober(), killed().await);
     let started = Instant::now();
     for _ in 0..20 {
@@ -62,14 +61,14 @@ async fn nobody_is_offline_before_a_full_timeout() {
 
 // spec: KEEP-3
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_of_a_known_life_needs_no_registration() {
+async fn a_heartbeat_of_a_known_incarnation_needs_no_registration() {
     let running = start_with(without_prober(), killed().await);
     assert_eq!(
         running.handle.heartbeat(&id("a"), beat(4)),
         Ok(HeartbeatOutcome::Changed)
     );
-    assert_eq!(running.routes.state("a"), Some(State::Ready));
-    // One of another life does, as ever.
+    assert_eq!(running.routes.state("a"), Some(EndpointState::Ready));
+    // A heartbeat of another incarnation does.
     let mut next = beat(4);
     next.incarnation = Some(2);
     assert_eq!(
@@ -80,25 +79,25 @@ async fn a_heartbeat_of_a_known_life_needs_no_registration() {
 
 // spec: LIVE-9, KEEP-1
 #[tokio::test(start_paused = true)]
-async fn a_drain_holds_until_it_is_taken_back() {
+async fn a_drain_holds_until_it_is_undone() {
     let store = killed().await;
     for _ in 0..2 {
         let running = start_with(without_prober(), store.clone());
         running.handle.heartbeat(&id("b"), beat(4)).unwrap();
-        assert_eq!(running.routes.state("b"), Some(State::Draining));
+        assert_eq!(running.routes.state("b"), Some(EndpointState::Draining));
         running.stop().await;
     }
     let running = start_with(without_prober(), store.clone());
-    running.handle.undrain(&Target::Node(id("b"))).unwrap();
+    drop(running.handle.undrain(&Target::Node(id("b"))).unwrap());
     running.stop().await;
     let running = start_with(without_prober(), store);
     running.handle.heartbeat(&id("b"), beat(4)).unwrap();
-    assert_eq!(running.routes.state("b"), Some(State::Ready));
+    assert_eq!(running.routes.state("b"), Some(EndpointState::Ready));
 }
 
 // spec: KEEP-6
 #[tokio::test(start_paused = true)]
-async fn a_start_without_news_writes_nothing() {
+async fn a_start_without_changes_writes_nothing() {
     let store = killed().await;
     let before = store.times();
     let running = start_with(without_prober(), store.clone());
@@ -124,7 +123,7 @@ async fn the_first_probe_makes_a_known_node_routable() {
         // All slots are taken when it goes down.
         before.handle.heartbeat(&id(node), beat(0)).unwrap();
     }
-    before.handle.drain(&Target::Node(id("b")), None).unwrap();
+    drop(before.handle.drain(&Target::Node(id("b")), None).unwrap());
     before.stop().await;
     assert_eq!(agent.requests(), 0);
 
@@ -137,8 +136,8 @@ async fn the_first_probe_makes_a_known_node_routable() {
         ..Config::default()
     };
     let after = start_with(config, open());
-    assert_eq!(after.routes.state("a"), Some(State::NotReady));
-    for (node, wanted) in [("a", State::Ready), ("b", State::Draining)] {
+    assert_eq!(after.routes.state("a"), Some(EndpointState::NotReady));
+    for (node, wanted) in [("a", EndpointState::Ready), ("b", EndpointState::Draining)] {
         after
             .until(node, |after| after.routes.state(node) == Some(wanted))
             .await;
@@ -161,6 +160,7 @@ async fn a_store_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
                 without_prober(),
                 Arc::new(store),
                 Arc::new(Routes::default()),
+                event_log::EventLog::new(),
             )
         })
         .unwrap_err();

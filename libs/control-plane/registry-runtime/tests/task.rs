@@ -10,7 +10,7 @@ use captured_log::Log;
 use common::{beat, id, register, start, without_prober};
 use pool_registry_types::NodeStatus;
 use registry_runtime::Config;
-use routing_table::State;
+use routing_table::EndpointState;
 use service_registry::{HeartbeatOutcome, NodeFilter, RegistryError, Target};
 use tokio::time::Instant;
 use tracing::Level;
@@ -28,10 +28,10 @@ async fn who_has_the_answer_sees_its_effect() {
             .unwrap();
         assert_eq!(running.routes.report("a").unwrap().slots_free, slots_free);
     }
-    running.handle.drain(&Target::Node(id("a")), None).unwrap();
+    drop(running.handle.drain(&Target::Node(id("a")), None).unwrap());
     assert_eq!(running.status("a"), Some(NodeStatus::Draining));
-    assert_eq!(running.routes.state("a"), Some(State::Draining));
-    running.handle.undrain(&Target::Node(id("a"))).unwrap();
+    assert_eq!(running.routes.state("a"), Some(EndpointState::Draining));
+    drop(running.handle.undrain(&Target::Node(id("a"))).unwrap());
     assert_eq!(running.status("a"), Some(NodeStatus::Online));
     running.handle.deregister(&id("a"), None).unwrap();
     assert_eq!(running.status("a"), None);
@@ -123,7 +123,7 @@ async fn pages_numbers_and_the_pace_are_there_without_a_walk() {
     for i in 0..3000 {
         handle.register(register(&format!("n{i:04}"))).unwrap();
     }
-    handle.drain(&Target::Node(id("n2999")), None).unwrap();
+    drop(handle.drain(&Target::Node(id("n2999")), None).unwrap());
     let summary = handle.summary();
     assert_eq!(
         (
@@ -171,7 +171,8 @@ async fn the_log_tells_changes_and_only_changes() {
     assert!(
         changed.len() == 1
             && changed[0].contains(
-                "Heartbeat changed state node_id=a pools=[pool-0 ready=true draining=false slots=3/4]"
+                "Heartbeat changed state node_id=a pools=[pool-0 ready=true draining=false \
+                 slots=3/4]"
             ),
         "{changed:?}"
     );

@@ -1,4 +1,4 @@
-//! What every store must do, whatever it is made of.
+//! The test suite of every store.
 //!
 //! ```
 //! registry_store::conformance::check(|| Box::new(registry_store::MemoryStore::default()));
@@ -16,14 +16,14 @@ use std::{
 };
 
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, PoolStatus, RegisterRequest};
-use service_registry::{KnownDrain, KnownLife, KnownNode};
+use service_registry::{PersistedDrain, PersistedNode, PersistedRegistration};
 
 use crate::{Change, RegistryStore, StoredNode};
 
-/// Enough to take more than one page of any file.
+/// Enough for more than one page of a file.
 const MANY: usize = 300;
 
-/// Checks what `empty` makes: each time a store of its own with nothing in it.
+/// Checks the stores that `empty` makes. Each must be new and empty.
 pub fn check(empty: impl Fn() -> Box<dyn RegistryStore>) {
     a_new_store_is_empty(&*empty());
     what_is_put_is_loaded(&*empty());
@@ -67,20 +67,20 @@ pub fn node(node_id: &str, now: SystemTime) -> StoredNode {
         device_mask: None,
         sleeping: false,
     };
-    let known = KnownNode {
+    let node = PersistedNode {
         node_id,
-        life: Some(KnownLife {
+        registered: Some(PersistedRegistration {
             registration,
             pools: vec![pool],
             reported: true,
         }),
         forget_in: Some(hours(20)),
-        drain: Some(KnownDrain {
-            left: Some(hours(2)),
+        drain: Some(PersistedDrain {
+            time_left: Some(hours(2)),
         }),
-        pool_drains: vec![(pool_id, KnownDrain { left: None })],
+        pool_drains: vec![(pool_id, PersistedDrain { time_left: None })],
     };
-    StoredNode::new(known, now)
+    StoredNode::new(node, now)
 }
 
 fn id(node_id: &str) -> NodeId {
@@ -107,9 +107,9 @@ fn a_new_store_is_empty(store: &dyn RegistryStore) {
 
 fn what_is_put_is_loaded(store: &dyn RegistryStore) {
     let [a, b] = ["a", "b"].map(|name| node(name, UNIX_EPOCH));
-    // Only what operators want of it is known.
-    let mut gone = node("c", UNIX_EPOCH).known(UNIX_EPOCH);
-    gone.life = None;
+    // Only its drains are kept.
+    let mut gone = node("c", UNIX_EPOCH).to_persisted(UNIX_EPOCH);
+    gone.registered = None;
     let gone = StoredNode::new(gone, UNIX_EPOCH);
     apply(store, &[put(&gone), put(&b), put(&a)]);
     assert_eq!(

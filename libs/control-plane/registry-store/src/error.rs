@@ -1,4 +1,4 @@
-//! Why a store could not be used. Each message names the store and says what to do.
+//! Errors of stores. Each message names the store and says what to do.
 
 use std::error::Error;
 
@@ -8,44 +8,44 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// It cannot be opened or made.
+    /// It cannot be opened or created.
     #[error(
         "cannot open the registry's store {store}; check that its directory exists, can be \
          written and has space"
     )]
     Unusable {
-        /// Which store: a path.
+        /// The path of the store.
         store: String,
-        /// Why.
+        /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Another process has it.
+    /// Another process uses it.
     #[error(
         "the registry's store {store} is in use by another process; stop that one, or give this \
          one another state directory"
     )]
     InUse {
-        /// Which store.
+        /// The path of the store.
         store: String,
     },
-    /// It is something else than a store of ours.
+    /// The file is no store of the registry.
     #[error(
         "{store} is not a store of the registry: {reason}; move it away, or give this process \
          another state directory"
     )]
     Foreign {
-        /// Which store.
+        /// The path of the store.
         store: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// It was ours and is broken.
+    /// It is damaged.
     #[error(
         "the registry's store {store} is damaged: {reason}; move it away and start again: nodes \
-         join again by themselves within a heartbeat, drains have to be asked for again"
+         join again within a heartbeat, drains must be repeated"
     )]
     Damaged {
-        /// Which store.
+        /// The path of the store.
         store: String,
         /// What is wrong with it.
         reason: String,
@@ -56,7 +56,7 @@ pub enum StoreError {
          {known}; run the version that wrote it, or move the file away"
     )]
     Newer {
-        /// Which store.
+        /// The path of the store.
         store: String,
         /// Its schema.
         found: u64,
@@ -66,9 +66,9 @@ pub enum StoreError {
     /// It could be opened, but not read or written.
     #[error("cannot use the registry's store {store}; check its disk for space and errors")]
     Failed {
-        /// Which store.
+        /// The path of the store.
         store: String,
-        /// Why.
+        /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
 }

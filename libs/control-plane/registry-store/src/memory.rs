@@ -1,4 +1,4 @@
-//! A store that lasts as long as the process: for tests, and for whoever wants nothing on disk.
+//! A store in memory: for tests, and for processes without a disk.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -37,7 +37,7 @@ mod tests {
 
     // spec: KEEP-11
     #[test]
-    fn it_conforms() {
+    fn the_store_in_memory_passes_the_suite() {
         crate::conformance::check(|| Box::new(MemoryStore::default()));
     }
 }

@@ -1,4 +1,4 @@
-//! A node as it is kept: what the registry knows of it, with times of the calendar.
+//! A node as the store keeps it, with wall-clock times.
 
 use std::{
     collections::BTreeMap,
@@ -7,20 +7,20 @@ use std::{
 
 use pool_registry_types::{NodeId, PoolId, PoolStatus, RegisterRequest};
 use serde::{Deserialize, Serialize};
-use service_registry::{KnownDrain, KnownLife, KnownNode};
+use service_registry::{PersistedDrain, PersistedNode, PersistedRegistration};
 
-/// A node as it is kept.
+/// A node as the store keeps it.
 ///
-/// Times are milliseconds since 1970, because a deadline goes on while nobody runs. A clock that is
-/// set meanwhile moves them; liveness does not depend on them.
+/// Times are milliseconds since 1970, because deadlines go on while no process runs. A change of
+/// the clock moves them; liveness does not depend on them.
 ///
-/// Unknown fields are ignored, so that a version can be taken back as long as the schema is the
+/// Unknown fields are ignored, so that an earlier version can run again while the schema is the
 /// same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredNode {
     node_id: NodeId,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    life: Option<StoredLife>,
+    #[serde(rename = "life", default, skip_serializing_if = "Option::is_none")]
+    registered: Option<StoredRegistration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     forget_at_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,9 +29,9 @@ pub struct StoredNode {
     pool_drains: BTreeMap<PoolId, StoredDrain>,
 }
 
-/// A record without what its node reports anew by itself.
+/// The part of a record that its node does not report again.
 #[derive(Deserialize)]
-struct OperatorsPart {
+struct DrainsOnly {
     node_id: NodeId,
     #[serde(default)]
     forget_at_ms: Option<u64>,
@@ -42,7 +42,7 @@ struct OperatorsPart {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct StoredLife {
+struct StoredRegistration {
     registration: RegisterRequest,
     pools: Vec<PoolStatus>,
     reported: bool,
@@ -55,22 +55,22 @@ struct StoredDrain {
 }
 
 impl StoredNode {
-    /// What the registry knows at `now`.
+    /// The record of `node` at `now`.
     #[must_use]
-    pub fn new(known: KnownNode, now: SystemTime) -> Self {
-        let drain = |drain: KnownDrain| StoredDrain {
-            deadline_ms: drain.left.map(|left| calendar(left, now)),
+    pub fn new(node: PersistedNode, now: SystemTime) -> Self {
+        let drain = |drain: PersistedDrain| StoredDrain {
+            deadline_ms: drain.time_left.map(|left| unix_ms(left, now)),
         };
         Self {
-            node_id: known.node_id,
-            life: known.life.map(|life| StoredLife {
-                registration: life.registration,
-                pools: life.pools,
-                reported: life.reported,
+            node_id: node.node_id,
+            registered: node.registered.map(|registered| StoredRegistration {
+                registration: registered.registration,
+                pools: registered.pools,
+                reported: registered.reported,
             }),
-            forget_at_ms: known.forget_in.map(|left| calendar(left, now)),
-            drain: known.drain.map(drain),
-            pool_drains: known
+            forget_at_ms: node.forget_in.map(|left| unix_ms(left, now)),
+            drain: node.drain.map(drain),
+            pool_drains: node
                 .pool_drains
                 .into_iter()
                 .map(|(pool, of_pool)| (pool, drain(of_pool)))
@@ -78,47 +78,50 @@ impl StoredNode {
         }
     }
 
-    /// What operators want of a node whose record cannot be read as a whole.
+    /// The drains of a node whose registration cannot be read.
     ///
     /// # Errors
-    /// When that cannot be read either.
-    pub(crate) fn operators_part(record: &[u8]) -> Result<Self, serde_json::Error> {
-        let part: OperatorsPart = serde_json::from_slice(record)?;
+    /// When the drains cannot be read either.
+    pub(crate) fn drains_only(record: &[u8]) -> Result<Self, serde_json::Error> {
+        let part: DrainsOnly = serde_json::from_slice(record)?;
         Ok(Self {
             node_id: part.node_id,
-            life: None,
+            registered: None,
             forget_at_ms: part.forget_at_ms,
             drain: part.drain,
             pool_drains: part.pool_drains,
         })
     }
 
-    /// Which node it is.
+    /// The id of the node.
     #[must_use]
     pub fn node_id(&self) -> &NodeId {
         &self.node_id
     }
 
-    /// An operator drains it or one of its pools.
+    /// Whether the node or one of its pools is drained.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.drain.is_some() || !self.pool_drains.is_empty()
     }
 
-    /// What the registry is to know at `now`. Of times that have passed nothing is left.
+    /// The node for the registry at `now`. Times that have passed are zero.
     #[must_use]
-    pub fn known(&self, now: SystemTime) -> KnownNode {
-        let drain = |drain: &StoredDrain| KnownDrain {
-            left: drain.deadline_ms.map(|at| left(at, now)),
+    pub fn to_persisted(&self, now: SystemTime) -> PersistedNode {
+        let drain = |drain: &StoredDrain| PersistedDrain {
+            time_left: drain.deadline_ms.map(|at| time_left(at, now)),
         };
-        KnownNode {
+        PersistedNode {
             node_id: self.node_id.clone(),
-            life: self.life.as_ref().map(|life| KnownLife {
-                registration: life.registration.clone(),
-                pools: life.pools.clone(),
-                reported: life.reported,
-            }),
-            forget_in: self.forget_at_ms.map(|at| left(at, now)),
+            registered: self
+                .registered
+                .as_ref()
+                .map(|registered| PersistedRegistration {
+                    registration: registered.registration.clone(),
+                    pools: registered.pools.clone(),
+                    reported: registered.reported,
+                }),
+            forget_in: self.forget_at_ms.map(|at| time_left(at, now)),
             drain: self.drain.as_ref().map(drain),
             pool_drains: self
                 .pool_drains
@@ -128,21 +131,22 @@ impl StoredNode {
         }
     }
 
-    /// A record that is about another node than the one it registers would be taken for both.
+    /// Whether the record belongs to `node_id`, and registers no other node.
     pub(crate) fn is_of(&self, node_id: &str) -> bool {
-        let registers = self.life.as_ref().map(|life| &life.registration.node_id);
+        let registers = self.registered.as_ref();
+        let registers = registers.map(|registered| &registered.registration.node_id);
         self.node_id.as_str() == node_id && registers.is_none_or(|id| *id == self.node_id)
     }
 }
 
-/// When `left` is over, in milliseconds since 1970.
-fn calendar(left: Duration, now: SystemTime) -> u64 {
+/// The time when `left` is over, in milliseconds since 1970.
+fn unix_ms(left: Duration, now: SystemTime) -> u64 {
     let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.saturating_add(left).as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How much time is left until `at_ms`.
-fn left(at_ms: u64, now: SystemTime) -> Duration {
+/// The time that is left until `at_ms`.
+fn time_left(at_ms: u64, now: SystemTime) -> Duration {
     let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     Duration::from_millis(at_ms).saturating_sub(since_epoch)
 }
@@ -153,24 +157,24 @@ mod tests {
     use crate::conformance::node;
 
     #[test]
-    fn time_goes_on_while_nobody_runs() {
+    fn deadlines_go_on_while_no_process_runs() {
         let now = UNIX_EPOCH + Duration::from_secs(1_763_884_800);
         let stored = node("a", now);
         let hour = Duration::from_secs(3600);
-        let before = stored.known(now);
+        let before = stored.to_persisted(now);
         assert_eq!(StoredNode::new(before.clone(), now), stored);
-        let after = stored.known(now + hour);
-        assert_eq!(before.life, after.life);
-        let lefts = |known: &KnownNode| [known.forget_in, known.drain.unwrap().left];
+        let after = stored.to_persisted(now + hour);
+        assert_eq!(before.registered, after.registered);
+        let lefts = |known: &PersistedNode| [known.forget_in, known.drain.unwrap().time_left];
         assert_eq!(lefts(&before), [Some(20 * hour), Some(2 * hour)]);
         assert_eq!(lefts(&after), [Some(19 * hour), Some(hour)]);
         assert_eq!(
-            lefts(&stored.known(now + 20 * hour)),
+            lefts(&stored.to_persisted(now + 20 * hour)),
             [Some(Duration::ZERO); 2]
         );
         // A clock that goes back gives time.
         assert_eq!(
-            lefts(&stored.known(now - hour)),
+            lefts(&stored.to_persisted(now - hour)),
             [Some(21 * hour), Some(3 * hour)]
         );
     }
@@ -178,19 +182,21 @@ mod tests {
     #[test]
     fn times_without_end_stay_in_range() {
         let now = UNIX_EPOCH + Duration::from_secs(1);
-        let mut known = node("a", now).known(now);
+        let mut known = node("a", now).to_persisted(now);
         known.forget_in = Some(Duration::MAX);
         let stored = StoredNode::new(known, now);
         assert_eq!(stored.forget_at_ms, Some(u64::MAX));
-        assert!(stored.known(now).forget_in.is_some());
+        assert!(stored.to_persisted(now).forget_in.is_some());
     }
 
     /// As version 0.1.0 writes it.
     const RECORDED: &str = concat!(
-        r#"{"node_id":"a","life":{"registration":{"node_id":"a","machine_id":"m","address":"http://10.0.0.1:9200","#,
-        r#""pools":["p"],"capabilities":{"gpus":[],"cpu_cores":16,"ram_total_bytes":64},"version":"0.1.0","#,
-        r#""incarnation":7},"pools":[{"pool_id":"p","ready":true,"draining":false,"slots_free":4,"slots_total":4,"#,
-        r#""vram_free_bytes":0,"models_available":["tiny"],"replicas":[{"replica_id":"r0","ready":true,"slots_free":4,"#,
+        r#"{"node_id":"a","life":{"registration":{"node_id":"a","machine_id":"m","#,
+        r#""address":"http://10.0.0.1:9200","pools":["p"],"#,
+        r#""capabilities":{"gpus":[],"cpu_cores":16,"ram_total_bytes":64},"version":"0.1.0","#,
+        r#""incarnation":7},"pools":[{"pool_id":"p","ready":true,"draining":false,"#,
+        r#""slots_free":4,"slots_total":4,"vram_free_bytes":0,"models_available":["tiny"],"#,
+        r#""replicas":[{"replica_id":"r0","ready":true,"slots_free":4,"#,
         r#""slots_total":4}]}],"reported":true},"drain":{"deadline_ms":1764000000000}}"#,
     );
 
@@ -198,7 +204,11 @@ mod tests {
     #[test]
     fn what_an_earlier_version_wrote_is_read_and_written_as_it_was() {
         let stored: StoredNode = serde_json::from_str(RECORDED).unwrap();
-        let registration = stored.known(UNIX_EPOCH).life.unwrap().registration;
+        let registration = stored
+            .to_persisted(UNIX_EPOCH)
+            .registered
+            .unwrap()
+            .registration;
         assert!(!registration.takes_replica_hint);
         assert_eq!(serde_json::to_string(&stored).unwrap(), RECORDED);
     }
@@ -217,7 +227,7 @@ mod tests {
             );
         let stored: StoredNode = serde_json::from_str(&takes_hint).unwrap();
         let mut registry = service_registry::Registry::new(Default::default());
-        registry.restore(vec![stored.known(UNIX_EPOCH)], Duration::ZERO);
+        registry.restore(vec![stored.to_persisted(UNIX_EPOCH)], Duration::ZERO);
         let node = registry.node(stored.node_id()).unwrap();
         let endpoints: Vec<_> = node.pools[0]
             .endpoints
@@ -225,7 +235,10 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         assert_eq!(endpoints, ["a/p/r0"]);
-        let kept = StoredNode::new(registry.known_node(stored.node_id()).unwrap(), UNIX_EPOCH);
+        let kept = StoredNode::new(
+            registry.persisted_node(stored.node_id()).unwrap(),
+            UNIX_EPOCH,
+        );
         assert_eq!(kept, stored);
     }
 

@@ -1,20 +1,19 @@
-//! When to look at which node, the earliest first.
+//! A timer queue with an entry for each node.
 //!
-//! A node's own deadline moves with every heartbeat. Its entry here does not: when it comes up too
-//! early, it is armed again for the deadline as it is then. So a heartbeat costs nothing here, and
-//! each node one look per timeout.
+//! The deadline of a node moves with every heartbeat. Its entry here does not: when it is due too
+//! early, it is armed again for the current deadline. So a heartbeat costs nothing here, and each
+//! node costs one check per timeout.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use pool_registry_types::NodeId;
 
-/// One entry at most for each node.
+/// At most one entry for each node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Deadlines(BTreeSet<(Duration, NodeId)>);
 
 impl Deadlines {
-    /// Sees to it that the node is looked at no later than `at`. `armed` is when it is to be looked
-    /// at so far.
+    /// Makes the entry of a node due at `at` or earlier. `armed` is its current time.
     pub(crate) fn arm(&mut self, node: &NodeId, armed: &mut Option<Duration>, at: Duration) {
         match *armed {
             Some(before) if before <= at => return,
@@ -37,7 +36,7 @@ impl Deadlines {
         self.0.first().map(|(at, _)| *at)
     }
 
-    /// Takes out the earliest entry that has come.
+    /// Takes the earliest entry that is due.
     pub(crate) fn pop_due(&mut self, now: Duration) -> Option<NodeId> {
         if self.first()? > now {
             return None;
@@ -52,7 +51,7 @@ mod tests {
 
     // spec: LIVE-1, LIVE-32
     #[test]
-    fn one_entry_per_node_that_moves_forward_only_when_it_comes_up() {
+    fn a_node_has_one_entry_that_moves_forward_only_when_due() {
         let [a, b] = ["a", "b"].map(|id| NodeId::new(id).unwrap());
         let second = Duration::from_secs;
         let (mut armed_a, mut armed_b) = (None, None);

@@ -1,4 +1,4 @@
-//! What an event changed: what a reader would want to know, and a log line says.
+//! The changes of an event, for logs and readers.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -6,106 +6,107 @@ use pool_registry_types::{HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolSt
 
 use crate::intent::Target;
 
-/// Something changed.
+/// A change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delta {
-    /// A node registered that was not known.
+    /// An unknown node registered.
     Joined {
-        /// Who.
+        /// The node.
         node_id: NodeId,
-        /// On which machine.
+        /// Its machine.
         machine_id: MachineId,
-        /// Where it listens.
+        /// Its address.
         address: HttpUrl,
-        /// Which life of it.
+        /// Its incarnation.
         incarnation: Option<u64>,
     },
-    /// A known node registered again as a new life, or on another machine after it was offline.
+    /// A new incarnation of a known node registered, or another machine with the id of an offline
+    /// one.
     Restarted {
-        /// Who.
+        /// The node.
         node_id: NodeId,
-        /// On which machine.
+        /// Its machine.
         machine_id: MachineId,
-        /// Where it listens.
+        /// Its address.
         address: HttpUrl,
-        /// Which life of it.
+        /// Its incarnation.
         incarnation: Option<u64>,
     },
-    /// The same life of a node registered with another address.
+    /// A known incarnation registered with another address.
     Moved {
-        /// Who.
+        /// The node.
         node_id: NodeId,
-        /// Where it listened.
+        /// The old address.
         from: HttpUrl,
-        /// Where it listens.
+        /// Its address.
         to: HttpUrl,
     },
     /// A heartbeat changed more than free slots and free memory.
     Changed {
-        /// Who.
+        /// The node.
         node_id: NodeId,
         /// All its pools, as reported.
         pools: Vec<Arc<PoolStatus>>,
     },
-    /// A node's status changed.
+    /// The status of a node changed.
     StatusChanged {
-        /// Who.
+        /// The node.
         node_id: NodeId,
-        /// What it was.
+        /// The old status.
         from: NodeStatus,
-        /// What it is.
+        /// The new status.
         to: NodeStatus,
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
-    /// An operator asked for a drain, or took it back.
+    /// A drain began or ended.
     DrainChanged {
-        /// Of what.
+        /// Its target.
         target: Target,
-        /// Whether it drains from now on.
+        /// Whether it began.
         draining: bool,
     },
-    /// A drain of a pool that its node does not report is dropped, because the node has as many
-    /// drains as it may have.
+    /// The drain of a pool that its node does not report was dropped, because the node has the most
+    /// drains allowed.
     DrainDropped {
-        /// Which node.
+        /// The node.
         node_id: NodeId,
-        /// Which pool.
+        /// The pool.
         pool_id: PoolId,
     },
-    /// A node is no longer known.
+    /// A node was removed or forgotten.
     Left {
-        /// Who.
+        /// The node.
         node_id: NodeId,
-        /// Why.
+        /// The reason.
         reason: LeftReason,
     },
-    /// This process did not run for a while; every node got the time back.
+    /// This process did not run for a while, and all deadlines moved.
     Stalled {
-        /// How long.
+        /// How long it did not run.
         gap: Duration,
     },
-    /// More than half of the nodes fell silent together, so they are held routable; or that is
-    /// over.
+    /// Self-suspicion began or ended: more than half of the nodes fell silent together, so they
+    /// stay routable.
     SelfSuspicion {
-        /// Whether it begins or ends.
+        /// Whether it began.
         on: bool,
-        /// How many nodes are silent.
+        /// The number of silent nodes.
         silent: usize,
-        /// Of how many.
+        /// The number of all nodes that count.
         of: usize,
     },
 }
 
-/// Why a node is no longer known.
+/// Why a node was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeftReason {
-    /// It said so, or an operator did.
+    /// The node or an operator deregistered it.
     Deregistered,
     /// It was offline for [`FORGET_AFTER`](crate::FORGET_AFTER).
     Forgotten,
-    /// It was offline, and another node joined when as many were known as may be.
+    /// It was offline, and a new node needed its place in a full registry.
     Displaced,
 }
 
@@ -119,11 +120,11 @@ impl fmt::Display for LeftReason {
     }
 }
 
-/// Pools as a log line shows them: `[pool-0 ready=true draining=false slots=3/4]`.
+/// Shows pools in a log line: `[pool-0 ready=true draining=false slots=3/4]`.
 #[derive(Debug, Clone, Copy)]
-pub struct PoolsLine<'a>(pub &'a [Arc<PoolStatus>]);
+pub struct DisplayPools<'a>(pub &'a [Arc<PoolStatus>]);
 
-impl fmt::Display for PoolsLine<'_> {
+impl fmt::Display for DisplayPools<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;
         for (i, pool) in self.0.iter().enumerate() {
@@ -140,7 +141,7 @@ impl fmt::Display for PoolsLine<'_> {
                 write!(f, " models={models:?}")?;
             }
             if let Some(error) = &pool.last_error {
-                // Quoted, so that an engine's words cannot forge a log line.
+                // Quoted, so that a text of an engine cannot forge a log line.
                 write!(f, " last_error={error:?}")?;
             }
         }

@@ -1,4 +1,4 @@
-//! What operators say: which nodes and pools take no new work, and for how long that is remembered.
+//! Drains of operators, and how long they are kept.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Registry {
-    /// An operator wants that `target` takes no new work. Asking again replaces the deadline.
+    /// Drains `target`: it takes no new requests. Draining again replaces the deadline.
     ///
     /// # Errors
     /// [`RegistryError::UnknownNode`], [`RegistryError::UnknownPool`].
@@ -34,15 +34,14 @@ impl Registry {
                 .pools
                 .insert(pool.clone(), drain(intent.pools.get(pool).copied())),
         };
-        self.drop_spare_drains(target.node_id());
-        self.tell_drain(target, before.is_none(), true);
+        self.drop_excess_drains(target.node_id());
+        self.publish_drain(target, before.is_none(), true);
         Ok(())
     }
 
-    /// An operator takes [`drain`](Self::drain) back.
+    /// Ends a [`drain`](Self::drain).
     ///
-    /// A drain that the node itself reports goes on; a pool of a drained node stays drained with
-    /// it.
+    /// A drain that the node itself reports goes on. A pool of a drained node stays drained.
     ///
     /// # Errors
     /// [`RegistryError::UnknownNode`], [`RegistryError::UnknownPool`].
@@ -61,13 +60,13 @@ impl Registry {
         if before.is_none() {
             return self.require_target(target);
         }
-        self.tell_drain(target, true, false);
+        self.publish_drain(target, true, false);
         Ok(())
     }
 
-    /// Keeps the drains of a node within their bound. It has no more pools than that, so there is
-    /// always one of a pool that it does not have.
-    fn drop_spare_drains(&mut self, node_id: &NodeId) {
+    /// Keeps the drains of a node within their bound, which is the bound of its pools. So above it
+    /// there is always a drain of a pool that the node does not have.
+    fn drop_excess_drains(&mut self, node_id: &NodeId) {
         let (Some(node), Some(intent)) = (self.nodes.get(node_id), self.intents.get_mut(node_id))
         else {
             return;
@@ -79,8 +78,8 @@ impl Registry {
                 .any(|has| has.status.pool_id == *pool)
         };
         while intent.pools.len() > MAX_POOL_DRAINS {
-            let spare = intent.pools.iter().filter(|(pool, _)| !has(pool));
-            let Some((pool_id, _)) = spare.min_by_key(|(_, drain)| drain.since) else {
+            let evictable = intent.pools.iter().filter(|(pool, _)| !has(pool));
+            let Some((pool_id, _)) = evictable.min_by_key(|(_, drain)| drain.since) else {
                 return;
             };
             let pool_id = pool_id.clone();
@@ -92,20 +91,20 @@ impl Registry {
         }
     }
 
-    fn tell_drain(&mut self, target: &Target, news: bool, draining: bool) {
-        if news {
+    fn publish_drain(&mut self, target: &Target, is_new: bool, draining: bool) {
+        if is_new {
             self.deltas.push(Delta::DrainChanged {
                 target: target.clone(),
                 draining,
             });
         }
-        self.touch(target.node_id());
+        self.mark_dirty(target.node_id());
         let because = if draining {
             "an operator drains it"
         } else {
             "an operator undrained it"
         };
-        self.review_spare(target.node_id());
+        self.update_evictable(target.node_id());
         self.refresh(target.node_id(), Some(because));
     }
 
@@ -137,7 +136,7 @@ impl Registry {
         }
     }
 
-    /// The node is known again: what operators want of it holds on.
+    /// Keeps the drains of a node that is known again.
     pub(crate) fn adopt_intent(&mut self, node_id: &NodeId) {
         if let Some(intent) = self.intents.get_mut(node_id)
             && let Some(at) = intent.forget_at.take()
@@ -146,8 +145,8 @@ impl Registry {
         }
     }
 
-    /// The node is no longer known: what operators want of it is kept as long as an offline node
-    /// is, because an agent that restarts leaves and joins again.
+    /// Keeps the drains of a node that has left as long as an offline node is kept, because an
+    /// agent that restarts leaves and joins again.
     pub(crate) fn orphan_intent(&mut self, node_id: &NodeId) {
         let forget_at = self.now.saturating_add(FORGET_AFTER);
         if let Some(intent) = self.intents.get_mut(node_id) {
@@ -161,7 +160,7 @@ impl Registry {
             && let Some((_, node_id)) = self.orphans.pop_first()
         {
             self.intents.remove(&node_id);
-            self.touch(&node_id);
+            self.mark_dirty(&node_id);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Why an event was refused. A refused event changes nothing.
+//! Errors of the registry. A refused event changes nothing.
 
 use pool_registry_types::{MachineId, NodeId, PoolId};
 use thiserror::Error;
@@ -7,10 +7,10 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// Nobody registered under this id, or this life of the node did not.
+    /// Unknown node id, or the node restarted without registering.
     #[error("node {node_id} is not registered; register it first")]
     UnknownNode {
-        /// The id asked for.
+        /// The id.
         node_id: NodeId,
     },
     /// The node has no such pool.
@@ -18,10 +18,10 @@ pub enum RegistryError {
     UnknownPool {
         /// The node.
         node_id: NodeId,
-        /// The pool asked for.
+        /// The pool.
         pool_id: PoolId,
     },
-    /// The message is of an earlier life of the node.
+    /// The message is from an earlier incarnation of the node.
     #[error(
         "incarnation {got} of node {node_id} is older than the registered {known}; a later start \
          of the agent has taken over (if the machine's clock went back, deregister the node first)"
@@ -40,23 +40,23 @@ pub enum RegistryError {
          id, or stop the other one or wait until it is offline"
     )]
     NodeIdConflict {
-        /// The id both want.
+        /// The id.
         node_id: NodeId,
         /// The machine that has it.
         holder: MachineId,
     },
-    /// As many nodes are known as may be, and none of them can be forgotten.
+    /// The registry is full, and no node can be forgotten.
     #[error(
-        "node {node_id} is one too many: {most} are known already, each of them alive or drained; \
-         deregister those that are gone (DELETE /v2/nodes/ID)"
+        "node {node_id} cannot join: {most} nodes are known, each of them alive or drained; \
+         deregister those that are gone"
     )]
     TooManyNodes {
-        /// The node that wants to join.
+        /// The node that tries to join.
         node_id: NodeId,
-        /// How many may be known.
+        /// The most nodes.
         most: usize,
     },
-    /// The address leaves no room for the paths of the node's pools.
+    /// The address is too long for URLs of the node's pools.
     #[error(
         "address of node {node_id} is too long: the paths of its pools would exceed 1024 bytes"
     )]

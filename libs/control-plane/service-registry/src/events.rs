@@ -1,5 +1,4 @@
-//! What nodes and probes say: the events of the registry, but for the reports of nodes and the
-//! drains of operators.
+//! Registrations, deregistrations and probes. Heartbeats and drains have files of their own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,30 +6,30 @@ use pool_registry_types::{HttpUrl, NodeId, NodeStatus, RegisterRequest};
 
 use crate::{
     Delta, LeftReason, PROBES_TO_UNREACHABLE, Registry, RegistryError,
-    node::{Basis, Evidence, Node},
+    node::{Evidence, Node, ReportBasis},
     pool::check_address,
 };
 
-/// What a registration did.
+/// The effect of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegisterOutcome {
-    /// The node was not known.
+    /// The node was unknown.
     Joined,
-    /// It is a new life of a known node, or has taken over the id of an offline one.
+    /// A new incarnation of a known node, or another machine with the id of an offline one.
     Restarted,
-    /// It was known, and says it again.
+    /// A known incarnation registered again.
     Renewed,
 }
 
 impl Registry {
-    /// A node joins, or says anew who it is.
+    /// Registers a node.
     ///
-    /// A new life of a node has its pools shown as not ready until its first heartbeat; the same
-    /// life keeps what it last reported.
+    /// The pools of a new incarnation are not ready until its first heartbeat. The same incarnation
+    /// keeps its last report.
     ///
     /// # Errors
     /// [`RegistryError::NodeIdConflict`] when another machine has the id and is not offline,
-    /// [`RegistryError::StaleIncarnation`] when a later life has registered,
+    /// [`RegistryError::StaleIncarnation`] when a later incarnation has registered,
     /// [`RegistryError::AddressTooLong`], [`RegistryError::TooManyNodes`].
     pub fn register(
         &mut self,
@@ -85,9 +84,9 @@ impl Registry {
                 }
             }
         };
-        self.credit(&node_id);
+        self.mark_heard(&node_id);
         self.adopt_intent(&node_id);
-        self.touch(&node_id);
+        self.mark_dirty(&node_id);
         let RegisterRequest {
             machine_id,
             address,
@@ -114,14 +113,14 @@ impl Registry {
         Ok(outcome)
     }
 
-    /// A node leaves. It is forgotten, but for what operators want of it.
+    /// Removes a node. Its drains are kept for a day.
     ///
-    /// `incarnation` is that of the life which leaves. Without one, whichever is registered is
-    /// taken to leave: an operator means the node, and agents of version 0.1.0 do not say.
+    /// With `incarnation` only that incarnation is removed. Without one any is: an operator means
+    /// the node, and agents of version 0.1.0 send none.
     ///
     /// # Errors
-    /// [`RegistryError::UnknownNode`] when the node or this life of it has not registered,
-    /// [`RegistryError::StaleIncarnation`] when a later life has.
+    /// [`RegistryError::UnknownNode`] when this incarnation of the node has not registered,
+    /// [`RegistryError::StaleIncarnation`] when a later one has.
     pub fn deregister(
         &mut self,
         node_id: &NodeId,
@@ -135,9 +134,9 @@ impl Registry {
         Ok(())
     }
 
-    /// Somebody tried to reach the node: `Err` says how that failed.
+    /// Takes in the result of a probe; `Err` holds the reason of a failure.
     ///
-    /// `incarnation` is the one the node had when the probe began; a result about an earlier life
+    /// `incarnation` is that of the node when the probe began. A result for an earlier incarnation
     /// changes nothing.
     pub fn probe(
         &mut self,
@@ -155,13 +154,13 @@ impl Registry {
         }
         match result {
             Ok(()) => {
-                let restored = node.observed.basis == Basis::Remembered;
+                let restored = node.observed.basis == ReportBasis::Remembered;
                 if node.evidence.failed_probes == 0 && !restored {
                     return;
                 }
                 node.evidence = Evidence::default();
                 if restored {
-                    node.observed.basis = Basis::Confirmed;
+                    node.observed.basis = ReportBasis::Confirmed;
                 }
                 self.refresh(node_id, Some("it answers probes again"));
             }
@@ -179,17 +178,16 @@ impl Registry {
         }
     }
 
-    /// Sees to it that a node which was not known can be taken up: when as many are known as may
-    /// be, the one that has been offline for longest is forgotten, unless an operator drains
-    /// it.
+    /// Makes room for a new node. When the registry is full, it forgets the node that has been
+    /// offline longest and is not drained.
     fn make_room(&mut self, node_id: &NodeId) -> Result<(), RegistryError> {
-        // A node that has left and is still drained counts already.
+        // A drained node that has left counts already.
         if self.intents.contains_key(node_id)
             || self.nodes.len() + self.orphans.len() < self.most_nodes
         {
             return Ok(());
         }
-        let Some((_, longest)) = self.spare.first().cloned() else {
+        let Some((_, longest)) = self.evictable.first().cloned() else {
             return Err(RegistryError::TooManyNodes {
                 node_id: node_id.clone(),
                 most: self.most_nodes,
@@ -200,8 +198,8 @@ impl Registry {
     }
 }
 
-/// Refuses a message of any life but the registered one: of an earlier one, and of a later one that
-/// has not registered yet, or whose registration another machine's has replaced.
+/// Refuses a message of any incarnation but the registered one. A later one has not registered yet,
+/// or another machine has replaced its registration.
 pub(crate) fn is_registered(
     node_id: &NodeId,
     known: Option<u64>,
@@ -216,8 +214,7 @@ pub(crate) fn is_registered(
     }
 }
 
-/// Refuses a message of an earlier life. Without an incarnation on both sides there is nothing to
-/// compare.
+/// Refuses a message of an earlier incarnation. It cannot compare when one side has none.
 fn fence(node_id: &NodeId, known: Option<u64>, got: Option<u64>) -> Result<(), RegistryError> {
     match (known, got) {
         (Some(known), Some(got)) if got < known => Err(RegistryError::StaleIncarnation {

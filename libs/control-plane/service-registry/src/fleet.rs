@@ -1,30 +1,29 @@
-//! How many nodes and pools there are: counted as they change, so that nobody has to walk over
-//! them.
+//! The numbers of nodes and pools, counted as they change.
 
 use pool_registry_types::NodeStatus;
 
-/// The fleet in numbers.
+/// The numbers of nodes and pools.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FleetSummary {
     /// Nodes that are online.
     pub online: usize,
     /// Nodes that drain.
     pub draining: usize,
-    /// Nodes that report and cannot be reached.
+    /// Nodes that report but cannot be reached.
     pub unreachable: usize,
     /// Nodes that are silent.
     pub offline: usize,
     /// Pools of all nodes.
     pub pools: usize,
-    /// Most nodes fell silent together, and those that did are held routable.
+    /// Whether more than half of the nodes fell silent together, so that they stay routable.
     pub self_suspicion: bool,
 }
 
 impl FleetSummary {
-    /// All nodes that are known.
+    /// All known nodes.
     #[must_use]
     pub fn nodes(&self) -> usize {
-        self.speaking() + self.lost()
+        self.reachable() + self.lost()
     }
 
     /// The nodes with that status.
@@ -38,7 +37,7 @@ impl FleetSummary {
         }
     }
 
-    pub(crate) fn speaking(&self) -> usize {
+    pub(crate) fn reachable(&self) -> usize {
         self.online + self.draining
     }
 

@@ -1,62 +1,62 @@
-//! What nodes report of their pools.
+//! Heartbeats: the reports of nodes.
 
 use std::{sync::Arc, time::Duration};
 
 use pool_registry_types::{HeartbeatRequest, NodeId};
 
 use crate::{
-    Delta, Digest, Registry, RegistryError,
+    Delta, Registry, RegistryError, ReportDigest,
     events::is_registered,
-    node::{Basis, PoolsChange},
+    node::{PoolsChange, ReportBasis},
 };
 
-/// What a heartbeat did.
+/// The effect of a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeartbeatOutcome {
     /// It changed more than free slots and free memory.
     Changed,
-    /// It changed free slots or free memory at most.
+    /// It changed at most free slots and free memory.
     Unchanged,
-    /// It came late, after a newer one: nothing changed, and the node was not heard.
+    /// It arrived after a newer one. Nothing changed, and it is no sign of life.
     Ignored,
 }
 
-/// A heartbeat without what it says of pools and GPUs.
+/// The header of a heartbeat, and a digest of the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Repeat {
+pub struct HeartbeatHeader {
     /// As in [`HeartbeatRequest::incarnation`].
     pub incarnation: Option<u64>,
     /// As in [`HeartbeatRequest::seq`].
     pub seq: Option<u64>,
-    /// Of what it says of pools and GPUs.
-    pub digest: Digest,
+    /// The digest of the rest.
+    pub digest: ReportDigest,
 }
 
 impl Registry {
-    /// A node reports the full state of its pools.
+    /// Takes in the full state of a node.
     ///
     /// # Errors
-    /// [`RegistryError::UnknownNode`] when the node or this start of it has not registered,
-    /// [`RegistryError::StaleIncarnation`] when a later start has.
+    /// [`RegistryError::UnknownNode`] when this incarnation of the node has not registered,
+    /// [`RegistryError::StaleIncarnation`] when a later one has.
     pub fn heartbeat(
         &mut self,
         node_id: &NodeId,
         request: HeartbeatRequest,
         now: Duration,
     ) -> Result<HeartbeatOutcome, RegistryError> {
-        self.report(node_id, request, None, now)
+        self.heartbeat_with_digest(node_id, request, None, now)
     }
 
-    /// The same, where `digest` is that of what the request says of pools and GPUs. The next one
-    /// that says the same need not be taken apart: see [`repeat`](Self::repeat).
+    /// Takes in the full state of a node whose digest is known. If the next heartbeat has the same
+    /// digest, [`repeated_heartbeat`](Self::repeated_heartbeat) is enough.
     ///
     /// # Errors
     /// As of [`heartbeat`](Self::heartbeat).
-    pub fn report(
+    pub fn heartbeat_with_digest(
         &mut self,
         node_id: &NodeId,
         request: HeartbeatRequest,
-        digest: Option<Digest>,
+        digest: Option<ReportDigest>,
         now: Duration,
     ) -> Result<HeartbeatOutcome, RegistryError> {
         self.advance(now);
@@ -72,38 +72,38 @@ impl Registry {
         node.observed.gpus = request.gpus.map(Arc::from);
         node.observed.digest = digest;
         self.fleet.changed_pools(pools, node.observed.pools.len());
-        let outcome = self.heard(node_id, request.incarnation, request.seq, differs);
+        let outcome = self.finish_heartbeat(node_id, request.incarnation, request.seq, differs);
         self.remove_routes(gone);
         Ok(outcome)
     }
 
-    /// A node reports. When that is what it reported last, it is taken in; otherwise nothing
-    /// happens, and `None` says that the whole report is needed.
+    /// Takes in a heartbeat that repeats the last one. With another digest nothing changes, and
+    /// `None` asks for the whole heartbeat.
     ///
     /// # Errors
     /// As of [`heartbeat`](Self::heartbeat).
-    pub fn repeat(
+    pub fn repeated_heartbeat(
         &mut self,
         node_id: &NodeId,
-        repeat: &Repeat,
+        header: &HeartbeatHeader,
         now: Duration,
     ) -> Result<Option<HeartbeatOutcome>, RegistryError> {
         self.advance(now);
-        if self.require(node_id)?.observed.digest != Some(repeat.digest) {
+        if self.require(node_id)?.observed.digest != Some(header.digest) {
             return Ok(None);
         }
-        if self.is_late(node_id, repeat.incarnation, repeat.seq)? {
+        if self.is_late(node_id, header.incarnation, header.seq)? {
             return Ok(Some(HeartbeatOutcome::Ignored));
         }
-        Ok(Some(self.heard(
+        Ok(Some(self.finish_heartbeat(
             node_id,
-            repeat.incarnation,
-            repeat.seq,
+            header.incarnation,
+            header.seq,
             false,
         )))
     }
 
-    /// Whether a heartbeat came after a newer one. Refuses one of another start of the node.
+    /// Whether a heartbeat arrived after a newer one. Refuses one of another incarnation.
     fn is_late(
         &self,
         node_id: &NodeId,
@@ -113,14 +113,13 @@ impl Registry {
         let node = self.require(node_id)?;
         let known = node.identity.incarnation;
         is_registered(node_id, known, incarnation)?;
-        // Without an incarnation on both sides nobody can tell a late heartbeat from a restarted
-        // counter.
+        // Without an incarnation on both sides, a late heartbeat looks like a restarted counter.
         let fenced = known.is_some() && incarnation.is_some();
         Ok(fenced && matches!((node.observed.seq, seq), (Some(last), Some(seq)) if seq <= last))
     }
 
-    /// The report is taken in: it counts, and the node was heard.
-    fn heard(
+    /// Finishes a heartbeat: counts the report, and notes that the node was heard.
+    fn finish_heartbeat(
         &mut self,
         node_id: &NodeId,
         incarnation: Option<u64>,
@@ -134,8 +133,8 @@ impl Registry {
             if node.identity.incarnation.is_some() && incarnation.is_some() {
                 observed.seq = seq.or(observed.seq);
             }
-            changed |= observed.basis != Basis::Reported;
-            observed.basis = Basis::Reported;
+            changed |= observed.basis != ReportBasis::Reported;
+            observed.basis = ReportBasis::Reported;
             observed.report = self.reports;
             if changed {
                 self.deltas.push(Delta::Changed {
@@ -146,10 +145,10 @@ impl Registry {
                         .map(|pool| Arc::clone(&pool.status))
                         .collect(),
                 });
-                self.touched.insert(node_id.clone());
+                self.dirty.insert(node_id.clone());
             }
         }
-        self.credit(node_id);
+        self.mark_heard(node_id);
         self.refresh(node_id, Some("heartbeat received"));
         if changed {
             HeartbeatOutcome::Changed

@@ -1,10 +1,10 @@
-//! What operators want: which nodes and pools take no new work.
+//! The intent of operators: drains of nodes and pools.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use pool_registry_types::{NodeId, PoolId};
 
-/// What an operator drains: a node with all its pools, or one pool.
+/// The target of a drain: a node with all its pools, or one pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// The node.
@@ -14,7 +14,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// The node it is, or is on.
+    /// The node, or the node of the pool.
     #[must_use]
     pub fn node_id(&self) -> &NodeId {
         match self {
@@ -32,23 +32,21 @@ impl fmt::Display for Target {
     }
 }
 
-/// An operator's wish that something takes no new work.
+/// A drain: the target takes no new requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drain {
-    /// Since when.
+    /// When it began.
     pub since: Duration,
-    /// Until when running requests should have finished. The registry shows it; ending them is up
-    /// to others.
+    /// When running requests should have finished. The registry only shows it.
     pub deadline: Option<Duration>,
 }
 
-/// All wishes about one node. They outlive the node's lives, and its absence for as long as it is
-/// remembered.
+/// All drains of one node. They outlive its incarnations, and its absence for a day.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Intent {
     pub(crate) node: Option<Drain>,
     pub(crate) pools: BTreeMap<PoolId, Drain>,
-    /// The node is unknown: when to forget its wishes too.
+    /// When to forget the drains; set while the node is unknown.
     pub(crate) forget_at: Option<Duration>,
 }
 
@@ -57,7 +55,7 @@ impl Intent {
         self.node.is_none() && self.pools.is_empty()
     }
 
-    /// The wish that holds for `pool`: its own, or else its node's.
+    /// The drain of `pool`: its own, or that of its node.
     pub(crate) fn of_pool(&self, pool: &PoolId) -> Option<Drain> {
         self.pools.get(pool).copied().or(self.node)
     }

@@ -1,35 +1,35 @@
-//! Which GPU nodes are online, and which of their pools may be given requests.
+//! Tracks which GPU nodes are online and which of their pools take requests.
 //!
-//! [`Registry`] is a state machine: every method takes an event and the time, and changes nothing
-//! but the registry. It does no I/O, reads no clock and needs no async runtime; `registry-runtime`
-//! brings those. Time is a [`Duration`](std::time::Duration) since an origin that the caller
-//! chooses once and measures with a monotonic clock. What a node writes about time is never used.
+//! [`Registry`] is a state machine: every method takes an event and the time, and changes only the
+//! registry. It does no I/O, reads no clock and needs no async runtime; `registry-runtime` adds
+//! those. Time is a [`Duration`](std::time::Duration) since an origin that the caller chooses once
+//! and measures with a monotonic clock. Timestamps of nodes are never used.
 //!
 //! # Three facts, three owners
 //!
-//! | fact | who says it | by |
+//! | fact | owner | method |
 //! |---|---|---|
-//! | *observed* | the node | [`register`](Registry::register), [`heartbeat`](Registry::heartbeat), [`repeat`](Registry::repeat) |
+//! | *observed* | the node | [`register`](Registry::register), [`heartbeat`](Registry::heartbeat) |
 //! | *intent* | an operator | [`drain`](Registry::drain), [`undrain`](Registry::undrain) |
-//! | *evidence* | whoever tries to reach the node | [`probe`](Registry::probe) |
+//! | *evidence* | the prober | [`probe`](Registry::probe) |
 //!
 //! No fact overwrites another. A node's [status](pool_registry_types::NodeStatus) is derived from
-//! all three, the gravest first: offline, unreachable, draining, online.
+//! all three, the worst first: offline, unreachable, draining, online.
 //!
 //! # What an event costs
 //!
-//! The logarithm of the number of nodes, and no walk over them: what readers need of all nodes is
-//! counted or kept in order, and what came of an event is handed out as changes.
-//! [`take_routes`](Registry::take_routes) tells the data path what changed of endpoints,
-//! [`take_deltas`](Registry::take_deltas) what to log, [`take_touched`](Registry::take_touched)
-//! what a store should write, and [`take_targets`](Registry::take_targets) whom to probe. The
-//! exceptions are a stall of this process and the begin and end of suspecting itself.
+//! The logarithm of the number of nodes. No event walks over all nodes: totals are counted and
+//! indexes kept in order, and the results of an event are handed out as changes.
+//! [`take_routes`](Registry::take_routes) returns changed endpoints for the data path,
+//! [`take_deltas`](Registry::take_deltas) changes for the log, [`take_dirty`](Registry::take_dirty)
+//! nodes for a store, and [`take_targets`](Registry::take_targets) nodes for the prober. The
+//! exceptions are a stall of this process, and the beginning and end of self-suspicion.
 //!
 //! # When more than half of the nodes fall silent
 //!
-//! Then the fault is more likely ours than theirs. Their status is shown as it is, but they are
-//! *held*: they stay routable, and the data path finds out one by one which of them answer. See
-//! [`SUSPICION_MAX`] for how it ends.
+//! Then the fault is more likely on this side. The nodes show their true status but are *held*:
+//! they stay routable, and the data path finds out which of them answer. See [`SUSPICION_MAX`] for
+//! the end of this.
 
 mod config;
 mod deadlines;
@@ -40,29 +40,31 @@ mod events;
 mod fleet;
 mod heartbeat;
 mod intent;
-mod known;
 mod node;
 mod pace;
+mod persisted;
 mod pool;
 mod registry;
 mod report;
+mod silence;
 mod suspicion;
 mod view;
 
 pub use config::{
-    Config, FORGET_AFTER, MIN_FLEET, PROBES_TO_UNREACHABLE, PULSE, STALL, SUSPICION_MAX,
+    Config, ConfigError, FORGET_AFTER, MIN_FLEET, PROBES_TO_UNREACHABLE, STALL_THRESHOLD,
+    SUSPICION_MAX, TICK_INTERVAL,
 };
-pub use delta::{Delta, LeftReason, PoolsLine};
+pub use delta::{Delta, DisplayPools, LeftReason};
 pub use error::RegistryError;
 pub use events::RegisterOutcome;
 pub use fleet::FleetSummary;
-pub use heartbeat::{HeartbeatOutcome, Repeat};
+pub use heartbeat::{HeartbeatHeader, HeartbeatOutcome};
 pub use intent::{Drain, Target};
-pub use known::{KnownDrain, KnownLife, KnownNode};
-pub use node::Digest;
+pub use node::ReportDigest;
 pub use pace::{CONFIGURED_UP_TO, HEARTBEATS_PER_SECOND, Pace};
+pub use persisted::{PersistedDrain, PersistedNode, PersistedRegistration};
 pub use registry::Registry;
-pub use view::{Availability, NodeFilter, NodeView, NodesPage, PoolView, ProbeTarget, Step};
+pub use view::{Availability, NodeFilter, NodeView, NodesPage, PageStep, PoolView, ProbeTarget};
 
 /// What the README shows is compiled with the tests, and run where it can be.
 #[cfg(doctest)]

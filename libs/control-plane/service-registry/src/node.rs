@@ -1,4 +1,4 @@
-//! One node: who it is, what it last said, and what probing it has shown.
+//! One node: its identity, its last report, and the results of probes.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -11,16 +11,16 @@ use routing_table::{Endpoint, RouteChange};
 use crate::{
     PROBES_TO_UNREACHABLE, RegistryError,
     intent::Intent,
-    pool::{Gate, Home, Pool, not_ready, placeholder, rebuild},
+    pool::{NodeContext, Pool, PoolGate, not_ready, placeholder, rebuild},
     report::differs,
 };
 
-/// What a node said of itself when it registered.
+/// The identity of a node, from its registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) machine_id: MachineId,
     pub(crate) address: Arc<HttpUrl>,
-    /// Rare, so that those without one do not keep room for it.
+    /// Boxed, because few nodes have one.
     pub(crate) metrics_address: Option<Box<HttpUrl>>,
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) version: Option<Arc<str>>,
@@ -28,76 +28,73 @@ pub(crate) struct Identity {
     pub(crate) takes_replica_hint: bool,
 }
 
-/// What the state of the pools rests on.
+/// The source of the state of a node's pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Basis {
-    /// The node has not reported yet since it started, or since it was offline.
+pub(crate) enum ReportBasis {
+    /// The node has not reported since it started, or since it was offline.
     Awaited,
-    /// It reported before this control plane started.
+    /// The store has a report from before this process started.
     Remembered,
-    /// As before, and it has answered a probe since.
+    /// The same, and the node has answered a probe since.
     Confirmed,
-    /// It reported.
+    /// The node has reported to this process.
     Reported,
 }
 
-impl Basis {
-    /// Why the pools cannot be used yet, if so.
-    pub(crate) fn objection(self) -> Option<&'static str> {
+impl ReportBasis {
+    /// Why the pools cannot be used yet; `None` when they can.
+    pub(crate) fn unavailable_reason(self) -> Option<&'static str> {
         match self {
             Self::Awaited => Some("waiting for the node's first heartbeat"),
-            Self::Remembered => Some("waiting for a sign of life since the control plane started"),
+            Self::Remembered => {
+                Some("waiting for a probe or heartbeat since the control plane started")
+            }
             Self::Confirmed | Self::Reported => None,
         }
     }
 }
 
-/// Of what a report was made: two with the same digest say the same. A node can only fool the
-/// record of itself with it.
+/// A digest of everything in a report but its time, incarnation and sequence number. Two reports
+/// with the same digest are equal. A node that forges it harms only itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Digest {
-    /// Of its pools, as they were written.
-    pub pools: u128,
-    /// Of its GPUs, as they were written.
-    pub gpus: u128,
-}
+pub struct ReportDigest(pub u128);
 
 /// How long a node may be silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Allowance {
-    /// Silence counts from here: when it was last heard, and later when this process did not run
+    /// When the silence began: at the last message, or later when this process did not run
     /// meanwhile.
     pub(crate) since: Duration,
-    /// The timeout with the answer to the message that was heard last.
-    pub(crate) told: Duration,
-    /// That one or the one before, whichever is longer: an answer may be lost.
+    /// The timeout in the answer to its last message.
+    pub(crate) announced: Duration,
+    /// The longer of the last two timeouts, because an answer may be lost.
     pub(crate) granted: Duration,
-    /// When it is looked at.
+    /// The time of its entry among the deadlines.
     pub(crate) armed: Option<Duration>,
 }
 
-/// What the node last said, and when.
+/// The last report of the node, and its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Observed {
     pub(crate) last_heard: Duration,
     pub(crate) offline: bool,
-    /// When to forget it: it is offline, or was before this control plane started and has not been
-    /// heard since.
+    /// When to forget it. Set when it is offline, or was offline before this process started and is
+    /// silent since.
     pub(crate) forget_at: Option<Duration>,
     pub(crate) seq: Option<u64>,
     pub(crate) report: u64,
-    pub(crate) basis: Basis,
+    pub(crate) basis: ReportBasis,
     pub(crate) pools: Vec<Pool>,
-    /// `None` while it has not told since its last start.
+    /// `None` until it reports them.
     pub(crate) gpus: Option<Arc<[GpuStatus]>>,
-    /// Of the report in `pools` and `gpus`; `None` when it is not known.
-    pub(crate) digest: Option<Digest>,
+    /// The digest of the report in `pools` and `gpus`, if it is known.
+    pub(crate) digest: Option<ReportDigest>,
 }
 
-/// What trying to reach the node has shown.
+/// The results of probes of the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Evidence {
-    /// In a row, and no further than it takes to be unreachable.
+    /// Failures in a row, up to the number that makes it unreachable.
     pub(crate) failed_probes: u32,
     pub(crate) error: Option<Arc<str>>,
 }
@@ -114,22 +111,22 @@ pub(crate) struct Node {
     pub(crate) observed: Observed,
     pub(crate) allowance: Allowance,
     pub(crate) evidence: Evidence,
-    /// As last derived, so that a change is noticed.
+    /// The status when it was last derived.
     pub(crate) status: NodeStatus,
-    /// Since when it is offline or unreachable.
+    /// When it became offline or unreachable.
     pub(crate) lost_at: Option<Duration>,
-    /// Routable although lost.
+    /// Routable although it is lost.
     pub(crate) held: bool,
 }
 
-/// Endpoints that a node has no longer.
-pub(crate) type Gone = Vec<Arc<Endpoint>>;
+/// Endpoints that a node no longer has.
+pub(crate) type RemovedEndpoints = Vec<Arc<Endpoint>>;
 
-/// What another report has changed.
+/// The changes by a report.
 #[derive(Debug)]
 pub(crate) struct PoolsChange {
-    pub(crate) gone: Gone,
-    /// More than free slots, free memory and what engines say of their load.
+    pub(crate) gone: RemovedEndpoints,
+    /// Whether more than free slots, free memory and engine load changed.
     pub(crate) differs: bool,
 }
 
@@ -142,14 +139,14 @@ impl Node {
                 forget_at: None,
                 seq: None,
                 report: 0,
-                basis: Basis::Awaited,
+                basis: ReportBasis::Awaited,
                 pools: Vec::new(),
                 gpus: None,
                 digest: None,
             },
             allowance: Allowance {
                 since: now,
-                told: Duration::ZERO,
+                announced: Duration::ZERO,
                 granted: Duration::ZERO,
                 armed: None,
             },
@@ -163,7 +160,7 @@ impl Node {
         Ok(node)
     }
 
-    /// The gravest of the three facts.
+    /// The status that follows from the three facts; the worst one counts.
     pub(crate) fn derive_status(&self, intent: Option<&Intent>) -> NodeStatus {
         if self.observed.offline {
             NodeStatus::Offline
@@ -178,16 +175,16 @@ impl Node {
     }
 
     fn all_pools_drain(&self, intent: Option<&Intent>) -> bool {
-        let wished = |pool: &PoolId| intent.is_some_and(|intent| intent.pools.contains_key(pool));
+        let drained = |pool: &PoolId| intent.is_some_and(|intent| intent.pools.contains_key(pool));
         let pools = &self.observed.pools;
         !pools.is_empty()
             && pools
                 .iter()
-                .all(|pool| pool.status.draining || wished(&pool.status.pool_id))
+                .all(|pool| pool.status.draining || drained(&pool.status.pool_id))
     }
 
-    /// When it goes offline, unless it is heard before that; or is forgotten, when it is offline. A
-    /// timeout that has grown since holds at once.
+    /// When the node goes offline if it stays silent, or is forgotten when it is offline. A timeout
+    /// that has grown since holds at once.
     pub(crate) fn due(&self, timeout: Duration) -> Duration {
         match self.observed.forget_at {
             Some(at) if self.observed.offline => at,
@@ -198,29 +195,33 @@ impl Node {
         }
     }
 
-    /// It is offline or unreachable, and that is believed.
+    /// Whether it is offline or unreachable, and not held.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost_at.is_some() && !self.held
     }
 
-    /// Tells the data path what is new of its endpoints. A held node's silence does not count.
-    pub(crate) fn tell(&mut self, intent: Option<&Intent>, changes: &mut Vec<RouteChange>) {
-        let shut = self.is_lost() || self.observed.basis.objection().is_some();
+    /// Publishes its changed routes. The silence of a held node does not count.
+    pub(crate) fn publish_routes(
+        &mut self,
+        intent: Option<&Intent>,
+        changes: &mut Vec<RouteChange>,
+    ) {
+        let shut = self.is_lost() || self.observed.basis.unavailable_reason().is_some();
         for pool in &mut self.observed.pools {
-            let wished =
+            let drained =
                 || intent.is_some_and(|intent| intent.of_pool(&pool.status.pool_id).is_some());
             let gate = if shut {
-                Gate::Shut
-            } else if pool.status.draining || wished() {
-                Gate::Draining
+                PoolGate::Shut
+            } else if pool.status.draining || drained() {
+                PoolGate::Draining
             } else {
-                Gate::Open
+                PoolGate::Open
             };
-            pool.tell(gate, self.observed.report, changes);
+            pool.publish(gate, self.observed.report, changes);
         }
     }
 
-    /// Why the node has its status, for people.
+    /// The reason for its status, for people.
     pub(crate) fn explain(&self, now: Duration) -> String {
         match self.status {
             NodeStatus::Offline => {
@@ -232,15 +233,17 @@ impl Node {
                 self.evidence.failed_probes,
                 self.evidence.error.as_deref().unwrap_or("no answer")
             ),
-            NodeStatus::Draining => "it takes no new work".to_owned(),
-            NodeStatus::Online => "it reports and takes work".to_owned(),
+            NodeStatus::Draining => "it takes no new requests".to_owned(),
+            NodeStatus::Online => "it reports and takes requests".to_owned(),
         }
     }
 
-    /// The node has started anew: nothing holds of before but the names of its pools, so that
-    /// requests for their models wait for them instead of being told that there is no such
-    /// model.
-    pub(crate) fn restart(&mut self, request: &RegisterRequest) -> Result<Gone, RegistryError> {
+    /// Applies the registration of a new incarnation. Only the names of pools and models stay, so
+    /// that requests for these models wait instead of failing as unknown.
+    pub(crate) fn restart(
+        &mut self,
+        request: &RegisterRequest,
+    ) -> Result<RemovedEndpoints, RegistryError> {
         let has_moved = *self.identity.address != request.address;
         self.identity = Identity::from(request);
         let before = self
@@ -252,21 +255,24 @@ impl Node {
         self.observed.gpus = None;
         self.observed.digest = None;
         self.observed.seq = None;
-        self.observed.basis = Basis::Awaited;
+        self.observed.basis = ReportBasis::Awaited;
         self.evidence = Evidence::default();
         Ok(self.set_pools(&request.node_id, pools, has_moved)?.gone)
     }
 
-    /// The same start of the node says anew who it is.
-    pub(crate) fn renew(&mut self, request: &RegisterRequest) -> Result<Gone, RegistryError> {
+    /// Applies another registration of the same incarnation.
+    pub(crate) fn renew(
+        &mut self,
+        request: &RegisterRequest,
+    ) -> Result<RemovedEndpoints, RegistryError> {
         let has_moved = *self.identity.address != request.address;
         self.identity = Identity::from(request);
         if has_moved {
             self.evidence = Evidence::default();
         }
         if self.observed.offline {
-            // What it had when it fell silent is history: it says anew what it has.
-            self.observed.basis = Basis::Awaited;
+            // Its pools may have changed while it was silent, so it must report first.
+            self.observed.basis = ReportBasis::Awaited;
         }
         let same = self
             .observed
@@ -277,14 +283,14 @@ impl Node {
         Ok(self.set_pools(&request.node_id, same, has_moved)?.gone)
     }
 
-    /// Takes in the pools as they are now.
+    /// Replaces the pools.
     pub(crate) fn set_pools(
         &mut self,
         node_id: &NodeId,
         statuses: impl IntoIterator<Item = Arc<PoolStatus>>,
         has_moved: bool,
     ) -> Result<PoolsChange, RegistryError> {
-        let home = Home {
+        let home = NodeContext {
             node_id,
             address: &self.identity.address,
             incarnation: self.identity.incarnation.unwrap_or(0),
@@ -312,8 +318,8 @@ impl From<&RegisterRequest> for Identity {
     }
 }
 
-/// The pools a registration lets expect: those it names, and those known from before. A node has no
-/// more than [`MAX_POOLS`]: those that it names come first.
+/// The pools that a registration announces, and those known from before. Above [`MAX_POOLS`] the
+/// announced pools come first.
 fn expected(request: &RegisterRequest, known: Vec<Arc<PoolStatus>>) -> Vec<Arc<PoolStatus>> {
     let mut missing: BTreeSet<&PoolId> = request.pools.iter().take(MAX_POOLS).collect();
     let mut room = MAX_POOLS - missing.len();

@@ -1,10 +1,10 @@
-//! How often nodes report, and after how much silence they are offline: both grow with the fleet.
+//! The interval of heartbeats and the timeout of nodes. Both grow with the fleet.
 
 use std::time::Duration;
 
 use crate::Config;
 
-/// Up to so many nodes the configured interval and timeout hold exactly.
+/// Up to this many nodes the configured interval and timeout hold exactly.
 pub const CONFIGURED_UP_TO: usize = 1000;
 
 /// The most heartbeats per second that all nodes together send on average: less than a tenth of
@@ -12,21 +12,21 @@ pub const CONFIGURED_UP_TO: usize = 1000;
 /// nodes.
 pub const HEARTBEATS_PER_SECOND: u32 = 2000;
 
-/// Pauses beyond the configured one are whole multiples of this, so that a fleet that grows node by
-/// node rarely gets another.
+/// Intervals above the configured one are multiples of this, so that they rarely change while a
+/// fleet grows node by node.
 const STEP: Duration = Duration::from_secs(1);
 
-/// What nodes are told with every answer.
+/// The interval and timeout in the answers to nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// How often a node reports.
+    /// The time until the next heartbeat.
     pub next_heartbeat: Duration,
-    /// After how much silence it is offline.
+    /// The silence after which a node is offline.
     pub timeout: Duration,
 }
 
 impl Pace {
-    /// Of a fleet of so many nodes.
+    /// The pace of a fleet of `nodes` nodes.
     ///
     /// The interval is the configured one, or so long that [`HEARTBEATS_PER_SECOND`] is not
     /// exceeded. The timeout grows in proportion, so that as many reports may be lost.
@@ -34,7 +34,7 @@ impl Pace {
     pub fn of(config: &Config, nodes: usize) -> Self {
         let configured = Self {
             next_heartbeat: config.next_heartbeat(),
-            timeout: config.node_timeout,
+            timeout: config.node_timeout(),
         };
         if nodes <= CONFIGURED_UP_TO {
             return configured;
@@ -60,10 +60,10 @@ fn stretched(time: Duration, by: Duration, of: Duration) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
-/// For how many nodes the pace holds.
+/// The number of nodes that the pace is made for.
 ///
-/// It grows at once and shrinks when a quarter of the nodes is gone, so that nodes that come and go
-/// do not change everybody's pace each time.
+/// It grows at once, and shrinks when a quarter of the nodes is gone, so that nodes that come and
+/// go do not change the pace of all others each time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PacedFor(usize);
 
@@ -85,6 +85,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn config(timeout: Duration, interval: Duration) -> Config {
+        let config = Config::default().with_node_timeout(timeout).unwrap();
+        config.with_heartbeat_interval(interval).unwrap()
+    }
 
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -116,10 +121,7 @@ mod tests {
     // spec: LIVE-30
     #[test]
     fn up_to_a_thousand_nodes_any_configured_pace_holds() {
-        let config = Config {
-            node_timeout: Duration::from_millis(90),
-            heartbeat_interval: Duration::from_millis(20),
-        };
+        let config = config(Duration::from_millis(90), Duration::from_millis(20));
         let configured = Pace::of(&config, 0);
         assert_eq!(configured.next_heartbeat, Duration::from_millis(20));
         assert_eq!(Pace::of(&config, CONFIGURED_UP_TO), configured);
@@ -152,19 +154,20 @@ mod tests {
         // spec: LIVE-30
         #[test]
         fn the_rate_is_bounded_and_the_timeout_keeps_its_proportion(
-            nodes in CONFIGURED_UP_TO..200_000, timeout in 1_u64..3_600_000, interval in 1_u64..3_600_000,
+            nodes in CONFIGURED_UP_TO..200_000, timeout in 1_u64..3_600_000,
+                interval in 1_u64..3_600_000,
         ) {
-            let config = Config {
-                node_timeout: Duration::from_millis(timeout),
-                heartbeat_interval: Duration::from_millis(interval),
-            };
+            let config = config(Duration::from_millis(timeout), Duration::from_millis(interval));
             let (pace, configured) = (Pace::of(&config, nodes), Pace::of(&config, 0));
-            prop_assert!(pace.next_heartbeat >= configured.next_heartbeat && pace.timeout >= configured.timeout);
+            prop_assert!(pace.next_heartbeat >= configured.next_heartbeat);
+            prop_assert!(pace.timeout >= configured.timeout);
             prop_assert!(pace.timeout >= pace.next_heartbeat);
             let per_second = nodes as f64 / pace.next_heartbeat.as_secs_f64();
-            prop_assert!(nodes <= CONFIGURED_UP_TO || per_second <= f64::from(HEARTBEATS_PER_SECOND));
+            let most = f64::from(HEARTBEATS_PER_SECOND);
+            prop_assert!(nodes <= CONFIGURED_UP_TO || per_second <= most);
             let larger = Pace::of(&config, nodes + 1);
-            prop_assert!(larger.next_heartbeat >= pace.next_heartbeat && larger.timeout >= pace.timeout);
+            prop_assert!(larger.next_heartbeat >= pace.next_heartbeat);
+            prop_assert!(larger.timeout >= pace.timeout);
         }
     }
 }

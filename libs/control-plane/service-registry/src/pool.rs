@@ -1,4 +1,4 @@
-//! A node's pools as reported, and the endpoints that they are for the data path.
+//! The pools of a node as reported, and their endpoints for the data path.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,18 +8,18 @@ use std::{
 use pool_registry_types::{
     HttpUrl, NodeId, PoolId, PoolStatus, ReplicaId, ReplicaStatus, limits::MAX_ID_BYTES,
 };
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, State};
+use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange};
 
 use crate::RegistryError;
 
-/// What all endpoints of a node have in common.
+/// The properties that all endpoints of a node share.
 #[derive(Debug)]
-pub(crate) struct Home<'a> {
+pub(crate) struct NodeContext<'a> {
     pub(crate) node_id: &'a NodeId,
     pub(crate) address: &'a HttpUrl,
-    /// Without an incarnation every start of the agent looks the same; the report still rises.
+    /// 0 for an agent without incarnations. The number of the report still rises.
     pub(crate) incarnation: u64,
-    /// Each replica is an endpoint, where a pool tells its replicas.
+    /// Whether each reported replica is an endpoint.
     pub(crate) takes_replica_hint: bool,
 }
 
@@ -31,29 +31,28 @@ pub(crate) struct Pool {
     pub(crate) routes: Box<[Route]>,
 }
 
-/// An endpoint, and what the data path has last heard of it.
+/// An endpoint, and its last published state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) endpoint: Arc<Endpoint>,
-    /// Which of the pool's replicas it is; `None` when it is the pool.
+    /// The index of its replica; `None` when the whole pool is the endpoint.
     replica: Option<u16>,
-    /// `None` while the data path does not know this endpoint as it is now.
-    told: Option<Report>,
+    /// `None` until this endpoint is published.
+    published: Option<EndpointReport>,
 }
 
-/// What holds of all endpoints of a pool, whatever its replicas say.
+/// Whether the endpoints of a pool may take requests at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gate {
+pub(crate) enum PoolGate {
     Open,
     Draining,
     Shut,
 }
 
 impl Pool {
-    /// A pool whose endpoints are those of `before` as far as nothing but their numbers has
-    /// changed.
+    /// Builds a pool. It reuses the endpoints of `before` whose lasting properties are the same.
     fn build(
-        home: &Home<'_>,
+        home: &NodeContext<'_>,
         target: Arc<HttpUrl>,
         status: Arc<PoolStatus>,
         before: Option<&Self>,
@@ -63,7 +62,7 @@ impl Pool {
         } else {
             Vec::new()
         };
-        let mut known = Known {
+        let mut known = PreviousPool {
             before: before.filter(|before| Arc::ptr_eq(&before.target, &target)),
             home,
             by_replica: None,
@@ -81,14 +80,13 @@ impl Pool {
         }
     }
 
-    /// Tells the data path what is new of the pool's endpoints since it was told last. `number` is
-    /// that of the report.
-    pub(crate) fn tell(&mut self, gate: Gate, number: u64, changes: &mut Vec<RouteChange>) {
+    /// Publishes the endpoints whose state has changed. `number` is that of the report.
+    pub(crate) fn publish(&mut self, gate: PoolGate, number: u64, changes: &mut Vec<RouteChange>) {
         let status = &self.status;
         for route in &mut self.routes {
             let report = report(status, route.replica, gate, number);
-            if route.told != Some(report) {
-                route.told = Some(report);
+            if route.published != Some(report) {
+                route.published = Some(report);
                 changes.push(RouteChange::Set(Arc::clone(&route.endpoint), report));
             }
         }
@@ -98,7 +96,7 @@ impl Pool {
         self.routes.into_iter().map(|route| route.endpoint)
     }
 
-    /// Whether one of its endpoints names the model.
+    /// Whether one of its endpoints serves the model.
     pub(crate) fn names(&self, model: &str) -> bool {
         let models = self
             .routes
@@ -110,18 +108,17 @@ impl Pool {
     }
 }
 
-/// The pools that `statuses` describe, with the endpoints of `before` where they are still the
-/// same; and the endpoints that are gone. `has_moved` says that the node has another address than
-/// before.
+/// Builds the pools of `statuses`, with the endpoints of `before` where they are the same. Returns
+/// also the removed endpoints. `has_moved` means that the address of the node has changed.
 pub(crate) fn rebuild(
-    home: &Home<'_>,
+    home: &NodeContext<'_>,
     before: &[Pool],
     statuses: impl IntoIterator<Item = Arc<PoolStatus>>,
     has_moved: bool,
 ) -> Result<(Vec<Pool>, Vec<Arc<Endpoint>>), RegistryError> {
     let mut by_id = None;
     let mut after = Vec::with_capacity(before.len());
-    // A node reports its pools in the same order each time, so that this counts up to the end.
+    // Nodes report their pools in the same order each time, so most are at the same place.
     let mut same_place = 0;
     for (place, mut status) in statuses.into_iter().enumerate() {
         let known = before
@@ -148,7 +145,7 @@ pub(crate) fn rebuild(
     Ok((after, gone))
 }
 
-/// Ids that are known already are not kept twice.
+/// Shares the memory of ids that are known already.
 fn share_ids(known: &PoolStatus, status: &mut PoolStatus) {
     status.pool_id = known.pool_id.clone();
     let (known, replicas) = (
@@ -162,7 +159,7 @@ fn share_ids(known: &PoolStatus, status: &mut PoolStatus) {
     }
 }
 
-/// The endpoints of `before` whose names are not among those of `after`.
+/// The endpoints of `before` whose keys are not in `after`.
 fn gone(before: &[Pool], after: &[Pool], in_place: bool) -> Vec<Arc<Endpoint>> {
     let same_name = |(before, after): (&Route, &Route)| {
         Arc::ptr_eq(&before.endpoint, &after.endpoint)
@@ -184,16 +181,16 @@ fn routes(pools: &[Pool]) -> impl Iterator<Item = &Route> {
     pools.iter().flat_map(|pool| &pool.routes)
 }
 
-/// What was known of a pool, to find an endpoint of it again.
-struct Known<'a> {
+/// Finds endpoints of the previous report of a pool.
+struct PreviousPool<'a> {
     before: Option<&'a Pool>,
-    home: &'a Home<'a>,
+    home: &'a NodeContext<'a>,
     by_replica: Option<BTreeMap<Option<&'a ReplicaId>, usize>>,
 }
 
-impl<'a> Known<'a> {
-    /// The endpoint of that replica, or of the pool: the one there was, if all its lasting facts
-    /// are the same.
+impl<'a> PreviousPool<'a> {
+    /// The endpoint of a replica, or of the pool: the previous one, if its lasting properties are
+    /// the same.
     fn route(&mut self, target: &Arc<HttpUrl>, status: &PoolStatus, place: Option<u16>) -> Route {
         let replica = at(status, place);
         let generation = replica.and_then(|replica| replica.generation).unwrap_or(0);
@@ -203,14 +200,14 @@ impl<'a> Known<'a> {
             let endpoint = &route.endpoint;
             endpoint.incarnation() == incarnation
                 && endpoint.generation() == generation
-                && (says_the_same_models((&before.status, route.replica), (status, place))
+                && (same_models((&before.status, route.replica), (status, place))
                     || endpoint.models() == models(status, replica).as_ref())
         };
         if let Some((_, route)) = known.filter(same) {
             return Route {
                 endpoint: Arc::clone(&route.endpoint),
                 replica: place,
-                told: route.told,
+                published: route.published,
             };
         }
         let key = EndpointKey {
@@ -223,12 +220,11 @@ impl<'a> Known<'a> {
         Route {
             endpoint: Arc::new(endpoint),
             replica: place,
-            told: None,
+            published: None,
         }
     }
 
-    /// A node reports its replicas in the same order each time, so that most are found at their
-    /// place.
+    /// Nodes report their replicas in the same order each time, so most are at the same place.
     fn find(
         &mut self,
         place: Option<u16>,
@@ -258,7 +254,7 @@ fn index<'a, T, K: Ord>(list: &'a [T], key: impl Fn(&'a T) -> K) -> BTreeMap<K, 
         .collect()
 }
 
-/// Places of the replicas, each name once: of two with the same name the first counts.
+/// The indexes of the replicas. Of two with the same id the first counts.
 fn distinct(replicas: &[ReplicaStatus]) -> Vec<u16> {
     let places = 0..u16::try_from(replicas.len()).unwrap_or(u16::MAX);
     if replicas.is_sorted_by(|a, b| a.replica_id < b.replica_id) {
@@ -276,28 +272,30 @@ fn at(status: &PoolStatus, place: Option<u16>) -> Option<&ReplicaStatus> {
     status.replicas.as_ref()?.get(usize::from(place?))
 }
 
-fn report(status: &PoolStatus, place: Option<u16>, gate: Gate, number: u64) -> Report {
+fn report(status: &PoolStatus, place: Option<u16>, gate: PoolGate, number: u64) -> EndpointReport {
     let replica = at(status, place);
     let (ready, sleeping) = replica.map_or((status.ready, status.sleeping), |replica| {
-        // A promise: its engine begins when it is needed.
+        // The engine of a sleeping replica starts when a request needs it.
         (
             replica.ready,
             status.sleeping || replica.load.sleeping == Some(true),
         )
     });
     let state = match gate {
-        Gate::Shut => State::NotReady,
-        Gate::Draining => State::Draining,
-        Gate::Open if replica.is_some_and(|replica| replica.draining) => State::Draining,
-        Gate::Open if !ready => State::NotReady,
-        Gate::Open if sleeping => State::Asleep,
-        Gate::Open => State::Ready,
+        PoolGate::Shut => EndpointState::NotReady,
+        PoolGate::Draining => EndpointState::Draining,
+        PoolGate::Open if replica.is_some_and(|replica| replica.draining) => {
+            EndpointState::Draining
+        }
+        PoolGate::Open if !ready => EndpointState::NotReady,
+        PoolGate::Open if sleeping => EndpointState::ScaledToZero,
+        PoolGate::Open => EndpointState::Ready,
     };
     let (slots_total, slots_free) = replica
         .map_or((status.slots_total, status.slots_free), |replica| {
             (replica.slots_total, replica.slots_free)
         });
-    Report {
+    EndpointReport {
         number,
         state,
         slots_total,
@@ -306,7 +304,7 @@ fn report(status: &PoolStatus, place: Option<u16>, gate: Gate, number: u64) -> R
     }
 }
 
-/// Where the node's agent forwards to the pool.
+/// The URL at which the node forwards to the engines of a pool.
 fn target(node_id: &NodeId, address: &HttpUrl, pool: &str) -> Result<HttpUrl, RegistryError> {
     HttpUrl::new(&format!("{address}/v2/pools/{pool}/engine")).map_err(|_| {
         RegistryError::AddressTooLong {
@@ -315,32 +313,29 @@ fn target(node_id: &NodeId, address: &HttpUrl, pool: &str) -> Result<HttpUrl, Re
     })
 }
 
-/// Refuses an address that would not fit every pool a heartbeat can bring.
+/// Refuses an address that is too long for some pool id.
 pub(crate) fn check_address(node_id: &NodeId, address: &HttpUrl) -> Result<(), RegistryError> {
     let longest_pool_id = "p".repeat(MAX_ID_BYTES);
     target(node_id, address, &longest_pool_id).map(|_| ())
 }
 
-/// The models of a replica: what it names itself, or else its pool. Of a pool: what it or any of
-/// its replicas names. `None` while nobody has said.
+/// The models of a replica: its own, or those of its pool. The models of a pool: its own, and those
+/// of its replicas. `None` when no report names any.
 fn models(status: &PoolStatus, replica: Option<&ReplicaStatus>) -> Option<Arc<[String]>> {
     let pool = status.models_available.as_ref();
-    let told: Vec<&Vec<String>> = match replica {
+    let lists: Vec<&Vec<String>> = match replica {
         Some(replica) => replica.models.as_ref().or(pool).into_iter().collect(),
         None => pool.into_iter().chain(replica_models(status)).collect(),
     };
-    if told.is_empty() {
+    if lists.is_empty() {
         return None;
     }
-    let names: BTreeSet<&String> = told.into_iter().flatten().collect();
+    let names: BTreeSet<&String> = lists.into_iter().flatten().collect();
     Some(names.into_iter().cloned().collect())
 }
 
-/// Whether two reports say the same of the models of one endpoint, without sorting them.
-fn says_the_same_models(
-    before: (&PoolStatus, Option<u16>),
-    after: (&PoolStatus, Option<u16>),
-) -> bool {
+/// Whether two reports name the same models for an endpoint, without sorting them.
+fn same_models(before: (&PoolStatus, Option<u16>), after: (&PoolStatus, Option<u16>)) -> bool {
     let same_pool = || before.0.models_available == after.0.models_available;
     match (at(before.0, before.1), at(after.0, after.1)) {
         (Some(before), Some(after)) => {
@@ -356,8 +351,8 @@ fn replica_models(status: &PoolStatus) -> impl Iterator<Item = &Vec<String>> {
     replicas.filter_map(|replica| replica.models.as_ref())
 }
 
-/// The pool as its node's next start finds it: its models and replicas are expected again, so that
-/// requests for them wait.
+/// The pool as expected of the next incarnation of its node: not ready, with the same models and
+/// replicas, so that requests for them wait.
 pub(crate) fn not_ready(status: &PoolStatus) -> PoolStatus {
     let mut status = status.clone();
     status.ready = false;
@@ -375,7 +370,7 @@ pub(crate) fn not_ready(status: &PoolStatus) -> PoolStatus {
     status
 }
 
-/// A pool of which only the name is known.
+/// A pool of which only the id is known.
 pub(crate) fn placeholder(pool_id: PoolId) -> PoolStatus {
     PoolStatus {
         pool_id,

@@ -1,4 +1,5 @@
-//! The registry's state, its clock, and how a change spreads: status, deltas, suspicion, endpoints.
+//! The state of the registry, its clock, and the consequences of a change: status, deltas,
+//! suspicion, routes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,17 +10,17 @@ use pool_registry_types::{NodeId, NodeStatus, limits::MAX_NODES};
 use routing_table::RouteChange;
 
 use crate::{
-    Config, Delta, FORGET_AFTER, FleetSummary, LeftReason, PULSE, Pace, STALL,
+    Config, Delta, FORGET_AFTER, FleetSummary, LeftReason, Pace, STALL_THRESHOLD, TICK_INTERVAL,
     deadlines::Deadlines,
     intent::Intent,
-    node::{Gone, Node},
+    node::{Node, RemovedEndpoints},
     pace::PacedFor,
-    suspicion::Trust,
+    suspicion::Suspicion,
 };
 
-/// Which nodes are online. See the crate's documentation.
+/// The state of all nodes. See the documentation of the crate.
 ///
-/// Time never goes back in it: an event with an earlier `now` than the one before counts as
+/// Its time never goes back: an event with an earlier `now` than the last one counts as
 /// simultaneous with it.
 ///
 /// ```
@@ -55,41 +56,40 @@ pub struct Registry {
     pub(crate) config: Config,
     pub(crate) most_nodes: usize,
     pub(crate) now: Duration,
-    /// Boxed: a map keeps room for more entries than it has.
+    /// Boxed, because a map reserves space for more entries than it has.
     pub(crate) nodes: BTreeMap<NodeId, Box<Node>>,
     pub(crate) fleet: FleetSummary,
     pub(crate) paced_for: PacedFor,
     pub(crate) intents: BTreeMap<NodeId, Intent>,
-    /// Nodes that have left and are drained, by when that is forgotten.
+    /// Drained nodes that have left, by the time when their drains are forgotten.
     pub(crate) orphans: BTreeSet<(Duration, NodeId)>,
-    /// Offline nodes that may be forgotten for others, by when they were last heard.
-    pub(crate) spare: BTreeSet<(Duration, NodeId)>,
+    /// Offline nodes that may be forgotten for others, by the time of their last message.
+    pub(crate) evictable: BTreeSet<(Duration, NodeId)>,
     pub(crate) deadlines: Deadlines,
-    pub(crate) trust: Trust,
-    /// Nodes that were lost within the window, or since this process suspects itself, by when that
-    /// was.
+    pub(crate) suspicion: Suspicion,
+    /// Nodes that were lost within the window, or since self-suspicion began, by the time of the
+    /// loss.
     pub(crate) lost: BTreeSet<(Duration, NodeId)>,
-    /// Counts reports over all nodes and starts, so that no endpoint ever shows the same number
-    /// twice.
+    /// Counts the reports of all nodes and incarnations, so that no endpoint gets a number twice.
     pub(crate) reports: u64,
     pub(crate) revision: u64,
     pub(crate) deltas: Vec<Delta>,
     pub(crate) routes: Vec<RouteChange>,
-    /// Nodes of which a store has something else than what is known now.
-    pub(crate) touched: BTreeSet<NodeId>,
-    /// Nodes that are to be probed in another way than before.
+    /// Nodes that differ from the store.
+    pub(crate) dirty: BTreeSet<NodeId>,
+    /// Nodes whose probe target has changed.
     pub(crate) targets: BTreeSet<NodeId>,
 }
 
 impl Registry {
-    /// An empty registry, which knows up to [`MAX_NODES`] nodes.
+    /// An empty registry for up to [`MAX_NODES`] nodes.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self::bounded(config, MAX_NODES)
     }
 
-    /// An empty registry, which knows up to `most_nodes`, counting those that are offline, and
-    /// those that have left and are drained.
+    /// An empty registry for up to `most_nodes` nodes. Offline nodes count, and so do drained nodes
+    /// that have left.
     #[must_use]
     pub fn bounded(config: Config, most_nodes: usize) -> Self {
         Self {
@@ -101,78 +101,78 @@ impl Registry {
             paced_for: PacedFor::default(),
             intents: BTreeMap::new(),
             orphans: BTreeSet::new(),
-            spare: BTreeSet::new(),
+            evictable: BTreeSet::new(),
             deadlines: Deadlines::default(),
-            trust: Trust::Full,
+            suspicion: Suspicion::None,
             lost: BTreeSet::new(),
             reports: 0,
             revision: 0,
             deltas: Vec::new(),
             routes: Vec::new(),
-            touched: BTreeSet::new(),
+            dirty: BTreeSet::new(),
             targets: BTreeSet::new(),
         }
     }
 
-    /// What it was built with.
+    /// The configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// How often nodes should report now, and how long they may be silent.
+    /// The current interval of heartbeats, and the current timeout.
     #[must_use]
     pub fn pace(&self) -> Pace {
         Pace::of(&self.config, self.paced_for.nodes())
     }
 
-    /// The fleet in numbers.
+    /// The numbers of nodes and pools.
     #[must_use]
     pub fn summary(&self) -> FleetSummary {
         FleetSummary {
-            self_suspicion: matches!(self.trust, Trust::Suspicious { .. }),
+            self_suspicion: matches!(self.suspicion, Suspicion::Holding { .. }),
             ..self.fleet
         }
     }
 
-    /// Lets time pass: nodes whose deadline has come go offline.
+    /// Advances the clock: nodes whose deadline has passed go offline.
     pub fn tick(&mut self, now: Duration) {
         self.advance(now);
     }
 
-    /// When [`tick`](Self::tick) must be called at the latest; `None` while nothing can become due.
+    /// The latest time for the next [`tick`](Self::tick); `None` while nothing can become due.
     ///
-    /// It is never later than the exact deadline of the node that is next to go offline or be
-    /// forgotten, nor than a [`PULSE`] from now when a node is alive.
+    /// It is not later than the exact deadline of the next node that goes offline or is forgotten,
+    /// and, when a node is alive, not later than one [`TICK_INTERVAL`] from now.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        let pulse = self.any_alive().then(|| self.now + PULSE);
-        [self.deadlines.first(), self.trust.ends(), pulse]
+        let tick = self.any_alive().then(|| self.now + TICK_INTERVAL);
+        [self.deadlines.first(), self.suspicion.ends(), tick]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// The changes since the last call, in the order they happened.
+    /// Takes the deltas since the last call, in order.
     #[must_use]
     pub fn take_deltas(&mut self) -> Vec<Delta> {
         std::mem::take(&mut self.deltas)
     }
 
-    /// What changed of endpoints since the last call, in the order it happened. It takes the place
-    /// of what is in `changes`, whose memory is used again.
+    /// Takes the route changes since the last call, in order. They replace the content of
+    /// `changes`, whose memory is reused.
     pub fn take_routes(&mut self, changes: &mut Vec<RouteChange>) {
         changes.clear();
         std::mem::swap(changes, &mut self.routes);
     }
 
-    /// Rises whenever a reader would see a change.
+    /// A number that rises with every change that readers see.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// The node's status; `None` when it is not known.
+    /// The status of a node; `None` when it is unknown.
     #[must_use]
     pub fn status(&self, node_id: &NodeId) -> Option<NodeStatus> {
         self.nodes.get(node_id).map(|node| node.status)
@@ -182,34 +182,34 @@ impl Registry {
         self.fleet.nodes() > self.fleet.offline
     }
 
-    /// Every event begins here: what was due before it happens before it. Returns the time of the
-    /// event.
+    /// Applies everything that was due before an event. Every event begins here. Returns the time
+    /// of the event.
     pub(crate) fn advance(&mut self, now: Duration) -> Duration {
         let now = now.max(self.now);
         let gap = now - self.now;
         self.now = now;
-        if gap > STALL && self.any_alive() {
-            self.give_back(gap);
+        if gap > STALL_THRESHOLD && self.any_alive() {
+            self.shift_deadlines(gap);
         }
         while let Some(node_id) = self.deadlines.pop_due(now) {
-            self.look_at(&node_id);
+            self.on_deadline(&node_id);
         }
-        if self.trust.ends().is_some_and(|end| end <= now) {
+        if self.suspicion.ends().is_some_and(|end| end <= now) {
             self.end_holds();
         }
         self.drop_old_intents();
         now
     }
 
-    /// This process did not run for `gap`, so nobody could have been heard: nobody's time ran.
-    fn give_back(&mut self, gap: Duration) {
+    /// Moves all deadlines by `gap`: this process did not run, so it could hear no node.
+    fn shift_deadlines(&mut self, gap: Duration) {
         for node in self
             .nodes
             .values_mut()
             .filter(|node| !node.observed.offline)
         {
             node.allowance.since = node.allowance.since.saturating_add(gap);
-            // A probe under way timed out because we slept.
+            // A running probe timed out because this process did not run.
             if !node.evidence.unreachable() {
                 node.evidence.failed_probes = 0;
             }
@@ -217,9 +217,9 @@ impl Registry {
         self.deltas.push(Delta::Stalled { gap });
     }
 
-    /// The node's entry among the deadlines has come up: it goes offline, or if it is, it is
-    /// forgotten; or it has been heard since, and is looked at later.
-    fn look_at(&mut self, node_id: &NodeId) {
+    /// The entry of a node among the deadlines is due. The node goes offline, or is forgotten when
+    /// it is offline. If it was heard since the entry was made, the entry moves.
+    fn on_deadline(&mut self, node_id: &NodeId) {
         let timeout = self.pace().timeout;
         let Some(node) = self.nodes.get_mut(node_id) else {
             return;
@@ -236,41 +236,41 @@ impl Registry {
             node.observed.forget_at = Some(forget_at);
             self.deadlines
                 .arm(node_id, &mut node.allowance.armed, forget_at);
-            self.touch(node_id);
+            self.mark_dirty(node_id);
             self.targets.insert(node_id.clone());
             self.refresh(node_id, None);
         }
     }
 
-    /// The node was heard: it has a full timeout from now.
-    pub(crate) fn credit(&mut self, node_id: &NodeId) {
-        let told = self.pace().timeout;
+    /// Notes that the node was heard: it has a full timeout from now.
+    pub(crate) fn mark_heard(&mut self, node_id: &NodeId) {
+        let timeout = self.pace().timeout;
         let Some(node) = self.nodes.get_mut(node_id) else {
             return;
         };
         if node.observed.offline {
-            self.spare
+            self.evictable
                 .remove(&(node.observed.last_heard, node_id.clone()));
         }
         node.observed.last_heard = self.now;
         let allowance = &mut node.allowance;
         allowance.since = self.now;
-        // The answer that told a longer one may have been the last that arrived.
-        allowance.granted = told.max(allowance.told);
-        allowance.told = told;
+        // The node may have got no answer since one with a longer timeout.
+        allowance.granted = timeout.max(allowance.announced);
+        allowance.announced = timeout;
         let was_offline = std::mem::take(&mut node.observed.offline);
         let was_absent = node.observed.forget_at.take().is_some();
-        let due = node.due(told);
+        let due = node.due(timeout);
         self.deadlines.arm(node_id, &mut node.allowance.armed, due);
         if was_offline {
             self.targets.insert(node_id.clone());
         }
         if was_offline || was_absent {
-            self.touch(node_id);
+            self.mark_dirty(node_id);
         }
     }
 
-    /// Takes up a node that was not known.
+    /// Adds a node that was unknown.
     pub(crate) fn insert(&mut self, node_id: &NodeId, node: Node) {
         self.fleet.joined(node.status, node.observed.pools.len());
         self.nodes.insert(node_id.clone(), Box::new(node));
@@ -279,12 +279,12 @@ impl Registry {
     }
 
     pub(crate) fn forget(&mut self, node_id: &NodeId, reason: LeftReason) {
-        self.touch(node_id);
+        self.mark_dirty(node_id);
         if let Some(node) = self.nodes.remove(node_id) {
             self.deadlines.disarm(node_id, node.allowance.armed);
             self.fleet.left(node.status, node.observed.pools.len());
             self.paced_for.update(self.nodes.len());
-            self.spare
+            self.evictable
                 .remove(&(node.observed.last_heard, node_id.clone()));
             if let Some(at) = node.lost_at {
                 self.lost.remove(&(at, node_id.clone()));
@@ -304,12 +304,12 @@ impl Registry {
             });
         }
         self.orphan_intent(node_id);
-        self.judge();
+        self.update_suspicion();
     }
 
-    /// After any fact about the node changed: derives its status and spreads the news.
+    /// Derives the status of a node after a change of any of its facts, and publishes the change.
     ///
-    /// `because` overrides the explanation of a status that has got better.
+    /// `because` is the reason for a status that has improved.
     pub(crate) fn refresh(&mut self, node_id: &NodeId, because: Option<&str>) {
         self.revision += 1;
         let Some(node) = self.nodes.get_mut(node_id) else {
@@ -344,35 +344,36 @@ impl Registry {
                 reason,
             });
             self.hold_if_suspicious(node_id);
-            self.judge();
-            self.review_spare(node_id);
+            self.update_suspicion();
+            self.update_evictable(node_id);
         }
         self.route(node_id);
     }
 
-    /// Tells the data path what is new of the node's endpoints.
+    /// Publishes the changed routes of a node.
     pub(crate) fn route(&mut self, node_id: &NodeId) {
         if let Some(node) = self.nodes.get_mut(node_id) {
-            node.tell(self.intents.get(node_id), &mut self.routes);
+            node.publish_routes(self.intents.get(node_id), &mut self.routes);
         }
     }
 
-    /// After what has come in their place, so that no model is without an endpoint in between.
-    pub(crate) fn remove_routes(&mut self, gone: Gone) {
+    /// Removes routes after their replacements are published, so that no model is without an
+    /// endpoint in between.
+    pub(crate) fn remove_routes(&mut self, gone: RemovedEndpoints) {
         self.routes
             .extend(gone.into_iter().map(RouteChange::Remove));
     }
 
-    /// The node may be forgotten for another one, or not any more.
-    pub(crate) fn review_spare(&mut self, node_id: &NodeId) {
+    /// Updates whether the node may be forgotten for another one.
+    pub(crate) fn update_evictable(&mut self, node_id: &NodeId) {
         let Some(node) = self.nodes.get(node_id) else {
             return;
         };
         let entry = (node.observed.last_heard, node_id.clone());
         if node.status == NodeStatus::Offline && !node.held && !self.intents.contains_key(node_id) {
-            self.spare.insert(entry);
+            self.evictable.insert(entry);
         } else {
-            self.spare.remove(&entry);
+            self.evictable.remove(&entry);
         }
     }
 }

@@ -1,20 +1,19 @@
-//! What changes of a report with every request, and what does not.
+//! Separates the lasting parts of a report from those that change with every request.
 
 use pool_registry_types::{EngineLoad, PoolStatus, ReplicaStatus};
 
 use crate::pool::Pool;
 
-/// Whether two reports differ in more than free slots, free memory and what engines say of their
-/// load.
+/// Whether two reports differ in more than free slots, free memory and engine load.
 pub(crate) fn differs(before: &[Pool], after: &[Pool]) -> bool {
     before.len() != after.len()
         || before
             .iter()
             .zip(after)
-            .any(|(before, after)| !lasts(&before.status, &after.status))
+            .any(|(before, after)| !same_lasting_parts(&before.status, &after.status))
 }
 
-fn lasts(before: &PoolStatus, after: &PoolStatus) -> bool {
+fn same_lasting_parts(before: &PoolStatus, after: &PoolStatus) -> bool {
     let PoolStatus {
         pool_id,
         ready,
@@ -36,7 +35,7 @@ fn lasts(before: &PoolStatus, after: &PoolStatus) -> bool {
                 && before
                     .iter()
                     .zip(after)
-                    .all(|(before, after)| replica_lasts(before, after))
+                    .all(|(before, after)| same_lasting_replica(before, after))
         }
         (before, after) => before.is_none() && after.is_none(),
     };
@@ -58,7 +57,7 @@ fn lasts(before: &PoolStatus, after: &PoolStatus) -> bool {
         && (last_error, device_mask) == (&after.last_error, &after.device_mask)
 }
 
-fn replica_lasts(before: &ReplicaStatus, after: &ReplicaStatus) -> bool {
+fn same_lasting_replica(before: &ReplicaStatus, after: &ReplicaStatus) -> bool {
     let ReplicaStatus {
         replica_id,
         ready,
@@ -77,7 +76,7 @@ fn replica_lasts(before: &ReplicaStatus, after: &ReplicaStatus) -> bool {
         && (models, last_error) == (&after.models, &after.last_error)
 }
 
-/// The report without what changes with every request: all slots are free.
+/// The lasting part of a report: all slots are free.
 pub(crate) fn all_free(status: &PoolStatus) -> PoolStatus {
     let mut status = status.clone();
     status.slots_free = status.slots_total;

@@ -1,4 +1,4 @@
-//! What people see of the nodes, and where the prober finds them.
+//! Views of nodes for people, and targets for the prober.
 
 use std::{collections::BTreeSet, ops::Bound, sync::Arc, time::Duration};
 
@@ -14,16 +14,16 @@ use crate::{
     pool::Pool,
 };
 
-/// Whether a pool takes requests, with the reason for people.
+/// Whether a pool takes requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Availability {
     /// It takes requests.
     Ready,
-    /// It takes requests, after it has started an engine.
+    /// It takes requests, and starts an engine for them first.
     Asleep,
-    /// It takes no new ones; running ones finish.
+    /// It finishes running requests and takes no new ones.
     Draining,
-    /// It cannot serve now, and why.
+    /// It takes no requests, for this reason.
     NotReady(Arc<str>),
 }
 
@@ -34,28 +34,28 @@ pub struct NodeView {
     pub node_id: NodeId,
     /// The machine it runs on.
     pub machine_id: MachineId,
-    /// Where it listens.
+    /// Its address.
     pub address: HttpUrl,
     /// Where it serves its metrics without a token, if anywhere.
     pub metrics_address: Option<HttpUrl>,
-    /// Where it stands.
+    /// Its status.
     pub status: NodeStatus,
-    /// Why, when it is offline or unreachable; for people.
+    /// The reason, when it is offline or unreachable; for people.
     pub reason: Option<String>,
     /// Routable although it is offline or unreachable, because most nodes are.
     pub held: bool,
-    /// When it was last heard, on the registry's clock. A restored node counts as heard when it
-    /// was restored.
+    /// The time of its last message, on the clock of the registry. A restored node counts as heard
+    /// when it was restored.
     pub last_heard: Duration,
-    /// Which start of its agent.
+    /// The incarnation of its agent.
     pub incarnation: Option<u64>,
-    /// The agent's version.
+    /// The version of its agent.
     pub version: Option<Arc<str>>,
     /// Its hardware.
     pub capabilities: Arc<Capabilities>,
-    /// Its GPUs as it last reported them; `None` when it has not.
+    /// Its GPUs as last reported; `None` before the first report.
     pub gpus: Option<Arc<[GpuStatus]>>,
-    /// An operator drains it.
+    /// Its drain.
     pub drain: Option<Drain>,
     /// Its pools in the order it reports them.
     pub pools: Vec<PoolView>,
@@ -74,51 +74,51 @@ impl NodeView {
 /// One pool of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolView {
-    /// As the node reported it.
+    /// The last report.
     pub status: Arc<PoolStatus>,
-    /// An operator drains it, or its node.
+    /// The drain of the pool, or of its node.
     pub drain: Option<Drain>,
-    /// Whether it may be given requests.
+    /// Whether it takes requests.
     pub availability: Availability,
-    /// The endpoints that it is for the data path: its replicas, or itself.
+    /// Its endpoints: the replicas, or the whole pool.
     pub endpoints: Vec<EndpointKey>,
 }
 
-/// Which nodes to show.
+/// Selects nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeFilter {
-    /// Those with this status.
+    /// Nodes with this status.
     pub status: Option<NodeStatus>,
-    /// Those with an endpoint that names this model.
+    /// Nodes with an endpoint that serves this model.
     pub model: Option<String>,
 }
 
-/// Some of the nodes.
+/// A page of nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodesPage {
     /// Sorted by id.
     pub nodes: Vec<NodeView>,
-    /// There are others behind them.
+    /// Whether more nodes follow.
     pub more: bool,
 }
 
-/// Where a page is that is put together in several steps.
+/// The progress of a page that is made in several steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// All of it is there.
+pub enum PageStep {
+    /// The page is complete.
     Done,
-    /// It goes on behind this node.
-    Behind(NodeId),
+    /// The page continues after this node.
+    ContinueAfter(NodeId),
 }
 
-/// How a node is probed.
+/// The target of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeTarget {
-    /// Where it listens.
+    /// Its address.
     pub address: Arc<HttpUrl>,
-    /// Which start of its agent should answer.
+    /// The incarnation that should answer.
     pub incarnation: Option<u64>,
-    /// It was silent for the timeout.
+    /// Whether the node is offline.
     pub offline: bool,
 }
 
@@ -130,7 +130,7 @@ impl Registry {
         Some(self.view(node_id, node))
     }
 
-    /// Up to `limit` nodes behind `after`.
+    /// Up to `limit` nodes after `after`.
     #[must_use]
     pub fn page(&self, after: Option<&NodeId>, limit: usize, filter: &NodeFilter) -> NodesPage {
         let mut page = NodesPage::default();
@@ -138,7 +138,7 @@ impl Registry {
         page
     }
 
-    /// Adds nodes behind `after` to a page of up to `limit`, and looks at `most` nodes at most for
+    /// Adds nodes after `after` to a page of up to `limit`, and reads at most `most` nodes for
     /// that.
     pub fn add_to_page(
         &self,
@@ -147,23 +147,23 @@ impl Registry {
         limit: usize,
         filter: &NodeFilter,
         most: usize,
-    ) -> Step {
+    ) -> PageStep {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (looked_at, (node_id, node)) in
+        for (read, (node_id, node)) in
             (1..).zip(self.nodes.range::<NodeId, _>((from, Bound::Unbounded)))
         {
             if passes(node, filter) {
                 if page.nodes.len() >= limit {
                     page.more = true;
-                    return Step::Done;
+                    return PageStep::Done;
                 }
                 page.nodes.push(self.view(node_id, node));
             }
-            if looked_at >= most {
-                return Step::Behind(node_id.clone());
+            if read >= most {
+                return PageStep::ContinueAfter(node_id.clone());
             }
         }
-        Step::Done
+        PageStep::Done
     }
 
     fn view(&self, node_id: &NodeId, node: &Node) -> NodeView {
@@ -201,17 +201,17 @@ impl Registry {
         }
     }
 
-    /// Ready only when all three facts agree; a held node's silence does not count.
+    /// Ready only when all three facts agree. The silence of a held node does not count.
     fn availability(&self, node: &Node, intent: Option<&Intent>, pool: &Pool) -> Availability {
         if node.is_lost() {
             return Availability::NotReady(node.explain(self.now).into());
         }
-        if let Some(objection) = node.observed.basis.objection() {
-            return Availability::NotReady(objection.into());
+        if let Some(unavailable_reason) = node.observed.basis.unavailable_reason() {
+            return Availability::NotReady(unavailable_reason.into());
         }
         let status = &pool.status;
-        let wished = intent.is_some_and(|intent| intent.of_pool(&status.pool_id).is_some());
-        if wished || status.draining {
+        let drained = intent.is_some_and(|intent| intent.of_pool(&status.pool_id).is_some());
+        if drained || status.draining {
             return Availability::Draining;
         }
         match (status.ready, &status.last_error) {
@@ -224,25 +224,25 @@ impl Registry {
         }
     }
 
-    /// The nodes that are to be probed in another way than when this was last called: they have
-    /// joined or left, moved or started anew, gone offline or come back.
+    /// Takes the nodes whose probe target has changed since the last call: they joined, left,
+    /// moved, restarted, went offline or came back.
     #[must_use]
     pub fn take_targets(&mut self) -> BTreeSet<NodeId> {
         std::mem::take(&mut self.targets)
     }
 
-    /// One of those, taken out.
+    /// Takes one node whose probe target has changed.
     pub fn pop_target(&mut self) -> Option<NodeId> {
         self.targets.pop_first()
     }
 
-    /// Whether there is any of those.
+    /// Whether any probe target has changed.
     #[must_use]
     pub fn has_targets(&self) -> bool {
         !self.targets.is_empty()
     }
 
-    /// How to probe the node; `None` when it is not known.
+    /// The probe target of a node; `None` when the node is unknown.
     #[must_use]
     pub fn target(&self, node_id: &NodeId) -> Option<ProbeTarget> {
         let node = self.nodes.get(node_id)?;

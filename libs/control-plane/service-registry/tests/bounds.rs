@@ -60,7 +60,12 @@ fn a_new_life_with_other_pools_has_no_more_than_a_node_may_have() {
         .filter(|pool| pool.starts_with("new-"))
         .collect();
     assert_eq!(kept, ["new-0", "new-200"]);
-    let stored = world.registry.known_node(&id("a")).unwrap().life.unwrap();
+    let stored = world
+        .registry
+        .persisted_node(&id("a"))
+        .unwrap()
+        .registered
+        .unwrap();
     assert_eq!(
         (stored.pools.len(), stored.registration.pools.len()),
         (MAX_POOLS, MAX_POOLS)
@@ -88,7 +93,7 @@ fn drains_of_pools_that_are_gone_give_way_to_those_of_pools_that_are_there() {
     };
     drain_all(&mut world, 1, "old");
     world.deltas();
-    let drains = |world: &World| world.registry.known_node(&id("a")).unwrap().pool_drains;
+    let drains = |world: &World| world.registry.persisted_node(&id("a")).unwrap().pool_drains;
     assert_eq!(drains(&world).len(), MAX_POOL_DRAINS);
     drain_all(&mut world, 2, "new");
     let kept = drains(&world);
@@ -127,7 +132,7 @@ fn a_flood_of_nodes_ends_at_a_bound_and_those_that_are_gone_make_room() {
     for i in 2..MOST {
         world.register(&name(i)).unwrap();
     }
-    // All are alive: who is known is served on, and nobody else is taken up.
+    // All are alive: known nodes are served, and no other node can join.
     let refused = world.unchanged(|world| world.register("more"));
     assert_eq!(
         refused,
@@ -165,5 +170,5 @@ fn a_flood_of_nodes_ends_at_a_bound_and_those_that_are_gone_make_room() {
         Err(RegistryError::TooManyNodes { .. })
     ));
     assert_eq!(world.register(&name(0)), Ok(RegisterOutcome::Joined));
-    assert_eq!(world.registry.known().len(), MOST);
+    assert_eq!(world.registry.persisted_nodes().len(), MOST);
 }

@@ -14,7 +14,7 @@ fn a_node_joins_reports_and_is_routable() {
     assert_eq!(world.register("a"), Ok(RegisterOutcome::Joined));
     assert_eq!(world.status("a"), NodeStatus::Online);
     assert_eq!(
-        world.objection("a"),
+        world.unavailable_reason("a"),
         "waiting for the node's first heartbeat"
     );
     assert_eq!(world.beat("a"), Ok(HeartbeatOutcome::Changed));
@@ -33,7 +33,7 @@ fn a_node_joins_reports_and_is_routable() {
 }
 
 #[test]
-fn a_heartbeat_of_nobody_is_refused() {
+fn a_heartbeat_of_an_unknown_node_is_refused() {
     let mut world = World::new();
     let refused = world.unchanged(|world| world.beat("a"));
     assert_eq!(

@@ -15,7 +15,7 @@ use pool_registry_types::{
     NodeId, NodeStatus, PoolStatus, RegisterRequest, ReplicaId, ReplicaStatus,
 };
 use proptest::prelude::*;
-use routing_table::{EndpointKey, State};
+use routing_table::{EndpointKey, EndpointState};
 use service_registry::{Delta, HeartbeatOutcome, NodeFilter, Registry, RegistryError, Target};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,14 +62,16 @@ fn event() -> impl Strategy<Value = Event> {
     let pools = proptest::collection::vec(pool, 0..=2);
     prop_oneof![
         4 => prop_oneof![0..3000_u64, 3000..12_000_u64].prop_map(Event::Wait),
-        5 => (node(), prop_oneof![9 => Just(0), 1 => Just(1)], incarnation(), prop::bool::weighted(0.7))
+        5 => (node(), prop_oneof![9 => Just(0), 1 => Just(1)], incarnation(),
+            prop::bool::weighted(0.7))
             .prop_map(|(n, m, i, hint)| Event::Register(n, m, i, hint)),
         8 => (node(), incarnation(), proptest::option::of(0..6_u64), pools)
             .prop_map(|(n, i, s, p)| Event::Heartbeat(n, i, s, p)),
         1 => (node(), incarnation()).prop_map(|(n, i)| Event::Deregister(n, i)),
         2 => (node(), proptest::option::of(0..POOLS.len()), any::<bool>())
             .prop_map(|(n, p, on)| Event::Drain(n, p, on)),
-        4 => (node(), incarnation(), prop::bool::weighted(0.3)).prop_map(|(n, i, ok)| Event::Probe(n, i, ok)),
+        4 => (node(), incarnation(), prop::bool::weighted(0.3)).prop_map(|(n, i,
+            ok)| Event::Probe(n, i, ok)),
     ]
 }
 
@@ -252,7 +254,7 @@ impl Model {
     }
 
     fn drain(&mut self, n: usize, pool: Option<usize>, on: bool) -> Verdict {
-        let wished = self.drains.contains(&(n, pool));
+        let drained = self.drains.contains(&(n, pool));
         let known = match (self.nodes.get(&n), pool) {
             (None, _) => Verdict::Unknown,
             (Some(node), Some(pool)) if node.pools.iter().all(|known| known.0 != pool) => {
@@ -260,7 +262,7 @@ impl Model {
             }
             _ => Verdict::Accepted,
         };
-        if !on && wished {
+        if !on && drained {
             self.drains.remove(&(n, pool));
             return Verdict::Accepted;
         }
@@ -399,13 +401,13 @@ fn agree(world: &World, model: &Model) {
             let shown = view.pool(&pool_id(POOLS[*name])).unwrap();
             let state = |ready: bool, draining: bool| {
                 if (lost && !view.held) || !node.reported {
-                    State::NotReady
+                    EndpointState::NotReady
                 } else if pool.draining || model.drained(n, *name) || draining {
-                    State::Draining
+                    EndpointState::Draining
                 } else if ready {
-                    State::Ready
+                    EndpointState::Ready
                 } else {
-                    State::NotReady
+                    EndpointState::NotReady
                 }
             };
             assert_eq!(
@@ -500,7 +502,8 @@ proptest! {
                 prop_assert_eq!(&world.registry, &before, "{:?} was {:?}", event, verdict);
             }
             if !matches!(event, Event::Wait(_)) && world.registry.revision() == before.revision() {
-                let all = |registry: &Registry| registry.page(None, usize::MAX, &NodeFilter::default());
+                let all = |registry: &Registry| registry.page(None, usize::MAX,
+                    &NodeFilter::default());
                 prop_assert_eq!(all(&world.registry), all(&before));
                 prop_assert_eq!(&world.routes(), &world.routes);
             }
@@ -526,7 +529,7 @@ proptest! {
         }
         // Nor does a store lose anybody.
         let mut next = World::new();
-        next.registry.restore(world.registry.known(), secs(1));
-        prop_assert_eq!(next.registry.known(), world.registry.known());
+        next.registry.restore(world.registry.persisted_nodes(), secs(1));
+        prop_assert_eq!(next.registry.persisted_nodes(), world.registry.persisted_nodes());
     }
 }

@@ -11,10 +11,8 @@ use service_registry::{CONFIGURED_UP_TO, Config, HEARTBEATS_PER_SECOND, Pace, Re
 /// A timeout of 300 ms and an interval of 100 ms, so that a fleet of some thousand is a large one.
 fn brisk() -> World {
     let mut world = World::new();
-    world.registry = Registry::new(Config {
-        node_timeout: secs(3) / 10,
-        heartbeat_interval: secs(1) / 10,
-    });
+    let config = Config::default().with_node_timeout(secs(3) / 10).unwrap();
+    world.registry = Registry::new(config.with_heartbeat_interval(secs(1) / 10).unwrap());
     world
 }
 

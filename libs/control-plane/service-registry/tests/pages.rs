@@ -4,7 +4,7 @@ mod common;
 
 use common::{World, beat, id, pool, register, secs};
 use pool_registry_types::{NodeStatus, PoolStatus};
-use service_registry::{NodeFilter, NodesPage, Step};
+use service_registry::{NodeFilter, NodesPage, PageStep};
 
 fn names(page: &NodesPage) -> Vec<&str> {
     page.nodes
@@ -62,7 +62,7 @@ fn a_page_can_be_put_together_in_steps() {
     let world = World::with_nodes(&["a", "b", "c", "d", "e"]);
     for most in 1..7 {
         let (mut page, mut after) = (NodesPage::default(), None);
-        while let Step::Behind(node_id) =
+        while let PageStep::ContinueAfter(node_id) =
             world
                 .registry
                 .add_to_page(&mut page, after.as_ref(), 3, &NodeFilter::default(), most)

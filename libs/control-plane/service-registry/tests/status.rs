@@ -3,8 +3,8 @@
 mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus};
-use routing_table::State;
+use pool_registry_types::{NodeStatus, RegisterRequest, ReplicaId, ReplicaStatus};
+use routing_table::EndpointState;
 use service_registry::{Availability, FORGET_AFTER, Registry, RegistryError, Target};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn offline_at_the_deadline_and_not_before() {
     assert_eq!(world.status("a"), NodeStatus::Online);
     world.wait_until(secs(30));
     assert_eq!(world.transitions(), ["a online>offline"]);
-    assert_eq!(world.objection("a"), "node offline for 30 s");
+    assert_eq!(world.unavailable_reason("a"), "node offline for 30 s");
     world.wait_until(secs(42) - MS);
     assert_eq!(world.status("b"), NodeStatus::Online);
     world.wait_until(secs(42));
@@ -29,7 +29,7 @@ fn offline_at_the_deadline_and_not_before() {
 }
 
 #[test]
-fn a_deadline_that_has_come_is_kept_even_if_nobody_ticked() {
+fn a_passed_deadline_holds_without_a_tick() {
     let mut world = World::with_nodes(&["a"]);
     world.wait_until(secs(28));
     world.now = secs(31);
@@ -51,7 +51,7 @@ fn who_was_silent_is_back_with_its_full_state() {
     registered.register("a").unwrap();
     assert_eq!(registered.status("a"), NodeStatus::Online);
     assert_eq!(
-        registered.objection("a"),
+        registered.unavailable_reason("a"),
         "waiting for the node's first heartbeat"
     );
     registered.beat("a").unwrap();
@@ -113,7 +113,7 @@ fn no_fact_overwrites_another() {
     world.beat("a").unwrap();
     assert_eq!(world.status("a"), NodeStatus::Unreachable);
     assert_eq!(
-        world.objection("a"),
+        world.unavailable_reason("a"),
         "node unreachable: 2 probes failed in a row, the last with: refused"
     );
     world.wait_until(secs(34));
@@ -167,7 +167,7 @@ fn a_drain_and_its_undo() {
         let endpoints = world.endpoints();
         endpoints
             .iter()
-            .filter(|(_, report)| report.state == State::Draining)
+            .filter(|(_, report)| report.state == EndpointState::Draining)
             .count()
     };
     assert_eq!(draining(&world), 2);
@@ -283,7 +283,7 @@ fn why_a_pool_is_not_ready() {
         world
             .beat_as("a", beat(Some(1), None, vec![status]))
             .unwrap();
-        assert_eq!(world.objection("a"), expected);
+        assert_eq!(world.unavailable_reason("a"), expected);
     }
 }
 
@@ -297,7 +297,7 @@ fn a_pool_that_sleeps_takes_requests_and_is_known_to_sleep() {
         world
             .beat_as("a", beat(Some(1), None, vec![status]))
             .unwrap();
-        assert_eq!(world.objection("a"), expected);
+        assert_eq!(world.unavailable_reason("a"), expected);
     }
 }
 
@@ -335,6 +335,45 @@ fn models_are_what_the_pool_or_a_replica_names() {
             .models()
             .map(|models| models.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(found, expected);
+    }
+}
+
+// spec: PLACE-13
+#[test]
+fn a_replica_inherits_the_models_of_its_pool_only_when_no_replica_names_any() {
+    let replica = |id: &str, models: Option<&[&str]>| ReplicaStatus {
+        ready: true,
+        slots_free: 1,
+        slots_total: 1,
+        models: models.map(|models| models.iter().map(|&m| m.to_owned()).collect()),
+        ..ReplicaStatus::new(ReplicaId::new(id).unwrap())
+    };
+    let mut world = World::new();
+    world
+        .register_as(RegisterRequest {
+            takes_replica_hint: true,
+            ..register("a", "m", Some(1))
+        })
+        .unwrap();
+    // The order matters: an endpoint is made anew when only the other replica changes.
+    for (first, expected) in [
+        (None, [Some(vec!["x", "y"]), Some(vec!["x", "y"])]),
+        (Some(&["x"][..]), [Some(vec!["x"]), None]),
+        (Some(&[]), [Some(vec![]), None]),
+        (None, [Some(vec!["x", "y"]), Some(vec!["x", "y"])]),
+    ] {
+        let mut status = pool("pool-0");
+        status.models_available = Some(vec!["y".to_owned(), "x".to_owned()]);
+        status.replicas = Some(vec![replica("r0", first), replica("r1", None)]);
+        world
+            .beat_as("a", beat(Some(1), None, vec![status]))
+            .unwrap();
+        let endpoints = world.endpoints();
+        let found = [0, 1].map(|index: usize| {
+            let models = endpoints[index].0.models();
+            models.map(|models| models.iter().map(String::as_str).collect::<Vec<_>>())
+        });
+        assert_eq!(found, expected, "{first:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{World, secs};
 use pool_registry_types::NodeStatus;
-use service_registry::{Delta, STALL, SUSPICION_MAX};
+use service_registry::{Delta, STALL_THRESHOLD, SUSPICION_MAX};
 
 fn suspicion(world: &mut World) -> Vec<(bool, usize, usize)> {
     world
@@ -163,7 +163,11 @@ fn suspicion_ends_at_the_latest_after_its_maximum() {
 // spec: LIVE-7
 #[test]
 fn a_stall_gives_everybody_the_time_back() {
-    for (gap, stalled) in [(STALL, false), (STALL + secs(1), true), (secs(45), true)] {
+    for (gap, stalled) in [
+        (STALL_THRESHOLD, false),
+        (STALL_THRESHOLD + secs(1), true),
+        (secs(45), true),
+    ] {
         let mut world = World::with_nodes(&["a", "b"]);
         world.wait_until(secs(20));
         world.deltas();
@@ -197,7 +201,7 @@ fn a_message_that_comes_first_after_a_stall_meets_no_corpses() {
     world.now = secs(46);
     world.beat("a").unwrap();
     assert_eq!(world.transitions(), Vec::<String>::new());
-    // Silence that has nobody to watch it is no stall.
+    // Without a node that is alive a gap is no stall.
     let mut empty = World::new();
     empty.registry.tick(secs(100));
     assert_eq!(empty.deltas(), []);

@@ -1,13 +1,17 @@
-//! How long it takes to hear of one endpoint's report, and to serve a request meanwhile, in fleets
-//! of different sizes: `cargo bench -p admission`.
+//! The cost of one endpoint's report, and of a request meanwhile, in fleets of different sizes:
+//! `cargo bench -p admission`.
 
 use std::{cell::Cell, sync::Arc};
 
-use admission::{AcquireRequest, Admission, Config, Outcome, Priority, RoutingPreference};
+use admission::{
+    AcquireRequest, Admission, AdmissionConfig, LeaseOutcome, Priority, RoutingPreference,
+};
 use divan::{Bencher, black_box};
 use placement::Strategy;
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
+use routing_table::{
+    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
+};
 
 const FLEETS: [u64; 3] = [1_000, 10_000, 100_000];
 const SLOTS: u32 = 4;
@@ -34,10 +38,10 @@ fn endpoint(n: u64) -> Arc<Endpoint> {
     ))
 }
 
-fn report(number: u64, slots_free: u32) -> Report {
-    Report {
+fn report(number: u64, slots_free: u32) -> EndpointReport {
+    EndpointReport {
         number,
-        state: State::Ready,
+        state: EndpointState::Ready,
         slots_total: SLOTS,
         slots_free,
         vram_free_bytes: 0,
@@ -45,7 +49,7 @@ fn report(number: u64, slots_free: u32) -> Report {
 }
 
 fn fleet(size: u64) -> (Admission, Vec<Arc<Endpoint>>) {
-    let admission = Admission::new(Config::default());
+    let admission = Admission::new(AdmissionConfig::default());
     let endpoints: Vec<_> = (0..size).map(endpoint).collect();
     for endpoint in &endpoints {
         admission.apply(&[RouteChange::Set(Arc::clone(endpoint), report(1, SLOTS))]);
@@ -53,7 +57,7 @@ fn fleet(size: u64) -> (Admission, Vec<Arc<Endpoint>>) {
     (admission, endpoints)
 }
 
-/// One report whose free slots have changed: what a heartbeat costs here.
+/// One report with other free slots, as in a heartbeat.
 #[divan::bench(args = FLEETS)]
 fn one_report(bencher: Bencher<'_, '_>, size: u64) {
     let (admission, endpoints) = fleet(size);
@@ -70,7 +74,7 @@ fn one_report(bencher: Bencher<'_, '_>, size: u64) {
     });
 }
 
-/// A node that is new, and gone again.
+/// A new node that is removed again.
 #[divan::bench(args = FLEETS)]
 fn one_node(bencher: Bencher<'_, '_>, size: u64) {
     let (admission, _) = fleet(size);
@@ -81,8 +85,8 @@ fn one_node(bencher: Bencher<'_, '_>, size: u64) {
     });
 }
 
-/// A request in turn, from its arrival to its end, while every endpoint has reported what others
-/// hold there.
+/// One round-robin request from its arrival to its end, after every endpoint has reported load of
+/// others.
 #[divan::bench(args = FLEETS)]
 fn one_request(bencher: Bencher<'_, '_>, size: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -97,21 +101,21 @@ fn one_request(bencher: Bencher<'_, '_>, size: u64) {
             report(number, SLOTS - 1),
         )]);
     }
-    let wish = Arc::new(RoutingPreference {
+    let preference = Arc::new(RoutingPreference {
         strategy: Strategy::RoundRobin,
         ..RoutingPreference::default()
     });
     bencher.bench_local(|| {
-        let ask = AcquireRequest {
+        let request = AcquireRequest {
             model: "m",
             priority: Priority::Interactive,
-            wish: &wish,
+            preference: &preference,
             tried: &[],
             ticket: None,
         };
-        let lease = runtime.block_on(admission.acquire(ask, None));
+        let lease = runtime.block_on(admission.acquire(request, None));
         if let Ok(lease) = lease {
-            lease.ended(Outcome::Served);
+            lease.ended(LeaseOutcome::Served);
         }
     });
 }

@@ -1,44 +1,44 @@
-//! Who may send a request where, and who waits.
+//! Admits requests to endpoints: slot reservations, a bounded queue and circuit breakers.
 //!
-//! Every request asks [`Admission`] for a slot and gets a [`Lease`] on an endpoint, or waits its
-//! turn, or is told at once why it cannot be served. Three kinds of knowledge meet here:
+//! Every request asks [`Admission`] for a slot. It gets a [`Lease`] on an endpoint, waits in a
+//! queue, or is refused at once with a reason. Three sources of knowledge are combined:
 //!
-//! * what the control plane knows: [`routing_table::RouteChange`]s, applied to the one routing
-//!   table there is;
-//! * what we hold ourselves: one count per endpoint, up with a lease, down when it is dropped;
-//! * what endpoints tell of themselves: reported load, and failures ([`Failure`]) seen on the data
-//!   path.
+//! * the control plane: [`routing_table::RouteChange`]s, applied to the only routing table;
+//! * own requests: one count per endpoint, which a lease increments and its drop decrements;
+//! * the endpoints: reported load, and failures ([`EndpointFailure`]) of the data path.
 //!
-//! The decisions are pure and live in `core` (slots and lines) and `ejection` (circuit breakers);
-//! `runtime` puts a lock, a clock and wake-ups around them. The lock is held for a decision, never
-//! across a wait, and no token of a stream passes through it.
+//! The decisions are pure and live in `core` (slots and queues) and `circuit_breaker`. `shared`
+//! adds a lock, a clock and wake-ups. The lock is held for one decision and never across an await;
+//! no token of a stream passes through it.
 
+mod admission;
+mod circuit_breaker;
 mod config;
 mod core;
-mod due;
-mod ejection;
-mod lease;
+mod deadlines;
 mod limits;
-mod line;
 mod metrics;
-mod runtime;
-mod slot;
-mod turns;
+mod queue;
+mod request;
+mod round_robin;
+mod shared;
+mod slots;
 
-pub use crate::core::{
-    EndpointStatus, ExplainedCandidate, Explanation, ModelSummary, Snapshot, Waiting,
+pub use crate::core::view::{
+    EndpointStatus, ExplainedCandidate, Explanation, ModelSummary, QueueDepth, Snapshot,
 };
-pub use config::{
-    AcquireRequest, Config, Outlook, Priority, Refusal, RefusalReason, RoutingPreference, Ticket,
-    UnknownPriority,
-};
-pub use ejection::{Failure, Quarantine, TrustChange};
-pub use lease::{Lease, Outcome};
+pub use admission::Admission;
+pub use circuit_breaker::{BreakerChange, EndpointFailure, OpenBreaker};
+pub use config::AdmissionConfig;
 pub use limits::LIMITS;
 pub use metrics::AdmissionMetrics;
-pub use runtime::Admission;
+pub use request::{
+    AcquireRequest, Priority, Refusal, RefusalReason, RoutingPreference, Ticket, UnknownPriority,
+    WaitEstimate,
+};
+pub use shared::{Lease, LeaseOutcome};
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// The README's examples are compiled with the tests, and run where possible.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,5 +1,5 @@
-//! Slots, lines and trust, as metrics: read from a snapshot when somebody asks, so that nothing is
-//! counted twice.
+//! Metrics of slots, queues and circuit breakers. Each scrape reads them from a snapshot, so
+//! nothing is counted twice.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -9,9 +9,9 @@ use std::{collections::BTreeMap, fmt};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 use telemetry::{counter, gauges};
 
-use crate::{Admission, Waiting};
+use crate::{admission::Admission, core::view::QueueDepth};
 
-/// The most pools and the most models with lines of their own on the page.
+/// The largest number of pools, and of models, with lines of their own on the page.
 const MAX_LINES: usize = 2000;
 
 /// Register it with
@@ -26,11 +26,11 @@ pub struct AdmissionMetrics {
 struct Pool {
     slots: u32,
     used: u32,
-    quarantined: u32,
+    open_breakers: u32,
 }
 
 impl AdmissionMetrics {
-    /// Of `admission`.
+    /// Creates a collector for `admission`.
     #[must_use]
     pub fn new(admission: Admission) -> Self {
         Self { admission }
@@ -46,11 +46,11 @@ impl Collector for AdmissionMetrics {
             let pool = pools
                 .entry((endpoint.key.node.as_str(), endpoint.key.pool.as_str()))
                 .or_default();
-            let used = endpoint.in_flight.saturating_add(endpoint.foreign);
+            let used = endpoint.in_flight.saturating_add(endpoint.used_by_others);
             pool.slots = pool.slots.saturating_add(endpoint.slots_total);
             pool.used = pool.used.saturating_add(used.min(endpoint.slots_total));
-            let is_quarantined = endpoint.quarantine.is_some();
-            pool.quarantined = pool.quarantined.saturating_add(is_quarantined.into());
+            let is_open = endpoint.open_breaker.is_some();
+            pool.open_breakers = pool.open_breakers.saturating_add(is_open.into());
         }
         let each = |value: fn(&Pool) -> u32| {
             let labelled = pools.iter().take(MAX_LINES);
@@ -73,27 +73,23 @@ impl Collector for AdmissionMetrics {
         gauges(
             &mut encoder,
             "llorch_quarantined_endpoints",
-            "Endpoints of a pool that are in quarantine",
-            each(|pool| pool.quarantined),
+            "Endpoints of a pool whose circuit breaker is open",
+            each(|pool| pool.open_breakers),
         )?;
         let names = models.iter().map(|summary| summary.model.as_str());
-        let mut lines: BTreeMap<&str, Waiting> =
-            names.map(|name| (name, Waiting::default())).collect();
-        let mut others = Waiting::default();
-        for (model, waiting) in &snapshot.waiting {
-            // What a client made up is no label.
-            let line = lines.get_mut(model.as_str()).unwrap_or(&mut others);
-            line.interactive = line.interactive.saturating_add(waiting.interactive);
-            line.batch = line.batch.saturating_add(waiting.batch);
+        let mut queues: BTreeMap<&str, QueueDepth> =
+            names.map(|name| (name, QueueDepth::default())).collect();
+        let mut others = QueueDepth::default();
+        for (model, depth) in &snapshot.waiting {
+            // A name that only a client knows must not become a label.
+            let queue = queues.get_mut(model.as_str()).unwrap_or(&mut others);
+            queue.interactive = queue.interactive.saturating_add(depth.interactive);
+            queue.batch = queue.batch.saturating_add(depth.batch);
         }
-        let others = (others != Waiting::default()).then_some((&"other", &others));
-        let depth = lines.iter().take(MAX_LINES).chain(others);
-        let depth = depth.flat_map(|(model, waiting)| {
-            [
-                ("interactive", waiting.interactive),
-                ("batch", waiting.batch),
-            ]
-            .map(|(priority, count)| {
+        let others = (others != QueueDepth::default()).then_some((&"other", &others));
+        let queues = queues.iter().take(MAX_LINES).chain(others);
+        let depths = queues.flat_map(|(model, depth)| {
+            [("interactive", depth.interactive), ("batch", depth.batch)].map(|(priority, count)| {
                 let count = u32::try_from(count).unwrap_or(u32::MAX);
                 (
                     [("model", *model), ("priority", priority)],
@@ -105,13 +101,13 @@ impl Collector for AdmissionMetrics {
             &mut encoder,
             "llorch_queue_depth",
             "Requests that wait for a slot",
-            depth,
+            depths,
         )?;
         counter(
             &mut encoder,
             "llorch_quarantines",
-            "How often an endpoint has lost its trust",
-            self.admission.quarantines(),
+            "How often the circuit breaker of an endpoint has opened",
+            self.admission.breakers_opened(),
         )
     }
 }
@@ -121,11 +117,15 @@ mod tests {
     use std::sync::Arc;
 
     use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-    use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
+    use routing_table::{
+        Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
+    };
     use telemetry::Metrics;
 
     use super::*;
-    use crate::{AcquireRequest, Config, Failure, Outcome, Priority, RoutingPreference};
+    use crate::{
+        AcquireRequest, AdmissionConfig, EndpointFailure, LeaseOutcome, Priority, RoutingPreference,
+    };
 
     fn endpoint(node: &str, replica: &str) -> RouteChange {
         let key = EndpointKey {
@@ -135,9 +135,9 @@ mod tests {
         };
         let target = Arc::new(HttpUrl::new("http://localhost:1").unwrap());
         let endpoint = Endpoint::new(key, 1, 0, target, Some(["m".to_owned()].into()));
-        let report = Report {
+        let report = EndpointReport {
             number: 1,
-            state: State::Ready,
+            state: EndpointState::Ready,
             slots_total: 2,
             slots_free: 2,
             vram_free_bytes: 0,
@@ -154,23 +154,23 @@ mod tests {
 
     // spec: SEE-10
     #[tokio::test(start_paused = true)]
-    async fn slots_lines_and_trust_are_on_the_page() {
-        let admission = Admission::new(Config::default());
+    async fn slots_queues_and_breakers_are_on_the_page() {
+        let admission = Admission::new(AdmissionConfig::default());
         admission.apply(&[endpoint("n", "r0"), endpoint("n", "r1")]);
         let metrics = metrics_of(&admission);
-        let wish = Arc::new(RoutingPreference::default());
-        let ask = || AcquireRequest {
+        let preference = Arc::new(RoutingPreference::default());
+        let request = || AcquireRequest {
             model: "m",
             priority: Priority::Interactive,
-            wish: &wish,
+            preference: &preference,
             tried: &[],
             ticket: None,
         };
         let (first, _second) = (
-            admission.acquire(ask(), None).await.unwrap(),
-            admission.acquire(ask(), None).await.unwrap(),
+            admission.acquire(request(), None).await.unwrap(),
+            admission.acquire(request(), None).await.unwrap(),
         );
-        first.ended(Outcome::Failed(Failure::Unreachable));
+        first.ended(LeaseOutcome::Failed(EndpointFailure::Unreachable));
         drop(first);
         let page = metrics.render();
         for line in [
@@ -186,8 +186,8 @@ mod tests {
 
     // spec: ADM-34
     #[test]
-    fn a_large_fleet_makes_no_endless_page() {
-        let admission = Admission::new(Config::default());
+    fn the_page_of_a_large_fleet_is_bounded() {
+        let admission = Admission::new(AdmissionConfig::default());
         let nodes = (0..MAX_LINES + 10).map(|number| endpoint(&format!("n{number}"), "r0"));
         admission.apply(&nodes.collect::<Vec<_>>());
         let page = metrics_of(&admission).render();

@@ -1,4 +1,4 @@
-//! Waiting on a clock: the runtime around the core, with time standing still until everybody waits.
+//! Waiting with a paused clock: the lock, the timer task and the wake-ups around the core.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,25 +13,28 @@ use std::{
 };
 
 use admission::{
-    AcquireRequest, Admission, Config, Failure, Outcome, Priority, RefusalReason, RoutingPreference,
+    AcquireRequest, Admission, AdmissionConfig, EndpointFailure, LeaseOutcome, Priority,
+    RefusalReason, RoutingPreference,
 };
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
+use routing_table::{
+    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
+};
 use tokio::time::Instant;
 
 static ANYWHERE: LazyLock<Arc<RoutingPreference>> = LazyLock::new(Arc::default);
 
-fn ask() -> AcquireRequest<'static> {
+fn request() -> AcquireRequest<'static> {
     AcquireRequest {
         model: "m",
         priority: Priority::Interactive,
-        wish: &ANYWHERE,
+        preference: &ANYWHERE,
         tried: &[],
         ticket: None,
     }
 }
 
-/// A replica of the one pool, with that many slots.
+/// A replica of the only pool, with that many slots.
 fn replica(name: &str, slots: u32) -> RouteChange {
     let key = EndpointKey {
         node: NodeId::new("n").unwrap(),
@@ -39,9 +42,9 @@ fn replica(name: &str, slots: u32) -> RouteChange {
         replica: Some(ReplicaId::new(name).unwrap()),
     };
     let target = Arc::new(HttpUrl::new("http://localhost:1").unwrap());
-    let report = Report {
+    let report = EndpointReport {
         number: u64::from(slots),
-        state: State::Ready,
+        state: EndpointState::Ready,
         slots_total: slots,
         slots_free: slots,
         vram_free_bytes: 0,
@@ -51,46 +54,53 @@ fn replica(name: &str, slots: u32) -> RouteChange {
 }
 
 fn admission_of(slots: u32) -> Admission {
-    let admission = Admission::new(Config::default());
+    let admission = Admission::new(AdmissionConfig::default());
     admission.apply(&[replica("r0", slots)]);
     admission
 }
 
-/// Runs `story` beside the admission's own task.
-async fn with_slots<T>(slots: u32, story: impl AsyncFnOnce(Admission) -> T) -> T {
+/// Runs `test` beside the admission's timer task.
+async fn with_slots<T>(slots: u32, test: impl AsyncFnOnce(Admission) -> T) -> T {
     let admission = admission_of(slots);
-    let running = admission.clone().run();
-    let story = story(admission);
-    tokio::pin!(running, story);
+    let timer_task = admission.clone().run();
+    let test = test(admission);
+    tokio::pin!(timer_task, test);
     tokio::select! {
         biased;
-        () = &mut running => panic!("it never ends"),
-        told = &mut story => told,
+        () = &mut timer_task => panic!("the timer task ended"),
+        result = &mut test => result,
+    }
+}
+
+/// Waits until a request is in the queue.
+async fn until_queued(admission: &Admission) {
+    while admission.snapshot().waiting.is_empty() {
+        tokio::task::yield_now().await;
     }
 }
 
 // spec: ADM-3
 #[tokio::test(start_paused = true)]
-async fn waits_as_long_as_allowed_and_not_longer() {
+async fn a_request_waits_exactly_as_long_as_allowed() {
     with_slots(1, async |admission| {
-        let _held = admission.acquire(ask(), None).await.unwrap();
+        let _held = admission.acquire(request(), None).await.unwrap();
         let start = Instant::now();
-        let refusal = admission.acquire(ask(), None).await.unwrap_err();
+        let refusal = admission.acquire(request(), None).await.unwrap_err();
         assert_eq!(refusal.reason, RefusalReason::QueueFull);
         assert!(refusal.retry_after.is_some());
         assert_eq!(
             start.elapsed().as_secs(),
-            Config::default().max_wait.as_secs()
+            AdmissionConfig::default().max_wait.as_secs()
         );
 
         let start = Instant::now();
         let deadline = Some(start + Duration::from_millis(300));
-        let refusal = admission.acquire(ask(), deadline).await.unwrap_err();
+        let refusal = admission.acquire(request(), deadline).await.unwrap_err();
         assert_eq!(refusal.reason, RefusalReason::Deadline);
         assert_eq!(start.elapsed().as_millis() / 10, 30);
         assert!(
             admission.snapshot().waiting.is_empty(),
-            "nobody is left in the line"
+            "the queue is empty"
         );
     })
     .await;
@@ -100,66 +110,68 @@ async fn waits_as_long_as_allowed_and_not_longer() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_lease_wakes_the_next_at_once() {
     with_slots(1, async |admission| {
-        let held = admission.acquire(ask(), None).await.unwrap();
+        let held = admission.acquire(request(), None).await.unwrap();
         let start = Instant::now();
-        let (next, ()) = tokio::join!(admission.acquire(ask(), None), async {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            held.ended(Outcome::Served);
+        let (next, ()) = tokio::join!(admission.acquire(request(), None), async {
+            until_queued(&admission).await;
+            held.ended(LeaseOutcome::Served);
             drop(held);
         });
-        assert!(next.is_ok());
-        assert_eq!(start.elapsed().as_millis() / 10, 2);
+        assert!(next.unwrap().has_waited());
+        assert_eq!(start.elapsed(), Duration::ZERO);
     })
     .await;
 }
 
 // spec: ADM-4
 #[tokio::test(start_paused = true)]
-async fn who_leaves_the_line_leaves_no_trace() {
+async fn a_request_that_leaves_the_queue_leaves_no_trace() {
     with_slots(1, async |admission| {
-        let held = admission.acquire(ask(), None).await.unwrap();
+        let held = admission.acquire(request(), None).await.unwrap();
         let left =
-            tokio::time::timeout(Duration::from_millis(5), admission.acquire(ask(), None)).await;
+            tokio::time::timeout(Duration::from_millis(5), admission.acquire(request(), None))
+                .await;
         assert!(left.is_err());
         assert!(admission.snapshot().waiting.is_empty());
         drop(held);
         assert_eq!(admission.snapshot().endpoints[0].in_flight, 0);
-        admission.acquire(ask(), None).await.unwrap();
+        admission.acquire(request(), None).await.unwrap();
     })
     .await;
 }
 
 // spec: ADM-7, SEE-8
 #[tokio::test(start_paused = true)]
-async fn a_quarantine_ends_by_itself_for_who_waits() {
+async fn a_backoff_ends_by_itself_for_waiting_requests() {
     with_slots(4, async |admission| {
-        let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
-        let tell = told.clone();
-        admission.on_trust_change(move |change| tell.lock().push(change.lost_by));
-        let lease = admission.acquire(ask(), None).await.unwrap();
-        lease.ended(Outcome::Failed(Failure::Unreachable));
+        let changes = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let recorded = changes.clone();
+        admission.on_breaker_change(move |change| recorded.lock().push(change.opened_by));
+        let lease = admission.acquire(request(), None).await.unwrap();
+        lease.ended(LeaseOutcome::Failed(EndpointFailure::Unreachable));
         drop(lease);
-        assert!(admission.snapshot().endpoints[0].quarantine.is_some());
+        assert!(admission.snapshot().endpoints[0].open_breaker.is_some());
         let start = Instant::now();
-        let probe = admission.acquire(ask(), None).await.unwrap();
+        let probe = admission.acquire(request(), None).await.unwrap();
         assert!(
             (800..1300).contains(&start.elapsed().as_millis()),
             "{:?}",
             start.elapsed()
         );
-        probe.ended(Outcome::Served);
+        probe.ended(LeaseOutcome::Served);
         drop(probe);
-        assert!(admission.snapshot().endpoints[0].quarantine.is_none());
-        assert_eq!(*told.lock(), [Some(Failure::Unreachable), None]);
+        assert!(admission.snapshot().endpoints[0].open_breaker.is_none());
+        assert_eq!(*changes.lock(), [Some(EndpointFailure::Unreachable), None]);
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_an_endpoint_serves_those_who_wait() {
+async fn a_change_of_an_endpoint_serves_waiting_requests() {
     with_slots(1, async |admission| {
-        let _held = admission.acquire(ask(), None).await.unwrap();
-        let (next, ()) = tokio::join!(admission.acquire(ask(), None), async {
+        let _held = admission.acquire(request(), None).await.unwrap();
+        let (next, ()) = tokio::join!(admission.acquire(request(), None), async {
+            until_queued(&admission).await;
             admission.apply(&[replica("r0", 2)]);
         });
         assert!(next.is_ok());
@@ -168,35 +180,35 @@ async fn a_change_of_an_endpoint_serves_those_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_may_bring_its_own_patience() {
+async fn a_caller_may_set_its_own_queue_timeout() {
     with_slots(1, async |admission| {
-        let _held = admission.acquire(ask(), None).await.unwrap();
+        let _held = admission.acquire(request(), None).await.unwrap();
         let start = Instant::now();
-        let patience = 20 * Config::default().max_wait;
+        let queue_timeout = 20 * AdmissionConfig::default().max_wait;
         let refusal = admission
-            .acquire_within(ask(), None, patience)
+            .acquire_within(request(), None, queue_timeout)
             .await
             .unwrap_err();
         assert_eq!(
             (refusal.reason, start.elapsed()),
-            (RefusalReason::QueueFull, patience)
+            (RefusalReason::QueueFull, queue_timeout)
         );
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quarantine_that_begins_while_somebody_waits_ends_for_them_too() {
+async fn a_breaker_that_opens_while_a_request_waits_is_probed_by_it() {
     with_slots(1, async |admission| {
         for _ in 0..2 {
-            let lease = admission.acquire(ask(), None).await.unwrap();
-            lease.ended(Outcome::Failed(Failure::Broken));
+            let lease = admission.acquire(request(), None).await.unwrap();
+            lease.ended(LeaseOutcome::Failed(EndpointFailure::Broken));
         }
-        let last = admission.acquire(ask(), None).await.unwrap();
+        let last = admission.acquire(request(), None).await.unwrap();
         let start = Instant::now();
-        let (lease, ()) = tokio::join!(admission.acquire(ask(), None), async {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            last.ended(Outcome::Failed(Failure::Broken));
+        let (lease, ()) = tokio::join!(admission.acquire(request(), None), async {
+            until_queued(&admission).await;
+            last.ended(LeaseOutcome::Failed(EndpointFailure::Broken));
             drop(last);
         });
         assert!(lease.is_ok());
@@ -211,37 +223,37 @@ async fn a_quarantine_that_begins_while_somebody_waits_ends_for_them_too() {
 
 // spec: ADM-13
 #[tokio::test(start_paused = true)]
-async fn what_was_said_first_counts_when_a_request_is_dropped() {
+async fn the_first_outcome_counts_when_a_lease_is_dropped() {
     with_slots(1, async |admission| {
         for _ in 0..3 {
-            let lease = admission.acquire(ask(), None).await.unwrap();
-            lease.ended(Outcome::Failed(Failure::Broken));
-            lease.ended(Outcome::Served);
+            let lease = admission.acquire(request(), None).await.unwrap();
+            lease.ended(LeaseOutcome::Failed(EndpointFailure::Broken));
+            lease.ended(LeaseOutcome::Served);
         }
-        assert!(admission.snapshot().endpoints[0].quarantine.is_some());
+        assert!(admission.snapshot().endpoints[0].open_breaker.is_some());
     })
     .await;
 }
 
 // spec: PATH-41
 #[tokio::test(start_paused = true)]
-async fn a_request_that_was_never_sent_shows_nothing() {
+async fn a_request_that_was_never_sent_is_no_evidence() {
     with_slots(1, async |admission| {
         for _ in 0..9 {
-            drop(admission.acquire(ask(), None).await.unwrap());
+            drop(admission.acquire(request(), None).await.unwrap());
         }
         let status = admission.snapshot().endpoints[0].clone();
-        assert!(status.quarantine.is_none() && status.in_flight == 0);
+        assert!(status.open_breaker.is_none() && status.in_flight == 0);
     })
     .await;
 }
 
 // spec: SLOT-30
 #[tokio::test(start_paused = true)]
-async fn a_lease_is_the_replicas_that_the_node_used() {
+async fn a_lease_moves_to_the_replica_that_the_node_used() {
     with_slots(4, async |admission| {
         admission.apply(&[replica("r1", 4)]);
-        let mut lease = admission.acquire(ask(), None).await.unwrap();
+        let mut lease = admission.acquire(request(), None).await.unwrap();
         assert_eq!(lease.endpoint().key().to_string(), "n/p/r0");
         lease.answered(Some(&ReplicaId::new("r1").unwrap()), Some((3, 4)));
         assert_eq!(lease.endpoint().key().to_string(), "n/p/r1");
@@ -262,30 +274,34 @@ async fn a_lease_is_the_replicas_that_the_node_used() {
 
 // spec: ADM-15
 #[tokio::test(start_paused = true)]
-async fn a_request_is_served_at_the_end_of_its_wait_when_the_task_does_not_run() {
+async fn a_request_is_served_when_its_wait_ends_if_the_timer_task_does_not_run() {
     let admission = admission_of(1);
-    let lease = admission.acquire(ask(), None).await.unwrap();
-    lease.ended(Outcome::Failed(Failure::Unreachable));
+    let lease = admission.acquire(request(), None).await.unwrap();
+    lease.ended(LeaseOutcome::Failed(EndpointFailure::Unreachable));
     drop(lease);
-    // Nobody else looks, so that it is served at the end of its wait and not when the quarantine
-    // ends.
+    // No other event comes, so it is served when its wait ends and not when the backoff ends.
     let start = Instant::now();
-    let lease = admission.acquire(ask(), None).await.unwrap();
-    assert_eq!(start.elapsed(), Config::default().max_wait);
-    lease.ended(Outcome::Failed(Failure::Unreachable));
+    let lease = admission.acquire(request(), None).await.unwrap();
+    assert_eq!(start.elapsed(), AdmissionConfig::default().max_wait);
+    lease.ended(LeaseOutcome::Failed(EndpointFailure::Unreachable));
     drop(lease);
-    // The second one comes when the quarantine is over, and the slot goes to the first.
+    // The second request comes when the backoff is over. The slot goes to the first.
+    let backoff = admission.snapshot().endpoints[0]
+        .open_breaker
+        .unwrap()
+        .retry_in;
     let start = Instant::now();
     let (first, second) = tokio::join!(
         async {
-            let lease = admission.acquire(ask(), None).await;
+            let lease = admission.acquire(request(), None).await;
             lease.map(|lease| (lease, start.elapsed()))
         },
         async {
-            tokio::time::sleep(Duration::from_secs(3)).await;
-            admission.acquire(ask(), None).await
+            tokio::time::sleep(backoff).await;
+            admission.acquire(request(), None).await
         }
     );
-    assert_eq!(first.unwrap().1, Duration::from_secs(3));
+    let waited = first.unwrap().1;
+    assert!((backoff..backoff + Duration::from_millis(2)).contains(&waited));
     assert_eq!(second.unwrap_err().reason, RefusalReason::QueueFull);
 }

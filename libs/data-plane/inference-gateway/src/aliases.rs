@@ -5,10 +5,10 @@
 //! "gpt-4o" = "tiny"
 //! ```
 //!
-//! An alias stands for a model, never for another alias: what a request means can be read off one
-//! line. It goes before a model of the same name. Everything that is wrong with a file is told in
-//! one go, each at its line; what nobody knows is refused, because a person has written it and
-//! meant something by it.
+//! An alias stands for a model, never for another alias, so one line says what a request means. An
+//! alias takes precedence over a model of the same name. All problems of a file are reported
+//! together, each with its line. Unknown keys are rejected, because a person wrote them for a
+//! purpose.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -26,20 +26,20 @@ pub const MAX_ALIASES_FILE_BYTES: u64 = 1024 * 1024;
 /// The one table of the file.
 const TABLE: &str = "aliases";
 
-/// Which names stand for which models. None by default.
+/// Aliases and the models they stand for. Empty by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Aliases(BTreeMap<String, String>);
 
-/// One thing that is wrong with an alias file.
+/// One problem of an alias file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AliasProblem {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong there.
+    /// The problem.
     pub what: String,
 }
 
-/// Everything that is wrong with an alias file, in order of the lines.
+/// All problems of an alias file, in the order of the lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Error)]
 pub struct AliasProblems(pub Vec<AliasProblem>);
 
@@ -54,19 +54,18 @@ impl fmt::Display for AliasProblems {
 }
 
 impl Aliases {
-    /// Reads the text of an alias file.
+    /// Parses an alias file.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// All problems of the file.
     pub fn parse(text: &str) -> Result<Self, AliasProblems> {
         let (file, errors) = DeTable::parse_recoverable(text);
-        let mut problems = Found {
+        let mut problems = ProblemList {
             text,
             at: Vec::new(),
         };
         if !errors.is_empty() {
-            // What a broken line was meant to say is anybody's guess, so nothing more is said about
-            // it.
+            // The meaning of a broken line is unknown, so report only the syntax.
             for error in errors {
                 problems.add(
                     error.span().map_or(0, |span| span.start),
@@ -83,13 +82,13 @@ impl Aliases {
         }
     }
 
-    /// The model that `name` stands for; `None` when it is no alias.
+    /// The model that `name` stands for; `None` when it is not an alias.
     #[must_use]
     pub fn target(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Every alias with the model it stands for, in the order of the aliases.
+    /// All aliases with their models, sorted by alias.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
@@ -97,13 +96,13 @@ impl Aliases {
     }
 }
 
-/// Problems, each with the place in the text where it is.
-struct Found<'a> {
+/// Problems with their offsets in the text.
+struct ProblemList<'a> {
     text: &'a str,
     at: Vec<(usize, String)>,
 }
 
-impl Found<'_> {
+impl ProblemList<'_> {
     fn add(&mut self, offset: usize, what: impl Into<String>) {
         self.at.push((offset, what.into()));
     }
@@ -126,7 +125,7 @@ impl Found<'_> {
     }
 }
 
-fn read_file(file: &DeTable<'_>, problems: &mut Found<'_>) -> BTreeMap<String, String> {
+fn read_file(file: &DeTable<'_>, problems: &mut ProblemList<'_>) -> BTreeMap<String, String> {
     for (key, _) in file.iter().filter(|(key, _)| key.get_ref() != TABLE) {
         let what = format!(
             "unknown key `{}`: an alias file holds [{TABLE}]",
@@ -150,7 +149,7 @@ fn read_file(file: &DeTable<'_>, problems: &mut Found<'_>) -> BTreeMap<String, S
     }
 }
 
-fn read_aliases(table: &DeTable<'_>, problems: &mut Found<'_>) -> BTreeMap<String, String> {
+fn read_aliases(table: &DeTable<'_>, problems: &mut ProblemList<'_>) -> BTreeMap<String, String> {
     let mut aliases = BTreeMap::new();
     for (alias, value) in table {
         match read_alias(alias, value, table) {
@@ -163,7 +162,7 @@ fn read_aliases(table: &DeTable<'_>, problems: &mut Found<'_>) -> BTreeMap<Strin
     aliases
 }
 
-/// What an alias stands for, or what is wrong with it.
+/// The model of an alias, or its problem.
 fn read_alias(
     alias: &Spanned<DeString<'_>>,
     value: &Spanned<DeValue<'_>>,
@@ -220,11 +219,11 @@ mod tests {
 
     // spec: CONF-6
     #[test]
-    fn every_wrong_entry_is_named_at_its_line() {
+    fn every_invalid_entry_is_reported_with_its_line() {
         let text = "\n[aliases]\nfine = \"m\"\nme = \"me\"\na = \"b\"\nb = \"a\"\nnothing = \
                     \"\"\n\"\" = \"m\"\nseven = 7\nx.y = \"m\"\nlong = \"fine\"\n[other]\n";
-        let said = problems(text);
-        let lines: Vec<&str> = said.lines().map(str::trim).collect();
+        let reported = problems(text);
+        let lines: Vec<&str> = reported.lines().map(str::trim).collect();
         for (line, expected) in [
             "line 4: `me` stands for itself",
             "line 5: `a` stands for `b`, which is an alias itself",
@@ -241,15 +240,15 @@ mod tests {
         {
             assert!(
                 lines[line].starts_with(expected),
-                "{expected:?} in:\n{said}"
+                "{expected:?} in:\n{reported}"
             );
         }
-        assert_eq!(lines.len(), 9, "{said}");
+        assert_eq!(lines.len(), 9, "{reported}");
     }
 
     // spec: CONF-6
     #[test]
-    fn what_is_no_alias_file_is_refused() {
+    fn other_files_are_rejected() {
         for (text, expected) in [
             ("", "line 1: no [aliases] in it"),
             ("\"gpt-4o\" = \"tiny\"", "line 1: unknown key `gpt-4o`"),

@@ -1,4 +1,4 @@
-//! The APIs engines speak: how each one's streams end, and how each one tells an error.
+//! The APIs that engines implement: how the streams of each one end, and its format of errors.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use memchr::{memchr, memmem};
 use pool_registry_types::{ErrorCode, OpenAiError};
 use serde_json::json;
 
-/// How an API speaks.
+/// An API's conventions for streams and errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// OpenAI's completions and chat completions: streams end with `data: [DONE]`.
@@ -16,46 +16,45 @@ pub(crate) enum Dialect {
     Responses,
     /// Anthropic's messages: streams end with `message_stop`.
     Messages,
-    /// Anything else: a stream is over when it is over.
+    /// Anything else: its streams have no end event.
     Plain,
 }
 
-/// What an event means for its stream.
+/// What an event means for the end of its stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// There was none yet.
+pub(crate) enum EventKind {
+    /// No event, or only a comment.
     #[default]
     None,
     /// The stream's proper end.
     End,
-    /// The engine's own report of an error.
+    /// The engine reports an error.
     Error,
     /// Anything else.
     Other,
 }
 
 impl Dialect {
-    /// Whether whole events are tokens beyond doubt: the quick look that nearly every one of them
-    /// passes. Said of a comment, of an end or of an error it would be wrong, so it is said of
-    /// nothing that looks like one.
+    /// Whether whole events are tokens without doubt. This fast check accepts nearly every event,
+    /// and never a comment, an end or an error.
     pub(crate) fn is_ordinary(self, events: &[u8]) -> bool {
         self == Self::Completions
             && events.starts_with(b"data: {")
             && events.ends_with(b"}\n\n")
             && ERROR.find(events).is_none()
-            // A single line is that one object. Among several an end may stand.
-            && (memchr(b'\n', &events[..events.len() - b"\n\n".len()]).is_none() || DONE.find(events).is_none())
+            // A single line holds one object. Several lines may contain the end.
+            && (memchr(b'\n', &events[..events.len() - b"\n\n".len()]).is_none()
+                || DONE.find(events).is_none())
     }
 
-    /// What a whole event, without the blank line after it, means; nothing when it is only a
-    /// comment.
-    pub(crate) fn classify(self, event: &[u8]) -> Event {
+    /// What a whole event, without the blank line after it, means.
+    pub(crate) fn classify(self, event: &[u8]) -> EventKind {
         let (name, data) = fields(event);
         if name.is_empty() && data.is_empty() {
-            return Event::None;
+            return EventKind::None;
         }
         let kind = |kind: &str| {
-            // The first field of these objects; a model's own words come later and escaped.
+            // `type` is the first field of these objects. Generated text follows, and is escaped.
             let head = &data[..data.len().min(TYPE_WITHIN)];
             name == kind.as_bytes()
                 || memmem::find(head, format!(r#""type":"{kind}""#).as_bytes()).is_some()
@@ -78,18 +77,18 @@ impl Dialect {
         let is_error =
             name == b"error" || data.starts_with(br#"{"error""#) || event.starts_with(b"error:");
         match (is_end, is_error) {
-            (true, _) => Event::End,
-            (false, true) => Event::Error,
-            (false, false) => Event::Other,
+            (true, _) => EventKind::End,
+            (false, true) => EventKind::Error,
+            (false, false) => EventKind::Other,
         }
     }
 
-    /// Whether a stream whose last event was `last` came to its proper end.
-    pub(crate) fn is_over(self, last: Event) -> bool {
-        self == Self::Plain || matches!(last, Event::End | Event::Error)
+    /// Whether a stream whose last event was `last` is complete.
+    pub(crate) fn is_over(self, last: EventKind) -> bool {
+        self == Self::Plain || matches!(last, EventKind::End | EventKind::Error)
     }
 
-    /// A whole event that tells the client why its stream ends here.
+    /// A whole event that tells the client why its stream ends.
     pub(crate) fn error_event(self, code: ErrorCode, message: &str) -> Bytes {
         let (name, json) = match self {
             Self::Completions | Self::Plain => ("", self.error_body(code, message, None)),
@@ -103,7 +102,7 @@ impl Dialect {
         Bytes::from(format!("{name}data: {json}\n\n"))
     }
 
-    /// The body of an error answer.
+    /// The body of an error response.
     pub(crate) fn error_body(
         self,
         code: ErrorCode,
@@ -131,13 +130,13 @@ impl Dialect {
     }
 }
 
-/// What every event that tells an error has in it.
+/// Every event that reports an error contains this.
 static ERROR: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("error"));
 
-/// What an event that ends a stream of completions has in it.
+/// Every event that ends a stream of completions contains this.
 static DONE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("[DONE]"));
 
-/// The `type` of an event's object stands within its first bytes.
+/// The `type` of an event's object is within its first bytes.
 const TYPE_WITHIN: usize = 64;
 
 /// The name of an event and its first line of data (HTML standard, 9.2.6).
@@ -160,61 +159,74 @@ mod tests {
 
     // spec: PATH-16
     #[test]
-    fn each_api_ends_in_its_own_way() {
+    fn each_api_has_its_own_end_event() {
         let cases = [
-            (Dialect::Completions, "data: [DONE]", Event::End),
-            (Dialect::Completions, "data:[DONE]", Event::End),
+            (Dialect::Completions, "data: [DONE]", EventKind::End),
+            (Dialect::Completions, "data:[DONE]", EventKind::End),
             (
                 Dialect::Completions,
                 r#"data: {"content":"[DONE]"}"#,
-                Event::Other,
+                EventKind::Other,
             ),
             (
                 Dialect::Completions,
                 r#"data: {"error":{"code":500}}"#,
-                Event::Error,
+                EventKind::Error,
             ),
-            (Dialect::Completions, "event: error\ndata: {}", Event::Error),
-            (Dialect::Completions, ":", Event::None),
-            (Dialect::Completions, ": ping", Event::None),
-            (Dialect::Completions, "id: 7\r\ndata: [DONE]\r", Event::End),
-            (Dialect::Completions, "error: {\"code\":500}", Event::Error),
+            (
+                Dialect::Completions,
+                "event: error\ndata: {}",
+                EventKind::Error,
+            ),
+            (Dialect::Completions, ":", EventKind::None),
+            (Dialect::Completions, ": ping", EventKind::None),
+            (
+                Dialect::Completions,
+                "id: 7\r\ndata: [DONE]\r",
+                EventKind::End,
+            ),
+            (
+                Dialect::Completions,
+                "error: {\"code\":500}",
+                EventKind::Error,
+            ),
             (
                 Dialect::Responses,
-                r#"data: {"type":"response.output_text.delta","delta":"event: response.completed"}"#,
-                Event::Other,
+                "data: {\"type\":\"response.output_text.delta\",\
+                 \"delta\":\"event: response.completed\"}",
+                EventKind::Other,
             ),
             (
                 Dialect::Responses,
                 "event: response.completed\ndata: {}",
-                Event::End,
+                EventKind::End,
             ),
             (
                 Dialect::Responses,
                 r#"data: {"type":"response.failed"}"#,
-                Event::End,
+                EventKind::End,
             ),
             (
                 Dialect::Responses,
                 r#"data: {"type":"response.output_text.delta"}"#,
-                Event::Other,
+                EventKind::Other,
             ),
             (
                 Dialect::Messages,
                 "event: message_stop\ndata: {\"type\":\"message_stop\"}",
-                Event::End,
+                EventKind::End,
             ),
             (
                 Dialect::Messages,
                 "event: content_block_delta\ndata: {}",
-                Event::Other,
+                EventKind::Other,
             ),
             (
                 Dialect::Messages,
                 "event: error\ndata: {\"type\":\"error\"}",
-                Event::Error,
+                EventKind::Error,
             ),
-            (Dialect::Plain, "data: [DONE]", Event::Other),
+            (Dialect::Plain, "data: [DONE]", EventKind::Other),
         ];
         for (dialect, event, expected) in cases {
             assert_eq!(
@@ -227,7 +239,7 @@ mod tests {
 
     // spec: PATH-16
     #[test]
-    fn the_quick_look_says_only_what_the_long_one_says() {
+    fn the_fast_check_agrees_with_the_classification() {
         let token = "data: {\"choices\":[{\"delta\":{\"content\":\" one\"}}]}\n\n";
         assert!(Dialect::Completions.is_ordinary(token.as_bytes()));
         for events in [
@@ -250,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_event_is_whole_and_in_the_apis_own_words() {
+    fn an_error_event_is_whole_and_in_the_format_of_the_api() {
         for (dialect, name, path) in [
             (Dialect::Completions, None, "/error/code"),
             (Dialect::Responses, Some("event: error"), "/code"),

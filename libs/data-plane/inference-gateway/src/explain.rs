@@ -1,25 +1,27 @@
-//! `POST /v2/placement/explain`: where a request would go, and why not elsewhere. Nothing is sent.
+//! `POST /v2/placement/explain`: where a request would go, and why not elsewhere. Sends nothing.
 
 use std::sync::Arc;
 
 use admission::{Admission, RoutingPreference};
 use axum::{Json, extract::State};
 use http_server::{ApiJson, Routes};
-use placement::{Affinity, NoPlace, Skip, Strategy, prompt_blocks, session_key};
+use placement::{Affinity, PlacementError, SkipReason, Strategy, prompt_blocks, session_key};
 use pool_registry_types::{NodeId, PoolId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Aliases, GatewayConfig};
+#[cfg(feature = "openapi")]
+use crate::strategy_schema::StrategyName;
+use crate::{aliases::Aliases, config::GatewayConfig};
 
-/// What would be asked.
+/// A request to explain.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExplainRequest {
     /// The model.
     pub model: String,
-    /// How to choose; the configured way when absent.
+    /// The strategy; the configured one when absent.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::StrategyName>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<StrategyName>))]
     pub strategy: Option<String>,
     /// As the header `X-Session-Id`.
     #[serde(default)]
@@ -32,19 +34,19 @@ pub struct ExplainRequest {
     pub prompt: Option<String>,
 }
 
-/// What would become of it.
+/// Where the request would go.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExplainAnswer {
     /// The strategy that was applied.
-    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::StrategyName))]
+    #[cfg_attr(feature = "openapi", schema(value_type = StrategyName))]
     pub strategy: &'static str,
-    /// Why it would have to wait, or fail; absent when it would be served at once.
+    /// Why it would wait or fail; absent when it would be served at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_place: Option<String>,
-    /// How many requests wait for the model already.
+    /// Requests that already wait for the model.
     pub waiting: usize,
-    /// Every endpoint that may serve the model.
+    /// All endpoints that may serve the model.
     pub candidates: Vec<CandidateAnswer>,
 }
 
@@ -56,23 +58,23 @@ pub struct CandidateAnswer {
     pub node_id: NodeId,
     /// Its pool.
     pub pool_id: PoolId,
-    /// Its replica, where the endpoint is one.
+    /// Its replica; absent when the endpoint is a whole pool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replica_id: Option<ReplicaId>,
-    /// It would be chosen.
+    /// Whether it would be chosen.
     pub chosen: bool,
-    /// Why it would not even be considered; absent when it would.
+    /// Why it would not be considered; absent when it would.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub skipped: Option<&'static str>,
-    /// Where it stands by the strategy, compared part by part; the lowest is chosen, of equal ones
+    /// Its score by the strategy, compared part by part. The lowest score is chosen; of equal ones,
     /// the first.
     pub score: [u32; 2],
-    /// What the score says, for people: its parts in the order in which they count.
+    /// The score in words, with its parts in order of weight.
     pub score_in_words: String,
-    /// Slots that are taken.
+    /// Slots in use.
     pub slots_used: u32,
-    /// Slots it has.
+    /// All slots.
     pub slots_total: u32,
     /// Free memory of its devices in bytes; 0 when unknown.
     pub vram_free_bytes: u64,
@@ -85,7 +87,7 @@ struct Explainer {
     aliases: Arc<Aliases>,
 }
 
-/// The route. A gateway's settings hold where a question says nothing else.
+/// The route. The gateway's settings are the defaults of a question.
 pub fn explain_routes(admission: Admission, config: &GatewayConfig) -> Routes {
     let explainer = Explainer {
         admission,
@@ -97,10 +99,10 @@ pub fn explain_routes(admission: Admission, config: &GatewayConfig) -> Routes {
         .with_state(explainer)
 }
 
-/// Where a request would go, and why not elsewhere. Nothing is sent.
+/// Where a request would go, and why not elsewhere. Sends nothing.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/placement/explain", tag = "capacity", request_body = ExplainRequest,
-    responses((status = 200, description = "What would become of it.", body = ExplainAnswer))
+    responses((status = 200, description = "Where the request would go.", body = ExplainAnswer))
 ))]
 async fn explain(
     State(explainer): State<Explainer>,
@@ -123,12 +125,12 @@ async fn explain(
             .map_or_else(Vec::new, |prompt| prompt_blocks(model, prompt.as_bytes())),
     };
     let by_session = affinity.session.is_some();
-    let wish = Arc::new(RoutingPreference {
+    let preference = Arc::new(RoutingPreference {
         strategy,
         pin: request.pin_node,
         affinity,
     });
-    let explained = explainer.admission.explain(model, &wish);
+    let explained = explainer.admission.explain(model, &preference);
     let candidates = explained
         .candidates
         .into_iter()
@@ -137,16 +139,16 @@ async fn explain(
             pool_id: candidate.key.pool,
             replica_id: candidate.key.replica,
             chosen: candidate.chosen,
-            skipped: candidate.skip.map(Skip::as_str),
+            skipped: candidate.skip.map(SkipReason::as_str),
             score: candidate.rank.parts(),
-            score_in_words: candidate.rank.in_words(strategy, by_session),
+            score_in_words: candidate.rank.describe(strategy, by_session),
             slots_used: candidate.slots_used,
             slots_total: candidate.slots_total,
             vram_free_bytes: candidate.vram_free_bytes,
         });
     Ok(Json(ExplainAnswer {
         strategy: strategy.as_str(),
-        no_place: explained.no_place.as_ref().map(NoPlace::to_string),
+        no_place: explained.error.as_ref().map(PlacementError::to_string),
         waiting: explained.waiting,
         candidates: candidates.collect(),
     }))

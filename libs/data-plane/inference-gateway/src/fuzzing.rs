@@ -1,57 +1,57 @@
-//! Entry points for the fuzz targets: what reads a client's request and an engine's stream, as this
-//! crate uses it. Not a part of the API.
+//! Entry points for the fuzz targets: the parsers of client requests and engine streams. Not a part
+//! of the API.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::{dialect::Dialect, named, peek, route, scan, sse::EventStream};
+use crate::{dialect::Dialect, model_name, peek, route, scan, sse::EventStream};
 
-/// What routing reads of a body: the model, and whether the answer is to be streamed.
+/// The fields of a body that routing needs: the model, and whether the client wants a stream.
 pub type Fields<'a> = (Option<Cow<'a, str>>, Option<bool>);
 
-fn fields(peek: peek::Peek<'_>) -> Fields<'_> {
-    (peek.model, peek.stream)
+fn fields(fields: scan::BodyFields<'_>) -> Fields<'_> {
+    (fields.model, fields.stream)
 }
 
-/// Peeks at a JSON body.
+/// Reads the fields of a JSON body.
 ///
 /// # Errors
-/// What the client is told.
+/// The message for the client.
 pub fn peek(body: &[u8]) -> Result<Fields<'_>, String> {
     peek::peek(body)
         .map(fields)
         .map_err(|error| error.to_string())
 }
 
-/// The quick look of `peek`; `None` when it leaves the body to `parse`.
+/// The fast scanner of `peek`; `None` when it leaves the body to `parse`.
 #[must_use]
 pub fn scan(body: &str) -> Option<Fields<'_>> {
     scan::scan(body).map(fields)
 }
 
-/// The parser that has the last word.
+/// The parser for bodies that the scanner does not accept.
 #[must_use]
 pub fn parse(body: &str) -> Option<Fields<'_>> {
     serde_json::from_str(body).ok().map(fields)
 }
 
-/// The model a request names, in JSON or in a form.
+/// The model that a request names, in JSON or in a form.
 ///
 /// # Errors
-/// What the client is told.
+/// The message for the client.
 pub fn named_model<'a>(
     headers: &HeaderMap,
     body: &'a [u8],
 ) -> Result<Option<Cow<'a, str>>, String> {
-    named::named_model(headers, body).map_err(|error| error.to_string())
+    model_name::named_model(headers, body).map_err(|error| error.to_string())
 }
 
-/// The body with `model` in place of the one it names.
+/// The body with `model` instead of the model that it names.
 #[must_use]
 pub fn with_model(headers: &HeaderMap, body: &[u8], model: &str) -> Option<Bytes> {
-    named::with_model(headers, body, model)
+    model_name::with_model(headers, body, model)
 }
 
 /// Whether a client's request for `path` goes to an engine.
@@ -66,7 +66,7 @@ pub fn is_forwarded(path: &str) -> bool {
 pub struct Stream(EventStream);
 
 impl Stream {
-    /// A stream that answers a request for `path`.
+    /// A stream in response to a request for `path`.
     #[must_use]
     pub fn of(path: &str) -> Self {
         Self(EventStream::new(
@@ -74,7 +74,8 @@ impl Stream {
         ))
     }
 
-    /// Takes what came and gives back what goes on; `None` when an event is too long.
+    /// Takes bytes from the engine and returns those for the client; `None` when an event is too
+    /// long.
     pub fn push(&mut self, data: Bytes) -> Option<Bytes> {
         self.0.push(data).ok()
     }
@@ -85,7 +86,7 @@ impl Stream {
         self.0.is_over()
     }
 
-    /// What waits for its rest.
+    /// Takes the bytes of an incomplete event.
     pub fn take_rest(&mut self) -> Bytes {
         self.0.take_rest()
     }

@@ -1,49 +1,71 @@
 //! The OpenAI-compatible data path: `/v1/*`.
 //!
-//! The way of a request: peek at `model` and `stream` without touching the body (`peek`), get a
-//! slot ([`admission`]), forward ([`stream_proxy`]), and pass the answer on as it comes (`answer`).
-//! Until the first byte of the answer is there, a failing endpoint is replaced by another one,
-//! within the request's deadline and a budget (`budget`); after it, a broken stream ends in a
-//! well-formed error event (`sse`), never in silence.
+//! A request passes these files once each, in this order:
 //!
-//! Bytes are sacred: the body goes to the engine exactly as the client sent it, except that a
-//! model's name takes the place of an alias ([`Aliases`]). Hop-by-hop headers and the
-//! client's `Authorization` stop here. Prompts and completions never reach a log.
+//! 1. `path_router`: the listener hands `/v1/*` to the gateway.
+//! 2. `gateway`: the path and method select a route.
+//! 3. `inference_request`: reads the body, the model (`model_name`, `peek`) and the options.
+//! 4. `inference`: gets a slot ([`admission`]), sends the request to a node
+//!    ([`node_transport`]), and sends it again where `retry` decides so.
+//! 5. `attempt`: what a node's response or failure says about its endpoint.
+//! 6. `response`: makes the client's response of the node's.
+//! 7. `streaming_body`: passes the response on. A stream that breaks ends in a well-formed error
+//!    event (`sse`, `dialect`).
+//!
+//! `observer` holds the facts about the request meanwhile, and reports them to `metrics` and
+//! `access_log` when it ends.
+//!
+//! The body goes to the engine exactly as the client sent it, except that a model's name replaces
+//! an alias ([`Aliases`]). Hop-by-hop headers and the client's `Authorization` stop here. Prompts
+//! and completions never reach a log.
 
-mod about;
+mod access_log;
 mod aliases;
-mod answer;
 mod attempt;
-mod budget;
+mod body;
+mod config;
 mod dialect;
+mod error;
+mod error_response;
 mod explain;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;
-mod journey;
+mod inference;
+mod inference_request;
 mod limits;
+mod log_context;
 mod metrics;
+mod model_name;
 mod models;
 mod multipart;
-mod named;
+mod observer;
 #[cfg(feature = "openapi")]
 mod openapi;
 mod options;
 mod path_router;
 mod peek;
-mod record;
-mod reply;
+mod response;
+mod response_headers;
+mod retry;
+mod retry_budget;
 mod route;
 mod scan;
 mod sse;
+#[cfg(feature = "openapi")]
+mod strategy_schema;
+mod stream_timing;
+mod streaming_body;
+mod token_count;
 mod traffic;
 
 pub use aliases::{AliasProblem, AliasProblems, Aliases, MAX_ALIASES_FILE_BYTES};
-pub use answer::GatewayBody;
+pub use body::GatewayBody;
+pub use config::GatewayConfig;
 pub use explain::{CandidateAnswer, ExplainAnswer, ExplainRequest, explain_routes};
-pub use gateway::{Gateway, GatewayConfig};
-pub use journey::QueueTimeout;
+pub use gateway::Gateway;
+pub use inference_request::QueueTimeout;
 pub use limits::LIMITS;
 pub use metrics::GatewayMetrics;
 #[cfg(feature = "openapi")]
@@ -51,7 +73,7 @@ pub use openapi::openapi;
 pub use path_router::PathRouter;
 pub use traffic::{Percentiles, RecentError, Traffic};
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// The README's examples are compiled with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

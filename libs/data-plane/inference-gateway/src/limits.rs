@@ -1,28 +1,29 @@
-//! The table of every bound on requests and answers of `/v1`, for documents.
+//! The table of all limits on requests and responses of `/v1`, for documents.
 
 use pool_registry_types::limits::Limit;
 
 use crate::{
     aliases::MAX_ALIASES_FILE_BYTES,
-    gateway::{MAX_BODY_BYTES, WHOLE_ANSWER_BYTES},
-    journey::{MAX_TRIES, MAX_UNREACHABLE, MIN_REFUSALS, REFUSALS_PER_SECOND},
+    config::MAX_BODY_BYTES,
     options::MAX_DEADLINE_MS,
+    response::WHOLE_ANSWER_BYTES,
+    retry::{MAX_TRIES, MAX_UNREACHABLE, MIN_REFUSALS, REFUSALS_PER_SECOND},
     scan::MAX_DEPTH,
     sse::MAX_EVENT_BYTES,
 };
 
-/// All of them.
+/// All limits of `/v1`.
 pub const LIMITS: &[Limit] = &[
     Limit::new("MAX_BODY_BYTES", MAX_BODY_BYTES as u64, "bytes")
         .because("The body of a request: a dozen images inline.")
         .enforced_by("/v1")
         .beyond("413 PAYLOAD_TOO_LARGE"),
     Limit::new("MAX_ALIASES_FILE_BYTES", MAX_ALIASES_FILE_BYTES, "bytes")
-        .because("The file of other names for models: some ten thousand of them.")
+        .because("The alias file: room for some ten thousand aliases.")
         .enforced_by("orchestratord, at its start")
         .beyond("the settings are refused, exit code 64"),
     Limit::new("MAX_DEPTH", MAX_DEPTH as u64, "levels")
-        .because("Lists and objects within one another in a request.")
+        .because("Nested lists and objects in a request.")
         .enforced_by("/v1")
         .beyond("400 INVALID_REQUEST"),
     Limit::new("MAX_DEADLINE_MS", MAX_DEADLINE_MS, "ms")
@@ -30,7 +31,7 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("/v1")
         .beyond("400 INVALID_REQUEST"),
     Limit::new("WHOLE_ANSWER_BYTES", WHOLE_ANSWER_BYTES, "bytes")
-        .because("An unstreamed answer that is taken in whole before the client gets it.")
+        .because("An unstreamed answer that is read completely before the client gets it.")
         .enforced_by("/v1")
         .beyond("the answer is passed on as it comes"),
     Limit::new("MAX_EVENT_BYTES", MAX_EVENT_BYTES as u64, "bytes")
@@ -38,7 +39,7 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("/v1")
         .beyond("the stream ends with the event WORKER_RESET"),
     Limit::new("MAX_TRIES", MAX_TRIES as u64, "tries")
-        .because("Endpoints that one request fails on.")
+        .because("Endpoints that fail one request.")
         .enforced_by("/v1")
         .beyond("502 WORKER_RESET"),
     Limit::new("MAX_UNREACHABLE", MAX_UNREACHABLE as u64, "endpoints")
@@ -46,10 +47,7 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("/v1")
         .beyond("503 NODE_UNAVAILABLE"),
     Limit::new("MIN_REFUSALS", MIN_REFUSALS, "refusals")
-        .because(
-            "How often one request is told that an endpoint is busy after all, where it may wait \
-             for a short time only.",
-        )
+        .because("Busy answers that one request may get, if it may wait only briefly.")
         .enforced_by("/v1")
         .beyond("the request ends with the last refusal"),
     Limit::new(
@@ -57,7 +55,7 @@ pub const LIMITS: &[Limit] = &[
         REFUSALS_PER_SECOND,
         "refusals a second",
     )
-    .because("The same for each second that the request may wait, where that allows more.")
+    .because("The same for each second that the request may wait, if that allows more.")
     .enforced_by("/v1")
     .beyond("the request ends with the last refusal"),
 ];

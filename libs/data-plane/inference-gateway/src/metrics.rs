@@ -1,4 +1,4 @@
-//! What the gateway counts, by endpoint, model and node, within bounds.
+//! The gateway's metrics by route, model and node, with a bounded number of labels.
 
 use std::{
     collections::HashMap,
@@ -21,32 +21,32 @@ use routing_table::EndpointKey;
 use telemetry::{Histogram, LATENCY_SECONDS, TOKEN_GAP_SECONDS};
 use tokio::time::Instant;
 
-use crate::traffic::{RecentError, RecentErrors, Seen, Traffic, Window};
+use crate::traffic::{RecentError, RecentErrors, Traffic, TrafficSample, TrafficWindow};
 
-/// Models with labels of their own. Engines name their models, so there are few; the bound is
-/// against one that names a new one every day.
+/// Models with labels of their own. Engines name their models, so there are few. The bound protects
+/// against an engine that names a new model every day.
 const MAX_MODELS: usize = 200;
-/// Endpoints and models with labels of their own: each has some fifty time series.
+/// Pairs of endpoint and model with labels of their own. Each has some fifty time series.
 const MAX_SERIES: usize = 2000;
-/// What stands for everything beyond.
+/// The label of everything beyond the bounds.
 const OTHER: &str = "other";
-/// Where no node was found.
+/// The label of a request without a node.
 const NONE: &str = "";
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Outcome {
-    /// An engine answered.
+pub(crate) enum RequestOutcome {
+    /// An engine responded.
     Served,
-    /// We refused it or could not get it served.
+    /// The gateway refused the request, or no endpoint served it.
     Refused,
-    /// Its answer broke off.
+    /// The response broke off.
     Broken,
     /// The client left.
     Cancelled,
 }
 
-impl Outcome {
+impl RequestOutcome {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Served => "served",
@@ -59,7 +59,7 @@ impl Outcome {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    /// The route, never the path a client made up.
+    /// The route, never the client's path.
     endpoint: &'static str,
     model: Arc<str>,
     node: Arc<str>,
@@ -73,7 +73,7 @@ struct ModelLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PlaceLabels {
+struct NodeLabels {
     model: Arc<str>,
     node: Arc<str>,
 }
@@ -88,7 +88,7 @@ fn token_gap() -> Histogram {
     Histogram::new(TOKEN_GAP_SECONDS)
 }
 
-/// Counters of the gateway, and what went through it lately; clones share them.
+/// The gateway's metrics, recent traffic and recent errors. Clones share them.
 #[derive(Clone, Default)]
 pub struct GatewayMetrics(Arc<Inner>);
 
@@ -97,14 +97,14 @@ struct Inner {
     in_flight: Gauge<i64, AtomicI64>,
     running: Family<ModelLabels, Gauge<i64, AtomicI64>>,
     retries: Counter<u64, AtomicU64>,
-    tokens: Family<PlaceLabels, Counter<u64, AtomicU64>>,
+    tokens: Family<NodeLabels, Counter<u64, AtomicU64>>,
     duration: Histograms<ModelLabels>,
     queue_wait: Histograms<ModelLabels>,
-    first_token: Histograms<PlaceLabels>,
-    token_gap: Histograms<PlaceLabels>,
-    series: RwLock<Known>,
+    first_token: Histograms<NodeLabels>,
+    token_gap: Histograms<NodeLabels>,
+    series: RwLock<SeriesCache>,
     origin: Instant,
-    window: Mutex<Window>,
+    window: Mutex<TrafficWindow>,
     errors: Mutex<RecentErrors>,
 }
 
@@ -122,7 +122,7 @@ impl Default for Inner {
             token_gap: Family::new_with_constructor(token_gap),
             series: RwLock::default(),
             origin: Instant::now(),
-            window: Mutex::new(Window::new()),
+            window: Mutex::new(TrafficWindow::new()),
             errors: Mutex::default(),
         }
     }
@@ -134,8 +134,8 @@ impl fmt::Debug for GatewayMetrics {
     }
 }
 
-/// The metrics of one model at one endpoint, found once for each request.
-pub(crate) struct Series {
+/// The metrics of one model at one endpoint. A request looks them up once.
+pub(crate) struct EndpointSeries {
     model: Arc<str>,
     node: Arc<str>,
     pool: Arc<str>,
@@ -145,27 +145,28 @@ pub(crate) struct Series {
     pub(crate) queue_wait: Histogram,
     pub(crate) first_token: Histogram,
     pub(crate) token_gap: Histogram,
-    /// The route of the first request that was served, and its count: most of those that follow
-    /// are like it.
+    /// The route of the first served request, and its counter. Most later requests have the same
+    /// route.
     served: OnceLock<(&'static str, Counter<u64, AtomicU64>)>,
 }
 
 #[derive(Default)]
-struct Known {
-    by_model: HashMap<Arc<str>, HashMap<EndpointKey, Arc<Series>, RandomState>, RandomState>,
+struct SeriesCache {
+    by_model:
+        HashMap<Arc<str>, HashMap<EndpointKey, Arc<EndpointSeries>, RandomState>, RandomState>,
     count: usize,
-    /// For what is beyond the bounds.
-    other: Option<Arc<Series>>,
+    /// Everything beyond the bounds.
+    other: Option<Arc<EndpointSeries>>,
 }
 
-impl Known {
-    fn find(&self, model: &str, key: &EndpointKey) -> Option<&Arc<Series>> {
+impl SeriesCache {
+    fn find(&self, model: &str, key: &EndpointKey) -> Option<&Arc<EndpointSeries>> {
         self.by_model.get(model)?.get(key)
     }
 }
 
 impl GatewayMetrics {
-    /// Adds them to a registry.
+    /// Adds the metrics to a registry.
     pub fn register(&self, registry: &mut Registry) {
         let Inner {
             requests,
@@ -196,23 +197,23 @@ impl GatewayMetrics {
         );
         registry.register(
             "llorch_request_retries",
-            "Tries beyond the first of a request",
+            "Attempts beyond the first of a request",
             retries.clone(),
         );
         registry.register(
             "llorch_tokens",
-            "Generated tokens; of streams whose engine tells no count, their events",
+            "Generated tokens; the events of a stream whose engine reports no count",
             tokens.clone(),
         );
         registry.register_with_unit(
             "llorch_request_duration",
-            "From a request to the end of its answer, in seconds",
+            "From a request to the end of its response, in seconds",
             Unit::Seconds,
             duration.clone(),
         );
         registry.register_with_unit(
             "llorch_queue_wait",
-            "Time in the waiting line of requests that got a slot, in seconds",
+            "Time in the queue of requests that got a slot, in seconds",
             Unit::Seconds,
             queue_wait.clone(),
         );
@@ -230,19 +231,19 @@ impl GatewayMetrics {
         );
     }
 
-    /// What went through in the last ten seconds.
+    /// The traffic of the last ten seconds.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.0.window.lock().traffic(self.0.origin.elapsed())
     }
 
-    /// The last errors, the newest first.
+    /// The most recent errors, newest first.
     #[must_use]
     pub fn recent_errors(&self) -> Vec<RecentError> {
         self.0.errors.lock().newest_first()
     }
 
-    /// How many requests for a model hold a slot.
+    /// The number of requests for a model that hold a slot.
     #[must_use]
     pub fn running(&self, model: &str) -> u64 {
         let model = Arc::from(model);
@@ -254,18 +255,23 @@ impl GatewayMetrics {
         u64::try_from(running).unwrap_or(0)
     }
 
-    pub(crate) fn retried(&self) {
+    pub(crate) fn request_retried(&self) {
         self.0.retries.inc();
     }
 
-    pub(crate) fn began(&self) {
+    pub(crate) fn request_started(&self) {
         self.0.in_flight.inc();
     }
 
     /// Counts a request that has ended.
-    pub(crate) fn ended(&self, endpoint: &'static str, series: &Series, outcome: Outcome) {
+    pub(crate) fn request_ended(
+        &self,
+        endpoint: &'static str,
+        series: &EndpointSeries,
+        outcome: RequestOutcome,
+    ) {
         self.0.in_flight.dec();
-        if outcome == Outcome::Served
+        if outcome == RequestOutcome::Served
             && let Some((route, count)) = series.served.get()
             && *route == endpoint
         {
@@ -280,52 +286,52 @@ impl GatewayMetrics {
             outcome: outcome.as_str(),
         });
         count.inc();
-        if outcome == Outcome::Served {
-            // Another route may have been first.
+        if outcome == RequestOutcome::Served {
+            // Another thread may have set another route.
             let _ = series.served.set((endpoint, count));
         }
     }
 
-    pub(crate) fn saw(&self, seen: &Seen<'_>, now: Instant) {
+    pub(crate) fn add_sample(&self, sample: &TrafficSample<'_>, now: Instant) {
         let since = now.saturating_duration_since(self.0.origin);
-        self.0.window.lock().add(seen, since);
+        self.0.window.lock().add(sample, since);
     }
 
-    pub(crate) fn failed(&self, error: RecentError) {
+    pub(crate) fn add_error(&self, error: RecentError) {
         self.0.errors.lock().push(error, SystemTime::now());
     }
 
-    /// The metrics of a model that `key` serves.
-    pub(crate) fn series(&self, model: &str, key: &EndpointKey) -> Arc<Series> {
+    /// The metrics of a model at an endpoint that serves it.
+    pub(crate) fn series(&self, model: &str, key: &EndpointKey) -> Arc<EndpointSeries> {
         if let Some(series) = self.0.series.read().find(model, key) {
             return Arc::clone(series);
         }
-        let mut known = self.0.series.write();
-        if let Some(series) = known.find(model, key) {
+        let mut cache = self.0.series.write();
+        if let Some(series) = cache.find(model, key) {
             return Arc::clone(series);
         }
-        let is_new_model = !known.by_model.contains_key(model);
-        if known.count >= MAX_SERIES || (is_new_model && known.by_model.len() >= MAX_MODELS) {
+        let is_new_model = !cache.by_model.contains_key(model);
+        if cache.count >= MAX_SERIES || (is_new_model && cache.by_model.len() >= MAX_MODELS) {
             let other = || Arc::new(self.make(OTHER, OTHER, OTHER));
-            return Arc::clone(known.other.get_or_insert_with(other));
+            return Arc::clone(cache.other.get_or_insert_with(other));
         }
         let series = Arc::new(self.make(model, key.node.as_str(), key.pool.as_str()));
-        known
+        cache
             .by_model
             .entry(Arc::from(model))
             .or_default()
             .insert(key.clone(), Arc::clone(&series));
-        known.count += 1;
+        cache.count += 1;
         series
     }
 
-    /// The metrics of a request that found no endpoint. `model` is `None` when nobody serves what
-    /// it asked for: what clients make up is no label.
-    pub(crate) fn nowhere(&self, model: Option<&str>) -> Series {
+    /// The metrics of a request that got no endpoint. `model` is `None` when no endpoint names it:
+    /// clients must not make up labels.
+    pub(crate) fn unplaced_series(&self, model: Option<&str>) -> EndpointSeries {
         self.make(model.unwrap_or(OTHER), NONE, NONE)
     }
 
-    fn make(&self, model: &str, node: &str, pool: &str) -> Series {
+    fn make(&self, model: &str, node: &str, pool: &str) -> EndpointSeries {
         let (model, node, pool) = (
             Arc::<str>::from(model),
             Arc::<str>::from(node),
@@ -334,17 +340,17 @@ impl GatewayMetrics {
         let of_model = ModelLabels {
             model: Arc::clone(&model),
         };
-        let of_place = PlaceLabels {
+        let of_node = NodeLabels {
             model: Arc::clone(&model),
             node: Arc::clone(&node),
         };
-        Series {
+        EndpointSeries {
             running: self.0.running.get_or_create_owned(&of_model),
-            tokens: self.0.tokens.get_or_create_owned(&of_place),
+            tokens: self.0.tokens.get_or_create_owned(&of_node),
             duration: self.0.duration.get_or_create_owned(&of_model),
             queue_wait: self.0.queue_wait.get_or_create_owned(&of_model),
-            first_token: self.0.first_token.get_or_create_owned(&of_place),
-            token_gap: self.0.token_gap.get_or_create_owned(&of_place),
+            first_token: self.0.first_token.get_or_create_owned(&of_node),
+            token_gap: self.0.token_gap.get_or_create_owned(&of_node),
             model,
             node,
             pool,
@@ -377,12 +383,12 @@ mod tests {
         for number in 0..MAX_SERIES {
             metrics.series("model-0", &key(&format!("n{number}")));
         }
-        let known = metrics.0.series.read();
+        let cache = metrics.0.series.read();
         assert_eq!(
-            (known.by_model.len(), known.count),
+            (cache.by_model.len(), cache.count),
             (MAX_MODELS, MAX_SERIES)
         );
-        drop(known);
+        drop(cache);
         assert_eq!(&*metrics.series("one-more", &key("n")).model, OTHER);
         assert_eq!(&*metrics.series("model-0", &key("n")).model, "model-0");
     }

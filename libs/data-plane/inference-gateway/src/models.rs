@@ -1,15 +1,10 @@
-//! `GET /v1/models` and `GET /v1/models/{id}`: what can be asked for.
+//! `GET /v1/models` and `GET /v1/models/{id}`.
 
 use admission::Admission;
 use http::{Response, StatusCode};
-use pool_registry_types::ErrorCode;
 use serde::Serialize;
 
-use crate::{
-    Aliases,
-    answer::GatewayBody,
-    reply::{Fault, json},
-};
+use crate::{aliases::Aliases, body::GatewayBody, error::GatewayError, error_response::json};
 
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -41,8 +36,8 @@ impl<'a> Model<'a> {
     }
 }
 
-/// The models that somebody can serve now, and their aliases. `created` is a time in seconds since
-/// 1970 that OpenAI's shape asks for.
+/// The models that a node can serve now, and their aliases. `created` is a time in seconds since
+/// 1970 that OpenAI's format requires.
 pub(crate) fn list(
     admission: &Admission,
     aliases: &Aliases,
@@ -50,7 +45,7 @@ pub(crate) fn list(
 ) -> Response<GatewayBody> {
     let known = admission.models();
     let models = known.iter().filter(|model| model.endpoints_ready > 0);
-    // An alias hides the model of its name.
+    // An alias hides the model of the same name.
     let models = models
         .map(|summary| summary.model.as_str())
         .filter(|model| aliases.target(model).is_none());
@@ -70,19 +65,15 @@ pub(crate) fn list(
     )
 }
 
-/// One of them.
+/// One model.
 pub(crate) fn one(
     admission: &Admission,
     aliases: &Aliases,
     id: &str,
     created: u64,
-) -> Result<Response<GatewayBody>, Fault> {
+) -> Result<Response<GatewayBody>, GatewayError> {
     if admission.serves(aliases.target(id).unwrap_or(id)) {
         return Ok(json(StatusCode::OK, &Model::new(id, created)));
     }
-    let message = format!("no node serves the model {id:?}; GET /v1/models lists those there are");
-    Err(Fault {
-        param: Some("model"),
-        ..Fault::new(ErrorCode::ModelNotAvailable, message)
-    })
+    Err(GatewayError::unknown_model(id, ""))
 }

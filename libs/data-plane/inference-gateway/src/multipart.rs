@@ -1,14 +1,14 @@
-//! The `model` field of a form (`multipart/form-data`, RFC 7578), found without copying the file
-//! beside it.
+//! Finds the `model` field of a form (`multipart/form-data`, RFC 7578) without copying the file
+//! next to it.
 
 use memchr::memmem;
 
-/// Whether a content type is that of a form whose parts can be told apart.
+/// Whether a content type is that of a form with a boundary.
 pub(crate) fn is_form(content_type: &str) -> bool {
     boundary(content_type).is_some()
 }
 
-/// The value of the form field `model`, if the body is a form that has one.
+/// The value of the form field `model`; `None` when the body is no form or has no such field.
 pub(crate) fn model<'a>(content_type: &str, body: &'a [u8]) -> Option<&'a str> {
     let delimiter = format!("--{}", boundary(content_type)?);
     let mut rest = &body[memmem::find(body, delimiter.as_bytes())? + delimiter.len()..];
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_model_beside_a_file() {
+    fn the_model_is_found_next_to_a_file() {
         let file = (
             "Content-Disposition: form-data; name=\"file\"; filename=\"model\"\r\nContent-Type: \
              audio/wav",
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_forms_have_none() {
+    fn broken_forms_have_no_model() {
         let body = form(&[("Content-Disposition: form-data; name=\"model\"", "m")]);
         for (content_type, body) in [
             ("application/json", body.as_str()),

@@ -1,18 +1,17 @@
-//! How these routes describe themselves. What goes to an engine is the engine's business: of its
-//! body only the model is described, and of its answer only the kind.
+//! The OpenAPI description of the gateway's routes. Engines define the requests that go to them, so
+//! only the model in the body and the content type of the response are described.
 #![expect(
     dead_code,
-    reason = "what is described by a function of its own has no handler of its own"
+    reason = "these functions carry the description of routes without a handler"
 )]
 
-use placement::Strategy;
 use pool_registry_types::{
     ErrorCode,
     headers::{ATTEMPTS, NODE, POOL, QUEUE_MS, REPLICA},
     schema::{EventStream, ModelName},
 };
 use utoipa::{
-    OpenApi as _, PartialSchema, ToSchema,
+    OpenApi as _, PartialSchema as _,
     openapi::{
         ContentBuilder, HeaderBuilder, HttpMethod, ObjectBuilder, OneOfBuilder, OpenApi, PathItem,
         Ref, RefOr, Required, Response, ResponseBuilder, Schema,
@@ -28,6 +27,7 @@ use crate::{
     models::{Model, ModelList},
     options::{DEADLINE, MAX_DEADLINE_MS, PIN_NODE, PRIORITY, SESSION, STRATEGY},
     route::ROUTES,
+    strategy_schema::StrategyName,
 };
 
 /// The descriptions of everything the gateway serves, and of
@@ -49,38 +49,25 @@ pub fn openapi() -> OpenApi {
 )]
 struct Described;
 
-/// The models that somebody serves now, and other names for them.
+/// The models that a node can serve now, and their aliases.
 #[utoipa::path(get, path = "/v1/models", tag = "inference",
     responses((status = 200, description = "By name.", body = ModelList<'static>)))]
 fn models() {}
 
-/// One of them.
+/// One model.
 #[utoipa::path(get, path = "/v1/models/{model}", tag = "inference",
-    params(("model" = String, Path, description = "Its name; a `/` in it may be written as it is.")),
-    responses((status = 200, description = "Somebody serves it.", body = Model<'static>),
+    params(
+        ("model" = String, Path, description = "Its name; a `/` in it may be written as it is.")
+    ),
+    responses((status = 200, description = "A node serves it.", body = Model<'static>),
         (status = 404, description = "MODEL_NOT_AVAILABLE")))]
 fn model() {}
-
-/// How an endpoint is chosen.
-#[derive(Debug)]
-pub(crate) struct StrategyName;
-
-impl PartialSchema for StrategyName {
-    fn schema() -> RefOr<Schema> {
-        string()
-            .enum_values(Some(Strategy::ALL.map(Strategy::as_str)))
-            .description(Some("How an endpoint is chosen."))
-            .into()
-    }
-}
-
-impl ToSchema for StrategyName {}
 
 fn string() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-/// What goes to an engine on `path`.
+/// A request for `path` that goes to an engine.
 fn forwarded(path: &str, dialect: Dialect) -> Operation {
     let codes = [
         ErrorCode::ModelNotAvailable,
@@ -95,12 +82,16 @@ fn forwarded(path: &str, dialect: Dialect) -> Operation {
     let mut operation = OperationBuilder::new()
         .summary(Some(summary(path)))
         .description(Some(
-            "Forwarded byte for byte to an engine that serves the model; see the engine's own reference for all fields but `model`.",
+            "Forwarded byte for byte to an engine that serves the model; see the engine's own \
+             reference for all fields but `model`.",
         ))
         .tag("inference")
         .request_body(Some(body(path)))
-        .response("200", answer("The engine's answer.", dialect))
-        .response("default", answer("The engine's own refusal, passed on.", dialect));
+        .response("200", answer("The engine's response.", dialect))
+        .response(
+            "default",
+            answer("The engine's own error, passed on.", dialect),
+        );
     for parameter in parameters() {
         operation = operation.parameter(parameter);
     }
@@ -122,14 +113,14 @@ fn summary(path: &str) -> &'static str {
         "/v1/responses" => "A response (OpenAI).",
         "/v1/messages" => "The next message of a chat (Anthropic).",
         "/v1/rerank" => "Documents in the order of their relevance.",
-        "/v1/audio/transcriptions" => "What is said in a recording (OpenAI).",
+        "/v1/audio/transcriptions" => "The text of a recording (OpenAI).",
         "/tokenize" => "A text as tokens.",
         "/detokenize" => "Tokens as a text.",
         _ => "Anything else.",
     }
 }
 
-/// In JSON or, where there is a file in it, in a form. Only what routing looks at is described.
+/// JSON, or a form where it holds a file. Only the fields that routing needs are described.
 fn body(path: &str) -> RequestBody {
     let open =
         || ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(true)));
@@ -137,7 +128,7 @@ fn body(path: &str) -> RequestBody {
         OneOfBuilder::new()
             .item(Ref::from_schema_name("ModelName"))
             .item(ObjectBuilder::new().schema_type(Type::Null))
-            .description(Some("May be left out where there is one model only."))
+            .description(Some("Optional when there is exactly one model."))
     };
     let body = RequestBodyBuilder::new().required(Some(Required::True));
     if path == "/v1/audio/transcriptions" {
@@ -157,7 +148,7 @@ fn body(path: &str) -> RequestBody {
     }
     let or_null = SchemaType::from_iter([Type::Boolean, Type::Null]);
     let stream = ObjectBuilder::new().schema_type(or_null).description(Some(
-        "The answer comes piece by piece, as server-sent events.",
+        "The response arrives in pieces, as server-sent events.",
     ));
     let json = open().property("model", model()).property("stream", stream);
     body.content(
@@ -186,10 +177,10 @@ fn answer(description: &str, dialect: Dialect) -> Response {
         );
     }
     for (name, description) in [
-        (NODE, "The node that answered."),
+        (NODE, "The node that served the request."),
         (POOL, "Its pool."),
         (REPLICA, "Its engine."),
-        (ATTEMPTS, "How many were tried."),
+        (ATTEMPTS, "How many endpoints got the request."),
         (QUEUE_MS, "How long the request waited, in milliseconds."),
     ] {
         let header = HeaderBuilder::new()
@@ -217,12 +208,12 @@ fn parameters() -> [Parameter; 5] {
     [
         header(
             &DEADLINE,
-            "When the client wants no answer any more, in milliseconds from now.",
+            "The client's deadline, in milliseconds from now.",
             above_zero.into(),
         ),
         header(
             &PRIORITY,
-            "Who waits: somebody, or nobody.",
+            "While both wait, most slots go to `interactive` requests.",
             string().enum_values(Some(["interactive", "batch"])).into(),
         ),
         header(
@@ -237,7 +228,7 @@ fn parameters() -> [Parameter; 5] {
         ),
         header(
             &PIN_NODE,
-            "Only this node will do.",
+            "The node that must serve the request.",
             pool_registry_types::NodeId::schema(),
         ),
     ]

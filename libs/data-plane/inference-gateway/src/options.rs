@@ -1,5 +1,4 @@
-//! What a client asks of the gateway rather than of the engine: headers, and a few fields of the
-//! body.
+//! The client's options for the gateway: headers, and a few fields of the body.
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -14,11 +13,11 @@ use serde::{
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::reply::Fault;
+use crate::error::GatewayError;
 
 /// The client's own deadline, in milliseconds from now.
 pub(crate) const DEADLINE: HeaderName = HeaderName::from_static("x-deadline-ms");
-/// The longest one: a year. Whoever waits longer has mistaken the unit.
+/// The longest deadline: a year. A longer one mistakes the unit.
 pub(crate) const MAX_DEADLINE_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 /// `interactive` or `batch`.
 pub(crate) const PRIORITY: HeaderName = HeaderName::from_static("x-priority");
@@ -26,12 +25,12 @@ pub(crate) const PRIORITY: HeaderName = HeaderName::from_static("x-priority");
 pub(crate) const SESSION: HeaderName = HeaderName::from_static("x-session-id");
 /// How to choose among free endpoints, for this request.
 pub(crate) const STRATEGY: HeaderName = HeaderName::from_static("x-llorch-strategy");
-/// Only this node will do.
+/// The node that must serve the request.
 pub(crate) const PIN_NODE: HeaderName = HeaderName::from_static("x-llorch-pin-node");
 
-/// What the headers say.
+/// The options in a request's headers.
 #[derive(Debug)]
-pub(crate) struct Options {
+pub(crate) struct RequestOptions {
     pub(crate) deadline: Option<Instant>,
     pub(crate) priority: Priority,
     strategy: Strategy,
@@ -39,13 +38,13 @@ pub(crate) struct Options {
     session: Option<u64>,
 }
 
-impl Options {
-    /// Reads the headers; `strategy` is what holds when they name none.
+impl RequestOptions {
+    /// Reads the headers. `strategy` is the default.
     pub(crate) fn read(
         headers: &HeaderMap,
         strategy: Strategy,
         now: Instant,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, GatewayError> {
         let mut options = Self {
             deadline: None,
             priority: Priority::default(),
@@ -53,7 +52,7 @@ impl Options {
             pin: None,
             session: None,
         };
-        // Once over what is there, instead of asking for each: most requests have none of them.
+        // One pass over the headers instead of a lookup for each: most requests have none of these.
         for (name, value) in headers {
             match name {
                 name if *name == DEADLINE => options.deadline = Some(deadline(value, now)?),
@@ -67,22 +66,24 @@ impl Options {
         Ok(options)
     }
 
-    /// Where the request would like to go. The body is read again only for strategies that look
-    /// into it.
-    pub(crate) fn wish(self, model: &str, body: &[u8]) -> Arc<RoutingPreference> {
+    /// The routing preference of the request. Only strategies that use the body read it again.
+    pub(crate) fn routing_preference(self, model: &str, body: &[u8]) -> Arc<RoutingPreference> {
         let mut affinity = Affinity {
             session: self.session,
             blocks: Vec::new(),
         };
         if matches!(self.strategy, Strategy::Session | Strategy::Prefix)
-            && let Ok(seen) = serde_json::from_slice::<Related<'_>>(body)
+            && let Ok(fields) = serde_json::from_slice::<AffinityFields<'_>>(body)
         {
             if affinity.session.is_none() {
-                let id = seen.session_id.or(seen.prompt_cache_key).or(seen.user);
+                let id = fields
+                    .session_id
+                    .or(fields.prompt_cache_key)
+                    .or(fields.user);
                 affinity.session = id.map(|id| session_key(id.get()));
             }
             if self.strategy == Strategy::Prefix {
-                affinity.blocks = seen.blocks(model);
+                affinity.blocks = fields.blocks(model);
             }
         }
         Arc::new(RoutingPreference {
@@ -93,10 +94,9 @@ impl Options {
     }
 }
 
-/// Fields that relate a request to others. Whatever they hold, they only help to choose; the engine
-/// judges them.
+/// Fields that relate a request to others. They only affect routing; the engine validates them.
 #[derive(Deserialize)]
-struct Related<'a> {
+struct AffinityFields<'a> {
     #[serde(borrow)]
     session_id: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -115,9 +115,9 @@ struct Related<'a> {
     input: Option<&'a RawValue>,
 }
 
-impl Related<'_> {
-    /// The blocks of its prompt: of a chat message by message, so that a turn extends the one
-    /// before, and of anything else as it is.
+impl AffinityFields<'_> {
+    /// The blocks of the prompt. A chat is split by message, so that each turn extends the one
+    /// before; anything else is split by length.
     fn blocks(&self, model: &str) -> Vec<u64> {
         let mut chat = ChatBlocks::new(model);
         for first in [self.system, self.instructions].into_iter().flatten() {
@@ -127,18 +127,17 @@ impl Related<'_> {
             return Vec::new();
         };
         let mut messages = serde_json::Deserializer::from_str(prompt.get());
-        match messages.deserialize_seq(Messages(&mut chat)) {
+        match messages.deserialize_seq(MessageBlocks(&mut chat)) {
             Ok(()) => chat.finish(),
             Err(_) => prompt_blocks(model, prompt.get().as_bytes()),
         }
     }
 }
 
-/// Adds the messages of a chat to its blocks, one after the other. A list of anything but objects
-/// is no chat.
-struct Messages<'a>(&'a mut ChatBlocks);
+/// Adds the messages of a chat to its blocks. Only a list of objects is a chat.
+struct MessageBlocks<'a>(&'a mut ChatBlocks);
 
-impl<'de> Visitor<'de> for Messages<'_> {
+impl<'de> Visitor<'de> for MessageBlocks<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,21 +155,21 @@ impl<'de> Visitor<'de> for Messages<'_> {
     }
 }
 
-fn parse<T>(value: &HeaderValue, shown: &'static str) -> Result<T, Fault>
+fn parse<T>(value: &HeaderValue, name: &'static str) -> Result<T, GatewayError>
 where
     T: FromStr,
     T::Err: std::fmt::Display,
 {
     let text = value
         .to_str()
-        .map_err(|_| Fault::field(shown, format!("the header {shown} must be plain text")))?;
+        .map_err(|_| GatewayError::invalid(name, format!("the header {name} must be ASCII")))?;
     text.trim()
         .parse()
-        .map_err(|error: T::Err| Fault::field(shown, format!("the header {shown} {error}")))
+        .map_err(|error: T::Err| GatewayError::invalid(name, format!("the header {name} {error}")))
 }
 
-/// The instant at which the client wants no answer any more.
-fn deadline(value: &HeaderValue, now: Instant) -> Result<Instant, Fault> {
+/// The client's deadline.
+fn deadline(value: &HeaderValue, now: Instant) -> Result<Instant, GatewayError> {
     let millis = value
         .to_str()
         .ok()
@@ -179,7 +178,7 @@ fn deadline(value: &HeaderValue, now: Instant) -> Result<Instant, Fault> {
     millis
         .and_then(|millis| now.checked_add(Duration::from_millis(millis)))
         .ok_or_else(|| {
-            Fault::field(
+            GatewayError::invalid(
                 "X-Deadline-Ms",
                 format!(
                     "the header X-Deadline-Ms must be a number of milliseconds from 1 to \
@@ -193,27 +192,30 @@ fn deadline(value: &HeaderValue, now: Instant) -> Result<Instant, Fault> {
 mod tests {
     use super::*;
 
-    fn read(pairs: &[(HeaderName, &str)]) -> Result<Options, Fault> {
+    fn read(pairs: &[(HeaderName, &str)]) -> Result<RequestOptions, GatewayError> {
         let headers = pairs
             .iter()
             .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
             .collect();
-        Options::read(&headers, Strategy::LeastLoaded, Instant::now())
+        RequestOptions::read(&headers, Strategy::LeastLoaded, Instant::now())
     }
 
     #[test]
-    fn nothing_said_means_the_defaults() {
+    fn defaults_apply_without_headers() {
         let options = read(&[]).unwrap();
         assert_eq!(
             (options.deadline, options.priority),
             (None, Priority::Interactive)
         );
-        assert_eq!(*options.wish("m", b"{}"), RoutingPreference::default());
+        assert_eq!(
+            *options.routing_preference("m", b"{}"),
+            RoutingPreference::default()
+        );
     }
 
     // spec: PATH-17
     #[test]
-    fn a_bad_header_is_named() {
+    fn an_invalid_header_is_named() {
         for (name, value, shown) in [
             (DEADLINE, "soon", "X-Deadline-Ms"),
             (DEADLINE, "0", "X-Deadline-Ms"),
@@ -223,12 +225,12 @@ mod tests {
             (STRATEGY, "fastest", "X-Llorch-Strategy"),
             (PIN_NODE, "a b", "X-Llorch-Pin-Node"),
         ] {
-            let fault = read(&[(name, value)]).unwrap_err();
-            assert_eq!(fault.param, Some(shown));
+            let error = read(&[(name, value)]).unwrap_err();
+            assert_eq!(error.param, Some(shown));
             assert!(
-                fault.message.contains(shown) && fault.message.contains("must be"),
+                error.message.contains(shown) && error.message.contains("must be"),
                 "{}",
-                fault.message
+                error.message
             );
         }
     }
@@ -239,7 +241,7 @@ mod tests {
             let pairs = [pairs, &[(STRATEGY, "session")]].concat();
             read(&pairs)
                 .unwrap()
-                .wish("m", body.as_bytes())
+                .routing_preference("m", body.as_bytes())
                 .affinity
                 .session
         };
@@ -256,11 +258,15 @@ mod tests {
 
     fn blocks(strategy: &str, body: &str) -> Vec<u64> {
         let options = read(&[(STRATEGY, strategy)]).unwrap();
-        options.wish("m", body.as_bytes()).affinity.blocks.clone()
+        options
+            .routing_preference("m", body.as_bytes())
+            .affinity
+            .blocks
+            .clone()
     }
 
     #[test]
-    fn a_prompt_is_hashed_only_for_those_who_ask() {
+    fn only_the_prefix_strategy_hashes_the_prompt() {
         let body = format!(r#"{{"messages":[{{"content":"{}"}}]}}"#, "x".repeat(1000));
         let blocks = |strategy: &str| blocks(strategy, &body).len();
         assert_eq!(
@@ -271,7 +277,7 @@ mod tests {
 
     // spec: PLACE-33
     #[test]
-    fn the_turns_of_a_chat_extend_each_other() {
+    fn each_turn_of_a_chat_extends_the_one_before() {
         let (user, assistant) = (
             r#"{"role":"user","content":"hi"}"#,
             r#"{"role":"assistant","content":"Hello!"}"#,
@@ -297,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_chat_is_hashed_as_it_is() {
+    fn other_prompts_are_hashed_by_length() {
         let words = "\"word\",".repeat(100);
         for prompt in [
             format!(r#""prompt":"{}""#, "x".repeat(700)),

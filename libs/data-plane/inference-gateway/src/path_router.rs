@@ -1,15 +1,18 @@
-//! The gateway beside whatever else a listener serves.
+//! The gateway beside the other routes of a listener.
 
 use futures_util::{FutureExt as _, future};
 use http::{Request, Response};
 use http_body_util::Either;
 use http_server::{HttpService, RequestBody};
 
-use crate::{Gateway, GatewayBody, gateway::is_for_a_node};
+use crate::{
+    body::GatewayBody,
+    gateway::{Gateway, is_for_a_node},
+};
 
 /// Gives `/v1/*` to the gateway and everything else to `inner`, for example a router of control
-/// routes. The data path passes through neither router nor middleware. What another gateway has
-/// sent to a node, whatever its path, is the gateway's to refuse.
+/// routes. The data path passes through neither router nor middleware. The gateway also refuses
+/// every request that another gateway has sent to a node, whatever its path.
 #[derive(Debug, Clone)]
 pub struct PathRouter<S> {
     gateway: Gateway,
@@ -17,7 +20,7 @@ pub struct PathRouter<S> {
 }
 
 impl<S> PathRouter<S> {
-    /// The gateway before `inner`.
+    /// The gateway in front of `inner`.
     #[must_use]
     pub fn new(gateway: Gateway, inner: S) -> Self {
         Self { gateway, inner }
@@ -32,13 +35,12 @@ impl<S: HttpService> HttpService for PathRouter<S> {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Self::Body>> + Send {
         if Gateway::serves(request.uri().path()) || is_for_a_node(&request) {
-            // In a box: the state of a request on its way is large, and the server moves the future
-            // around it.
-            let answer = Box::pin(self.gateway.handle(request));
-            future::Either::Left(answer.map(|response| response.map(Either::Left)))
+            // Boxed: the future is large, and the server moves it.
+            let response = Box::pin(self.gateway.handle(request));
+            future::Either::Left(response.map(|response| response.map(Either::Left)))
         } else {
-            let answer = self.inner.respond(request);
-            future::Either::Right(answer.map(|response| response.map(Either::Right)))
+            let response = self.inner.respond(request);
+            future::Either::Right(response.map(|response| response.map(Either::Right)))
         }
     }
 }

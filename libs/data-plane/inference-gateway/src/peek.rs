@@ -1,32 +1,20 @@
-//! What routing needs to know of a request's body, read without copying it.
+//! Reads the fields of a request's body that routing needs, without copying the body.
 
 use std::borrow::Cow;
 
 use pool_registry_types::MAX_MODEL_NAME_BYTES;
-use serde::Deserialize;
 use thiserror::Error;
 
-use crate::scan::scan;
+use crate::scan::{BodyFields, scan};
 
-/// The two fields that routing looks at; everything else is skipped.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct Peek<'a> {
-    /// The model asked for.
-    #[serde(borrow, default)]
-    pub(crate) model: Option<Cow<'a, str>>,
-    /// Whether the answer is to be streamed.
-    #[serde(default)]
-    pub(crate) stream: Option<bool>,
-}
-
-/// A body that is no request.
+/// A body that is not a valid request.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(crate) enum PeekError {
     #[error("the body is empty: it must be a JSON object with a `model`")]
     Empty,
     #[error("the body is not a valid JSON object: {0}")]
     NotJson(String),
-    #[error("a form must be multipart/form-data with a boundary, as its Content-Type says it")]
+    #[error("a form must be multipart/form-data, and its Content-Type must name the boundary")]
     NotAForm,
     #[error("`{field}` is not valid: {reason}")]
     Field { field: &'static str, reason: String },
@@ -42,33 +30,33 @@ impl PeekError {
     }
 }
 
-/// Reads what routing needs of `body`.
-pub(crate) fn peek(body: &[u8]) -> Result<Peek<'_>, PeekError> {
+/// Reads the fields of `body` that routing needs.
+pub(crate) fn peek(body: &[u8]) -> Result<BodyFields<'_>, PeekError> {
     if body.is_empty() {
         return Err(PeekError::Empty);
     }
-    // A list would be read as the fields in order.
+    // serde would read a list as the fields in order.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(PeekError::NotJson("it is a list".to_owned()));
     }
-    // Seen as text in one go: asked for each string by itself, that costs a fifth of the reading.
-    // What is no text may still be JSON as far as we look.
-    let peek: Result<Peek<'_>, _> = match std::str::from_utf8(body) {
+    // Checking UTF-8 once is cheaper than per string, which costs a fifth of the reading. A body
+    // that is not UTF-8 may still be JSON in the fields that are read.
+    let fields: Result<BodyFields<'_>, _> = match std::str::from_utf8(body) {
         Ok(text) => match scan(text) {
             Some(found) => Ok(found),
             None => serde_json::from_str(text),
         },
         Err(_) => serde_json::from_slice(body),
     };
-    let peek = peek.map_err(|_| explain(body))?;
-    let Peek { model, stream } = peek;
-    Ok(Peek {
+    let fields = fields.map_err(|_| explain(body))?;
+    let BodyFields { model, stream } = fields;
+    Ok(BodyFields {
         model: model.map(check_model).transpose()?,
         stream,
     })
 }
 
-/// Whether a model's name can be one.
+/// Checks a model's name.
 pub(crate) fn check_model(model: Cow<'_, str>) -> Result<Cow<'_, str>, PeekError> {
     if model.is_empty() || model.len() > MAX_MODEL_NAME_BYTES || model.chars().any(char::is_control)
     {
@@ -83,11 +71,11 @@ pub(crate) fn check_model(model: Cow<'_, str>) -> Result<Cow<'_, str>, PeekError
     Ok(model)
 }
 
-/// Reads a refused body again, slowly, to say what is wrong with it. The message never repeats its
-/// content.
+/// Reads an invalid body again to say what is wrong with it. This is slow. The message never
+/// repeats the content.
 fn explain(body: &[u8]) -> PeekError {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let Err(error) = serde_path_to_error::deserialize::<_, Peek<'_>>(&mut json) else {
+    let Err(error) = serde_path_to_error::deserialize::<_, BodyFields<'_>>(&mut json) else {
         return PeekError::NotJson("something follows the end of the object".to_owned());
     };
     let path = error.path().to_string();
@@ -103,7 +91,7 @@ fn explain(body: &[u8]) -> PeekError {
             reason: format!("it must be true or false ({})", place(error.inner())),
         },
         (serde_json::error::Category::Data, _) => {
-            // The only other complaints of this type are "not an object" and a field given twice.
+            // The only other errors of this kind are "not an object" and a repeated field.
             PeekError::NotJson(format!(
                 "it must be one object that names each field once ({})",
                 place(error.inner())
@@ -119,25 +107,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_two_fields_among_anything() {
-        let body = br#" {"messages":[{"content":"say \"model\": {}"}],"stream":true,"x":{"model":"no"},"model":"tiny"}"#;
+    fn the_two_fields_are_found_among_others() {
+        let body = br#" {"messages":[{"content":"say \"model\": {}"}],"stream":true,
+            "x":{"model":"no"},"model":"tiny"}"#;
         assert_eq!(
             peek(body),
-            Ok(Peek {
+            Ok(BodyFields {
                 model: Some("tiny".into()),
                 stream: Some(true)
             })
         );
         assert_eq!(
             peek(b"{}"),
-            Ok(Peek {
+            Ok(BodyFields {
                 model: None,
                 stream: None
             })
         );
         assert_eq!(
             peek(br#"{"model":null,"stream":null}"#),
-            Ok(Peek {
+            Ok(BodyFields {
                 model: None,
                 stream: None
             })
@@ -150,7 +139,7 @@ mod tests {
 
     // spec: PATH-9
     #[test]
-    fn says_what_is_wrong_without_repeating_the_prompt() {
+    fn errors_name_the_problem_and_never_repeat_the_prompt() {
         let long = format!(r#"{{"model":"{}"}}"#, "x".repeat(300));
         let cases: &[(&[u8], Option<&str>, &str)] = &[
             (b"", None, "is empty"),

@@ -1,4 +1,4 @@
-//! Which paths go to an engine, and how each is spoken.
+//! The paths that go to an engine, and the dialect of each.
 
 use pool_registry_types::engine_path::{AmbiguousPath, EnginePath, classify};
 
@@ -51,27 +51,26 @@ pub(crate) const ROUTES: [Route; 9] = [
     },
 ];
 
-/// Any other path below `/v1`: forwarded when its body names a model.
+/// Any other path below `/v1`. It is forwarded when the body names a model.
 pub(crate) const OTHER: Route = Route {
     path: "other",
     dialect: Dialect::Plain,
 };
 
-/// Whether the gateway answers for a path at all.
+/// Whether the gateway serves a path.
 pub(crate) fn is_ours(path: &str) -> bool {
     path == "/v1" || path.starts_with("/v1/") || ROUTES.iter().any(|route| route.path == path)
 }
 
-/// The route of a path that is known to go to an engine.
+/// The listed route of a path.
 pub(crate) fn find(path: &str) -> Option<Route> {
     ROUTES.into_iter().find(|route| route.path == path)
 }
 
-/// The route of a path that goes to an engine though it is not written down here; `None` when it is
-/// not for clients.
+/// The route of a path that is not listed; `None` when clients may not use it.
 ///
 /// # Errors
-/// When engines may read the path in different ways.
+/// When engines could interpret the path in different ways.
 pub(crate) fn other(path: &str) -> Result<Option<Route>, AmbiguousPath> {
     Ok((classify(path)? == EnginePath::Inference).then_some(OTHER))
 }

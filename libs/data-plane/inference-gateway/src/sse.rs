@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use sse::{EventSplitter, EventTooLong, split_last_event, without_bom};
 
-use crate::dialect::{Dialect, Event};
+use crate::dialect::{Dialect, EventKind};
 
 /// The longest event. A token takes a few hundred bytes, with all log-probabilities some 10 KiB.
 pub(crate) const MAX_EVENT_BYTES: usize = 1024 * 1024;
@@ -19,7 +19,7 @@ pub(crate) struct EventStream {
     splitter: EventSplitter,
     /// No event has passed yet: a byte order mark may come.
     at_start: bool,
-    last: Event,
+    last: EventKind,
 }
 
 impl EventStream {
@@ -28,7 +28,7 @@ impl EventStream {
             dialect,
             splitter: EventSplitter::new(MAX_EVENT_BYTES),
             at_start: true,
-            last: Event::None,
+            last: EventKind::None,
         }
     }
 
@@ -47,12 +47,12 @@ impl EventStream {
         Ok(events)
     }
 
-    /// Updates the state with whole events, as if each had arrived alone. Comments mean nothing, and
-    /// an end stays an end unless an error follows it.
+    /// Updates the state with whole events, as if each had arrived alone. Comments mean nothing. An
+    /// end stays an end unless an error follows it.
     fn note(&mut self, mut events: &[u8]) {
         if self.dialect.is_ordinary(events) {
-            if self.last != Event::End {
-                self.last = Event::Other;
+            if self.last != EventKind::End {
+                self.last = EventKind::Other;
             }
             return;
         }
@@ -61,10 +61,10 @@ impl EventStream {
         while !events.is_empty() {
             let (before, last) = split_last_event(events);
             match self.dialect.classify(last) {
-                Event::None => {}
-                Event::Other => has_other = true,
-                Event::Error if has_other => {
-                    self.last = Event::Other;
+                EventKind::None => {}
+                EventKind::Other => has_other = true,
+                EventKind::Error if has_other => {
+                    self.last = EventKind::Other;
                     return;
                 }
                 meaning => {
@@ -74,8 +74,8 @@ impl EventStream {
             }
             events = before;
         }
-        if has_other && self.last != Event::End {
-            self.last = Event::Other;
+        if has_other && self.last != EventKind::End {
+            self.last = EventKind::Other;
         }
     }
 

@@ -1,4 +1,4 @@
-//! How long one choice takes, for each strategy and for fleets of 10 to 10 000 endpoints.
+//! The duration of one choice, for each strategy and for fleets of 10 to 10 000 endpoints.
 //!
 //! `cargo xtask bench placement`, or `cargo bench -p placement`.
 
@@ -9,7 +9,7 @@ use placement::{
     Load, Loads, PlacementQuery, PrefixIndex, Strategy, choose, prompt_blocks, session_key,
 };
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{Endpoint, EndpointKey, Report, RoutingTable, State};
+use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RoutingTable};
 
 const FLEETS: [u32; 4] = [10, 100, 1_000, 10_000];
 const MODEL: &str = "m";
@@ -37,8 +37,8 @@ fn cases() -> Vec<Case> {
     Strategy::ALL.into_iter().flat_map(of_strategy).collect()
 }
 
-/// One request: for `prefix` with the look in the index, which is part of the decision. Its
-/// conversation is a new one.
+/// One choice for a new conversation. The strategy `prefix` includes the lookup in the index, which
+/// is part of its decision.
 #[divan::bench(name = "choose", args = cases())]
 fn one_choice(bencher: Bencher<'_, '_>, case: &Case) {
     let (mut table, mut loads) = (RoutingTable::default(), Loads::default());
@@ -71,13 +71,13 @@ fn one_choice(bencher: Bencher<'_, '_>, case: &Case) {
     });
 }
 
-/// A fleet as it is: different cards, most of them ready.
-fn endpoint(n: u32) -> (Arc<Endpoint>, Report) {
+/// A realistic fleet: different GPUs, most endpoints ready.
+fn endpoint(n: u32) -> (Arc<Endpoint>, EndpointReport) {
     let name = format!("node-{n:05}");
     let state = match n % 20 {
-        7 => State::Draining,
-        13 => State::NotReady,
-        _ => State::Ready,
+        7 => EndpointState::Draining,
+        13 => EndpointState::NotReady,
+        _ => EndpointState::Ready,
     };
     let key = EndpointKey {
         node: NodeId::new(&name).unwrap_or_else(|_| unreachable!("{name} is a valid id")),
@@ -87,7 +87,7 @@ fn endpoint(n: u32) -> (Arc<Endpoint>, Report) {
     let target =
         HttpUrl::new("http://10.0.0.1:9200").unwrap_or_else(|_| unreachable!("a valid URL"));
     let endpoint = Endpoint::new(key, 1, 0, Arc::new(target), Some([MODEL.to_owned()].into()));
-    let report = Report {
+    let report = EndpointReport {
         number: 1,
         state,
         slots_total: SLOTS,
@@ -97,11 +97,11 @@ fn endpoint(n: u32) -> (Arc<Endpoint>, Report) {
     (Arc::new(endpoint), report)
 }
 
-/// Busy to every degree, a fifth of them full.
+/// Every degree of load; a fifth of the endpoints are full.
 fn load(n: u32) -> Load {
     Load {
         used: n % (SLOTS + 1),
         conversations: n % 3,
-        quarantined: n % 50 == 49,
+        breaker_open: n % 50 == 49,
     }
 }

@@ -1,47 +1,46 @@
-//! What makes two requests belong together: a session, or the beginning of a prompt.
+//! What two requests have in common: a session, or a prompt prefix.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// How much of a prompt one block covers, in bytes: about 64 tokens, a few blocks of an engine's
-/// own cache.
+/// The size of a prompt block in bytes: about 64 tokens, a few blocks of an engine's own cache.
 pub(crate) const BLOCK_BYTES: usize = 256;
 
-/// How many blocks of a prompt are looked at: 64 KiB, beyond which a shared beginning is already
-/// worth going for.
+/// The number of hashed blocks of a prompt: 64 KiB. A shared prefix of that size is decisive, and
+/// more blocks would not change the choice.
 pub const MAX_BLOCKS: usize = 256;
 
-/// How many ends of messages beyond these blocks are kept, the last ones: more than one turn adds
-/// to a conversation, tool calls included, so that each turn still extends the one before.
+/// The number of message ends that are kept beyond [`MAX_BLOCKS`]. It is more than one turn adds to
+/// a conversation, tool calls included, so each turn still extends the one before.
 const MAX_LATE_ENDS: usize = 32;
 
 /// What a request has in common with others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Affinity {
-    /// The conversation it belongs to, see [`session_key`].
+    /// The key of its session, see [`session_key`].
     pub session: Option<u64>,
-    /// The beginning of its prompt, see [`prompt_blocks`] and [`ChatBlocks`].
+    /// The block hashes of its prompt, see [`prompt_blocks`] and [`ChatBlocks`].
     pub blocks: Vec<u64>,
 }
 
 impl Affinity {
-    /// The key of the session in [`Conversations`](crate::Conversations). The model is part of it:
-    /// a session that uses two models is two conversations, maybe on two engines.
+    /// The key of the session's conversation in [`Conversations`](crate::Conversations). The model
+    /// is part of the key: a session with two models is two conversations, maybe on two engines.
     #[must_use]
-    pub fn session_of(&self, model: &str) -> Option<u64> {
+    pub fn conversation_key(&self, model: &str) -> Option<u64> {
         let session = self.session?;
         Some(xxh3_64_with_seed(model.as_bytes(), session))
     }
 }
 
-/// The key of a session id. The same in every process, so that several control planes agree.
+/// The key of a session id. It is equal in every process, so several control planes agree.
 #[must_use]
 pub fn session_key(session_id: &str) -> u64 {
     xxh3_64(session_id.as_bytes())
 }
 
-/// One hash per whole block of a prompt, each over everything up to its end: two prompts share a
-/// hash exactly when they are the same up to there. The model is part of it, since engines share
-/// nothing between models.
+/// One hash for each whole block of a prompt, computed over the prompt up to the block's end. Two
+/// prompts share a hash exactly when they are equal up to there. The model is part of the hash,
+/// because engines share no cache between models.
 #[must_use]
 pub fn prompt_blocks(model: &str, prompt: &[u8]) -> Vec<u64> {
     let start = xxh3_64(model.as_bytes());
@@ -55,22 +54,21 @@ pub fn prompt_blocks(model: &str, prompt: &[u8]) -> Vec<u64> {
         .collect()
 }
 
-/// The blocks of a chat. As [`prompt_blocks`], and each message ends a block, however short: the
-/// blocks of one turn of a conversation are a beginning of those of the next.
+/// Computes the blocks of a chat, like [`prompt_blocks`]. Each message also ends a block, however
+/// short it is, so the blocks of one turn are a prefix of those of the next turn.
 ///
-/// Of messages beyond the first [`MAX_BLOCKS`] only the ends are hashed, and the last of these
-/// kept.
+/// Beyond the first [`MAX_BLOCKS`] only the ends of messages are hashed, and only the last ends
+/// are kept.
 #[derive(Debug, Clone)]
 pub struct ChatBlocks {
     end: u64,
     blocks: Vec<u64>,
-    /// How many of `blocks` are ends of messages beyond [`MAX_BLOCKS`]; the oldest one is at
-    /// `oldest`.
+    /// The index of the oldest end among the blocks beyond [`MAX_BLOCKS`].
     oldest: usize,
 }
 
 impl ChatBlocks {
-    /// Of a chat with `model` that has no messages yet.
+    /// Starts a chat with `model` that has no messages yet.
     #[must_use]
     pub fn new(model: &str) -> Self {
         Self {
@@ -80,7 +78,7 @@ impl ChatBlocks {
         }
     }
 
-    /// Adds a message: any bytes that are the same in each turn.
+    /// Adds a message: any bytes that are equal in each turn.
     pub fn push(&mut self, message: &[u8]) {
         let room = MAX_BLOCKS.saturating_sub(self.blocks.len());
         let (near, far) = message.split_at(message.len().min(room.saturating_mul(BLOCK_BYTES)));
@@ -94,7 +92,7 @@ impl ChatBlocks {
         }
     }
 
-    /// Keeps the end of a message, instead of the oldest one when there are many.
+    /// Keeps the end of a message. When there are too many, it replaces the oldest one.
     fn push_late(&mut self, end: u64) {
         if self.blocks.len() < MAX_BLOCKS + MAX_LATE_ENDS {
             self.blocks.push(end);
@@ -114,16 +112,15 @@ impl ChatBlocks {
     }
 }
 
-/// A number that two hashes have together: as good as random, and always the same. The two halves
-/// of their product with an odd number, folded: one multiplication, because a new session asks this
-/// of many endpoints.
+/// Mixes two hashes into one. It multiplies by an odd number and folds the halves of the product: a
+/// new session mixes its hash with those of many endpoints, so this is one multiplication.
 pub(crate) fn mix(session: u64, endpoint: u64) -> u64 {
-    /// The golden ratio's digits: no pattern in its bits.
+    /// The digits of the golden ratio, which have no pattern in their bits.
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let product = u128::from(session ^ endpoint) * u128::from(ODD);
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "the two halves are taken apart"
+        reason = "the product is split into its two halves"
     )]
     let (low, high) = (product as u64, (product >> 64) as u64);
     low ^ high
@@ -134,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_tell_where_two_prompts_part() {
+    fn blocks_are_equal_up_to_the_first_difference() {
         let shared = "x".repeat(3 * BLOCK_BYTES);
         let (a, b) = (
             format!("{shared}{}", "a".repeat(600)),
@@ -163,10 +160,10 @@ mod tests {
                 session: Some(7),
                 blocks: Vec::new(),
             };
-            affinity.session_of(model)
+            affinity.conversation_key(model)
         };
         assert_ne!(session("m"), session("n"));
-        assert_eq!(Affinity::default().session_of("m"), None);
+        assert_eq!(Affinity::default().conversation_key("m"), None);
     }
 
     fn chat(messages: &[Vec<u8>]) -> Vec<u64> {
@@ -213,7 +210,7 @@ mod tests {
 
     // spec: PLACE-33
     #[test]
-    fn a_chat_beyond_all_blocks_still_holds_the_end_of_the_turn_before() {
+    fn a_chat_beyond_all_blocks_still_contains_the_end_of_the_turn_before() {
         let messages: Vec<Vec<u8>> = (0..1000_u32).map(|n| n.to_be_bytes().repeat(60)).collect();
         for turn in (2..messages.len()).step_by(2) {
             let (now, next) = (chat(&messages[..turn]), chat(&messages[..turn + 2]));

@@ -1,93 +1,51 @@
-//! The choice: a walk over the candidates, and the same rules candidate by candidate for people.
+//! Chooses the endpoint with the lowest rank.
 
 use std::{cell::OnceCell, ops::Range};
 
 use pool_registry_types::NodeId;
-use routing_table::{RoutingTable, State, Summary};
+use routing_table::{EndpointSummary, RoutingTable};
 
 use crate::{
-    Candidate, Load, Loads, NoPlace, PlacementQuery, PrefixMatch, Skip, Strategy,
-    loads::Class,
-    rank::{BusyPart, Rank, Turn, WHOLE, distance, least_loaded, round_robin, spread, weighted},
+    load::{Availability, Load},
+    loads::Loads,
+    prefix::PrefixMatch,
+    query::{PlacementError, PlacementQuery},
+    rank::{
+        FRACTION_ONE, Rank, Turn, Utilization, distance, least_loaded, round_robin, spread,
+        weighted,
+    },
+    strategy::Strategy,
 };
 
-/// How many blocks of a prompt an endpoint must have seen for that to count: 1 KiB, about 256
-/// tokens. Less is computed in the time of a few tokens of an answer.
+/// The shortest prefix match that counts, in blocks: 1 KiB, about 256 tokens. An engine computes
+/// less than that in the time of a few output tokens.
 const FEWEST_KNOWN_BLOCKS: u32 = 4;
 
-/// Why an endpoint cannot take the request, when it cannot.
-fn why_not(
-    index: u32,
+/// Whether an endpoint is on the node to which the query is pinned. An unpinned query accepts
+/// every node.
+pub(crate) fn is_on_pinned_node(
     table: &RoutingTable,
-    summary: &Summary,
-    load: Load,
-    question: &PlacementQuery<'_>,
-) -> Option<Skip> {
-    match summary.state {
-        State::Draining => return Some(Skip::Draining),
-        State::NotReady => return Some(Skip::NotReady),
-        State::Ready | State::Asleep => {}
-    }
-    if load.quarantined {
-        return Some(Skip::Quarantined);
-    }
-    if !is_on_pin(table, index, question) {
-        return Some(Skip::NotPinned);
-    }
-    if question.tried.contains(&index) {
-        return Some(Skip::Tried);
-    }
-    (load.used >= summary.slots_total).then_some(Skip::Full)
-}
-
-/// Whether an endpoint is on the node that the question asks for, if it asks for one.
-fn is_on_pin(table: &RoutingTable, index: u32, question: &PlacementQuery<'_>) -> bool {
+    index: u32,
+    query: &PlacementQuery<'_>,
+) -> bool {
     let is_on = |node: &NodeId| {
         let endpoint = table.endpoint(index);
         endpoint.is_some_and(|endpoint| endpoint.key().node == *node)
     };
-    question.pin.is_none_or(is_on)
+    query.pin.is_none_or(is_on)
 }
 
-/// All candidates for the question in the table's order, each with its rank and why it is skipped.
-///
-/// `loads` are those of the table.
-pub fn explain<'a>(
-    table: &'a RoutingTable,
-    loads: &'a Loads,
-    question: &'a PlacementQuery<'a>,
-) -> impl Iterator<Item = Candidate<'a>> {
-    let walk = Walk::new(table, loads, question, table.candidates(question.model));
-    let field = Field::new(walk.first_in_turn());
-    (0_u32..)
-        .zip(walk.all)
-        .filter_map(move |(position, &index)| {
-            let (endpoint, report) = (table.endpoint(index)?, table.report(index)?);
-            let summary = table.summaries().get(index as usize)?;
-            let load = loads.get(index);
-            Some(Candidate {
-                index,
-                endpoint,
-                report,
-                load,
-                rank: walk.rank(summary, load, walk.turn.away(position), &field),
-                skip: why_not(index, table, summary, load, question),
-            })
-        })
-}
-
-/// The candidates that can take the request, as far as a new conversation looks at them.
+/// What a prefix match is weighed against: where the request would go without the match.
 #[derive(Debug)]
-struct Field {
-    /// The first choice for a new conversation, and its rank.
+pub(crate) struct SpreadContext {
+    /// The best endpoint for a new conversation, and its rank.
     first: (Rank, u32),
-    /// Conversations and slots of all of them together. They are counted only where that may
-    /// decide.
+    /// Conversations and slots of all available candidates, counted only when needed.
     totals: OnceCell<(u64, u64)>,
 }
 
-impl Field {
-    fn new(first: (Rank, u32)) -> Self {
+impl SpreadContext {
+    pub(crate) fn new(first: (Rank, u32)) -> Self {
         Self {
             first,
             totals: OnceCell::new(),
@@ -95,100 +53,112 @@ impl Field {
     }
 }
 
-/// The endpoint that holds the request's conversation, if the request can go there. It is where
-/// [`choose`] goes, without looking at any other one.
+/// The endpoint that holds the request's conversation, if it can take the request now.
+///
+/// [`choose`] returns the same endpoint, but callers that ask here first save the prefix lookup.
 #[must_use]
-pub fn at_home(table: &RoutingTable, loads: &Loads, question: &PlacementQuery<'_>) -> Option<u32> {
-    let index = table.by_hash(question.home?)?;
-    let can_take_it = loads.busy(index).class() == Class::Ready
-        && !question.tried.contains(&index)
-        && is_on_pin(table, index, question)
-        && table.position(question.model, index).is_some();
-    can_take_it.then_some(index)
+pub fn sticky_endpoint(
+    table: &RoutingTable,
+    loads: &Loads,
+    query: &PlacementQuery<'_>,
+) -> Option<u32> {
+    let index = table.by_hash(query.sticky?)?;
+    let is_available = loads.busy(index).class() == Availability::Ready
+        && !query.tried.contains(&index)
+        && is_on_pinned_node(table, index, query)
+        && table.position(query.model, index).is_some();
+    is_available.then_some(index)
 }
 
-/// The endpoint the request goes to: the first of those with the lowest rank.
+/// The endpoint with the lowest rank; the first one of equals.
 ///
-/// `loads` are those of the table.
+/// `loads` must belong to `table`.
 ///
 /// # Errors
-/// When it has no place now; see [`NoPlace`].
+/// When no candidate can take the request now; see [`PlacementError`].
 pub fn choose(
     table: &RoutingTable,
     loads: &Loads,
-    question: &PlacementQuery<'_>,
-) -> Result<u32, NoPlace> {
-    let all = table.candidates(question.model);
+    query: &PlacementQuery<'_>,
+) -> Result<u32, PlacementError> {
+    let all = table.candidates(query.model);
     if all.is_empty() {
-        return Err(NoPlace::UnknownModel);
+        return Err(PlacementError::UnknownModel);
     }
-    let walk = Walk::new(table, loads, question, all);
-    let (class, index) = match (question.strategy, question.session) {
-        (Strategy::LeastLoaded, _) | (Strategy::Session, None) => walk.least_loaded(),
-        (Strategy::RoundRobin, _) => walk.round_robin(),
-        (Strategy::Weighted, _) => walk.weighted(),
-        (Strategy::Session, Some(id)) => walk.session(id),
-        (Strategy::Prefix, _) => walk.prefix(),
+    let selection = Selection::new(table, loads, query, all);
+    let (class, index) = match (query.strategy, query.session) {
+        (Strategy::LeastLoaded, _) | (Strategy::Session, None) => selection.least_loaded(),
+        (Strategy::RoundRobin, _) => selection.round_robin(),
+        (Strategy::Weighted, _) => selection.weighted(),
+        (Strategy::Session, Some(id)) => selection.session(id),
+        (Strategy::Prefix, _) => selection.prefix(),
     };
     match class {
-        Class::Ready | Class::Asleep => Ok(index),
-        Class::Full => Err(NoPlace::Full),
-        Class::Closed => Err(NoPlace::NoneRoutable),
+        Availability::Ready | Availability::ScaledToZero => Ok(index),
+        Availability::Full => Err(PlacementError::Full),
+        Availability::Unavailable => Err(PlacementError::NoneRoutable),
     }
 }
 
-/// A walk over the candidates of a question. Each strategy has one, over nothing but the numbers
-/// that it compares.
-struct Walk<'a> {
+/// A pass over the candidates of a query. Each strategy has its own pass, which reads only the
+/// numbers that it compares.
+pub(crate) struct Selection<'a> {
     table: &'a RoutingTable,
     loads: &'a Loads,
-    question: &'a PlacementQuery<'a>,
+    query: &'a PlacementQuery<'a>,
     /// Every candidate of the model.
-    all: &'a [u32],
-    /// Positions in `all` of those that a pin leaves.
-    open: Range<usize>,
-    turn: Turn,
+    pub(crate) all: &'a [u32],
+    /// The positions in `all` of the candidates on the pinned node.
+    allowed: Range<usize>,
+    pub(crate) turn: Turn,
 }
 
-/// The best candidate and what is best about it.
-type Found = (Class, u32);
+/// The index of the best candidate, and whether it can take the request.
+type Best = (Availability, u32);
 
-impl<'a> Walk<'a> {
-    fn new(
+impl<'a> Selection<'a> {
+    pub(crate) fn new(
         table: &'a RoutingTable,
         loads: &'a Loads,
-        question: &'a PlacementQuery<'a>,
+        query: &'a PlacementQuery<'a>,
         all: &'a [u32],
     ) -> Self {
         Self {
             table,
             loads,
-            question,
+            query,
             all,
-            open: question
+            allowed: query
                 .pin
                 .map_or(0..all.len(), |pin| on_node(table, all, pin)),
-            turn: Turn::new(question.turn, all.len()),
+            turn: Turn::new(query.turn, all.len()),
         }
     }
 
-    /// The candidates that a pin leaves.
-    fn open(&self) -> &'a [u32] {
-        self.all.get(self.open.clone()).unwrap_or_default()
+    /// The candidates on the pinned node.
+    fn allowed(&self) -> &'a [u32] {
+        self.all.get(self.allowed.clone()).unwrap_or_default()
     }
 
-    /// The candidates from the one whose turn it is, and then those before it.
+    /// The candidates in round-robin order: from the one whose turn it is to the last, then from
+    /// the first.
     fn in_turn(&self) -> [&'a [u32]; 2] {
-        let start = self.turn.start().clamp(self.open.start, self.open.end);
+        let start = self
+            .turn
+            .start()
+            .clamp(self.allowed.start, self.allowed.end);
         let slice = |range| self.all.get(range).unwrap_or_default();
-        [slice(start..self.open.end), slice(self.open.start..start)]
+        [
+            slice(start..self.allowed.end),
+            slice(self.allowed.start..start),
+        ]
     }
 
-    /// The first of those with the lowest `key`, and the key.
+    /// The first candidate with the lowest `key`, together with the key.
     #[inline(always)]
     fn lowest<K: Ord + Copy>(
         &self,
-        places: &[u32],
+        indices: &[u32],
         best: (K, u32),
         key: impl Fn(u32) -> K,
     ) -> (K, u32) {
@@ -200,12 +170,11 @@ impl<'a> Walk<'a> {
                 (best, chosen)
             }
         };
-        // Most requests have not been anywhere yet, and then no candidate need be looked for in a
-        // list.
-        match self.question.tried {
-            [] => places.iter().copied().fold(best, lower),
+        // A first attempt has tried no endpoint and needs no search in `tried`.
+        match self.query.tried {
+            [] => indices.iter().copied().fold(best, lower),
             tried => {
-                let left = places
+                let left = indices
                     .iter()
                     .copied()
                     .filter(|index| !tried.contains(index));
@@ -214,21 +183,21 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn least_loaded(&self) -> Found {
+    fn least_loaded(&self) -> Best {
         let key = |index| self.loads.least_loaded(index);
-        let (rank, index) = self.lowest(self.open(), (Rank::LAST, 0), key);
+        let (rank, index) = self.lowest(self.allowed(), (Rank::LAST, 0), key);
         (rank.class(), index)
     }
 
-    fn round_robin(&self) -> Found {
-        let mut best = (Class::Closed, 0);
-        for places in self.in_turn() {
-            for &index in places
+    fn round_robin(&self) -> Best {
+        let mut best = (Availability::Unavailable, 0);
+        for indices in self.in_turn() {
+            for &index in indices
                 .iter()
-                .filter(|index| !self.question.tried.contains(index))
+                .filter(|index| !self.query.tried.contains(index))
             {
                 let class = self.loads.busy(index).class();
-                if class == Class::Ready {
+                if class == Availability::Ready {
                     return (class, index);
                 }
                 if class < best.0 {
@@ -239,25 +208,25 @@ impl<'a> Walk<'a> {
         best
     }
 
-    fn weighted(&self) -> Found {
-        let mut best = (BusyPart::LAST, 0);
-        for places in self.in_turn() {
-            best = self.lowest(places, best, |index| self.loads.busy(index));
+    fn weighted(&self) -> Best {
+        let mut best = (Utilization::LAST, 0);
+        for indices in self.in_turn() {
+            best = self.lowest(indices, best, |index| self.loads.busy(index));
         }
         (best.0.class(), best.1)
     }
 
-    /// A new session looks at how many sessions there are at each endpoint. How far the endpoint is
-    /// from its first choice is worked out for equals only.
-    fn session(&self, id: u64) -> Found {
-        if let Some(home) = at_home(self.table, self.loads, self.question) {
-            return (Class::Ready, home);
+    /// A new session goes to the endpoint with the fewest sessions per slot. The rendezvous hash is
+    /// computed only to break ties.
+    fn session(&self, id: u64) -> Best {
+        if let Some(home) = sticky_endpoint(self.table, self.loads, self.query) {
+            return (Availability::Ready, home);
         }
         let mut best = (Rank::LAST, 0);
-        for &index in self.open() {
+        for &index in self.allowed() {
             let spread = self.loads.spread(index);
-            if spread < best.0 && !self.question.tried.contains(&index) {
-                let rank = spread.or_tie(distance(id, self.loads.hash(index)));
+            if spread < best.0 && !self.query.tried.contains(&index) {
+                let rank = spread.with_tie(distance(id, self.loads.hash(index)));
                 if rank < best.0 {
                     best = (rank, index);
                 }
@@ -266,88 +235,101 @@ impl<'a> Walk<'a> {
         (best.0.class(), best.1)
     }
 
-    fn prefix(&self) -> Found {
-        if let Some(home) = at_home(self.table, self.loads, self.question) {
-            return (Class::Ready, home);
+    fn prefix(&self) -> Best {
+        if let Some(home) = sticky_endpoint(self.table, self.loads, self.query) {
+            return (Availability::Ready, home);
         }
         let (spread, first) = self.first_in_turn();
-        let known = self.question.prefix.and_then(|prefix| {
-            let field = Field::new((spread, first));
-            self.known(prefix, &field)
+        let known = self.query.prefix.and_then(|prefix| {
+            let context = SpreadContext::new((spread, first));
+            self.best_with_prefix(prefix, &context)
         });
         (spread.class(), known.unwrap_or(first))
     }
 
-    /// The first choice for a new conversation.
-    fn first_in_turn(&self) -> (Rank, u32) {
+    /// The best endpoint for a new conversation.
+    pub(crate) fn first_in_turn(&self) -> (Rank, u32) {
         let mut best = (Rank::LAST, 0);
-        for places in self.in_turn() {
-            best = self.lowest(places, best, |index| self.loads.spread(index));
+        for indices in self.in_turn() {
+            best = self.lowest(indices, best, |index| self.loads.spread(index));
         }
         best
     }
 
-    /// The best of those to which the request should go for what they have seen of its prompt.
-    /// These are a few of thousands.
-    fn known(&self, prefix: &PrefixMatch, field: &Field) -> Option<u32> {
+    /// The best of the endpoints whose prefix match outweighs their load. Only a few endpoints
+    /// have a match.
+    fn best_with_prefix(&self, prefix: &PrefixMatch, context: &SpreadContext) -> Option<u32> {
         let seen_by = prefix
             .endpoints()
             .filter_map(|(hash, _)| self.table.by_hash(hash));
         let ranked = seen_by.filter_map(|index| {
-            let position = self.table.position(self.question.model, index)?;
-            if !self.open.contains(&position) || self.question.tried.contains(&index) {
+            let position = self.table.position(self.query.model, index)?;
+            if !self.allowed.contains(&position) || self.query.tried.contains(&index) {
                 return None;
             }
             let summary = self.table.summaries().get(index as usize)?;
-            let unseen = self.unseen_where_known(prefix, summary, self.loads.get(index), field)?;
-            let away = self.turn.away(u32::try_from(position).ok()?);
-            Some((self.loads.spread(index).knowing(unseen).or_tie(away), index))
+            let unseen =
+                self.unseen_if_preferred(prefix, summary, self.loads.get(index), context)?;
+            let away = self.turn.offset_of(u32::try_from(position).ok()?);
+            Some((
+                self.loads.spread(index).with_prefix(unseen).with_tie(away),
+                index,
+            ))
         });
         ranked.min().map(|(_, index)| index)
     }
 
-    /// The part of the prompt that an endpoint has not seen, of [`WHOLE`], if the request should go
-    /// there for what it has seen: that is worth more than how much busier the endpoint is than
-    /// the first choice otherwise, and with one more conversation it has no more than its fair
-    /// share of them.
-    fn unseen_where_known(
+    /// The fraction of the prompt that an endpoint has not seen, if its prefix match outweighs its
+    /// load.
+    ///
+    /// Two conditions hold then. The fraction that it has seen is larger than the difference
+    /// between its utilization and that of the best endpoint without a match. With one more
+    /// conversation it has at most its fair share of conversations.
+    fn unseen_if_preferred(
         &self,
         prefix: &PrefixMatch,
-        summary: &Summary,
+        summary: &EndpointSummary,
         load: Load,
-        field: &Field,
+        context: &SpreadContext,
     ) -> Option<u32> {
         let (_, blocks) = prefix.endpoints().find(|(hash, _)| *hash == summary.hash)?;
-        let busy = BusyPart::of(summary, load);
-        let seen = prefix.part_seen_by(summary.hash, WHOLE);
+        let busy = Utilization::new(summary, load);
+        let seen = prefix.part_seen_by(summary.hash, FRACTION_ONE);
         let is_gain = blocks >= FEWEST_KNOWN_BLOCKS
-            && seen > busy.part().saturating_sub(field.first.0.busy());
-        let goes_there =
-            busy.class() == Class::Ready && is_gain && self.is_fair(summary, load, field);
-        goes_there.then_some(WHOLE.saturating_sub(seen))
+            && seen > busy.fraction().saturating_sub(context.first.0.busy());
+        let goes_there = busy.class() == Availability::Ready
+            && is_gain
+            && self.is_within_fair_share(summary, load, context);
+        goes_there.then_some(FRACTION_ONE.saturating_sub(seen))
     }
 
-    /// Whether an endpoint has no more than its fair share of conversations with one more.
-    fn is_fair(&self, summary: &Summary, load: Load, field: &Field) -> bool {
-        // Whoever has no more than the one with the fewest has no more than the mean.
-        let fewest = self.loads.get(field.first.1);
-        let slots_of_fewest = self.table.summaries().get(field.first.1 as usize);
+    /// Whether an endpoint has at most its fair share of conversations after one more.
+    fn is_within_fair_share(
+        &self,
+        summary: &EndpointSummary,
+        load: Load,
+        context: &SpreadContext,
+    ) -> bool {
+        // The endpoint with the fewest conversations per slot is at or below the mean. So is every
+        // endpoint that has no more than it.
+        let fewest = self.loads.get(context.first.1);
+        let slots_of_fewest = self.table.summaries().get(context.first.1 as usize);
         let has_fewest = slots_of_fewest.is_some_and(|of| {
             let own = u64::from(load.conversations) * u64::from(of.slots_total);
             own <= u64::from(fewest.conversations) * u64::from(summary.slots_total)
         });
         has_fewest || {
-            let &(conversations, slots) = field.totals.get_or_init(|| self.totals());
+            let &(conversations, slots) = context.totals.get_or_init(|| self.totals());
             u128::from(load.conversations) * u128::from(slots)
                 < (u128::from(conversations) + 1) * u128::from(summary.slots_total)
         }
     }
 
-    /// Conversations and slots of those that can take the request. They are fewer than 2^32 each,
-    /// and so far fewer than 2^64 together.
+    /// Conversations and slots of all available candidates. Each is less than 2^32, so their sum
+    /// does not overflow.
     fn totals(&self) -> (u64, u64) {
-        let ready = self.open().iter().copied();
-        let ready = ready.filter(|index| self.loads.busy(*index).class() == Class::Ready);
+        let ready = self.allowed().iter().copied();
+        let ready = ready.filter(|index| self.loads.busy(*index).class() == Availability::Ready);
         ready.fold((0, 0), |(conversations, slots), index| {
             let summary = self.table.summaries().get(index as usize);
             let own = summary.map_or(0, |summary| summary.slots_total);
@@ -358,36 +340,40 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Where a candidate stands by the question's strategy.
-    fn rank(&self, summary: &Summary, load: Load, away: u32, field: &Field) -> Rank {
-        let question = self.question;
-        let busy = BusyPart::of(summary, load);
-        let tie = match (question.strategy, question.session) {
+    /// The rank of a candidate by the query's strategy.
+    pub(crate) fn rank(
+        &self,
+        summary: &EndpointSummary,
+        load: Load,
+        offset: u32,
+        context: &SpreadContext,
+    ) -> Rank {
+        let query = self.query;
+        let busy = Utilization::new(summary, load);
+        let tie = match (query.strategy, query.session) {
             (Strategy::LeastLoaded, _) | (Strategy::Session, None) => {
                 return least_loaded(summary, load);
             }
-            (Strategy::RoundRobin, _) => return round_robin(busy, away),
-            (Strategy::Weighted, _) => return weighted(busy, away),
+            (Strategy::RoundRobin, _) => return round_robin(busy, offset),
+            (Strategy::Weighted, _) => return weighted(busy, offset),
             (Strategy::Session, Some(id)) => distance(id, summary.hash),
-            (Strategy::Prefix, _) => away,
+            (Strategy::Prefix, _) => offset,
         };
         let spread = spread(summary, load);
-        if question.home == Some(summary.hash) && busy.class() == Class::Ready {
-            return spread.at_home();
+        if query.sticky == Some(summary.hash) && busy.class() == Availability::Ready {
+            return spread.sticky();
         }
-        let prefix = question
-            .prefix
-            .filter(|_| question.strategy == Strategy::Prefix);
+        let prefix = query.prefix.filter(|_| query.strategy == Strategy::Prefix);
         let unseen =
-            prefix.and_then(|prefix| self.unseen_where_known(prefix, summary, load, field));
+            prefix.and_then(|prefix| self.unseen_if_preferred(prefix, summary, load, context));
         unseen
-            .map_or(spread, |unseen| spread.knowing(unseen))
-            .or_tie(tie)
+            .map_or(spread, |unseen| spread.with_prefix(unseen))
+            .with_tie(tie)
     }
 }
 
-/// Where the candidates on `node` are among all of them: side by side, because they are in the
-/// order of their keys.
+/// The positions of the candidates on `node`. They are contiguous because candidates are sorted by
+/// key.
 fn on_node(table: &RoutingTable, all: &[u32], node: &NodeId) -> Range<usize> {
     let node_of = |index: &u32| Some(&table.endpoint(*index)?.key().node);
     let start = all.partition_point(|index| node_of(index) < Some(node));

@@ -1,97 +1,123 @@
-//! Who has seen which beginning of a prompt: a bounded index from block hashes to endpoints.
+//! Which endpoints have seen which prompt prefixes: a bounded index from block hashes to endpoints.
 
 use std::collections::HashMap;
 
-/// How many blocks are remembered at most: 128 Ki blocks stand for 32 MiB of prompts, about what
-/// the caches of a small fleet hold, in about 4 MiB of memory.
+/// The largest number of remembered blocks: 128 Ki blocks stand for 32 MiB of prompts, about what
+/// the caches of a small fleet hold. They use about 4 MiB of memory.
 const MAX_BLOCKS_REMEMBERED: usize = 128 * 1024;
 
-/// How many endpoints are remembered per block: a popular beginning needs a few, and more would
-/// only mean that everybody has it.
+/// The number of remembered endpoints per block. A popular prefix needs a few; with more, almost
+/// every endpoint has it and the index gains nothing.
 const ENDPOINTS_PER_BLOCK: usize = 4;
 
-/// Endpoint hashes, most recent first; 0 stands for none.
-type Seen = [u64; ENDPOINTS_PER_BLOCK];
+/// Endpoint hashes, most recent first. 0 marks an unused entry; unused entries are last.
+type BlockEndpoints = [u64; ENDPOINTS_PER_BLOCK];
 
-/// Remembers where prompts went. The oldest half is forgotten when it is full.
+/// Remembers where prompts went. When it is full, the older half is forgotten.
 #[derive(Debug, Default)]
 pub struct PrefixIndex {
-    recent: HashMap<u64, Seen>,
-    older: HashMap<u64, Seen>,
+    recent: HashMap<u64, BlockEndpoints>,
+    older: HashMap<u64, BlockEndpoints>,
 }
 
-/// How much of a prompt each of a few endpoints has seen.
+/// How much of a prompt some endpoints have seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrefixMatch {
     blocks: u32,
-    /// `(endpoint hash, blocks seen)`.
-    seen: Vec<(u64, u32)>,
+    /// Endpoint hashes with the number of blocks that each has seen.
+    endpoints: Vec<(u64, u32)>,
 }
 
 impl PrefixIndex {
-    /// An index that knows nothing.
+    /// An empty index.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A prompt with these blocks goes to an endpoint.
-    pub fn record(&mut self, blocks: &[u64], endpoint: u64) {
-        for block in blocks {
+    /// Records that an endpoint sees a prompt with these blocks. Returns how many of the leading
+    /// blocks it had seen before.
+    pub fn record(&mut self, blocks: &[u64], endpoint: u64) -> usize {
+        let mut seen_before = 0;
+        for (depth, block) in (1..).zip(blocks) {
             if self.recent.len() >= MAX_BLOCKS_REMEMBERED / 2 && !self.recent.contains_key(block) {
                 self.older = std::mem::take(&mut self.recent);
             }
-            let seen = self
+            let endpoints = self
                 .recent
                 .entry(*block)
                 .or_insert_with(|| self.older.remove(block).unwrap_or_default());
-            let place = seen
-                .iter()
-                .position(|known| *known == endpoint)
-                .unwrap_or(ENDPOINTS_PER_BLOCK - 1);
-            seen[..=place].rotate_right(1);
-            seen[0] = endpoint;
+            let known = endpoints.iter().position(|known| *known == endpoint);
+            if known.is_some() {
+                // It has seen the blocks before this one too, even if others displaced it there.
+                seen_before = depth;
+            }
+            endpoints[..=known.unwrap_or(ENDPOINTS_PER_BLOCK - 1)].rotate_right(1);
+            endpoints[0] = endpoint;
+        }
+        seen_before
+    }
+
+    /// Forgets that an endpoint has seen these blocks.
+    pub fn forget(&mut self, blocks: &[u64], endpoint: u64) {
+        for block in blocks {
+            for half in [&mut self.recent, &mut self.older] {
+                let Some(endpoints) = half.get_mut(block) else {
+                    continue;
+                };
+                if let Some(position) = endpoints.iter().position(|known| *known == endpoint) {
+                    endpoints[position..].rotate_left(1);
+                    endpoints[ENDPOINTS_PER_BLOCK - 1] = 0;
+                }
+                if endpoints[0] == 0 {
+                    half.remove(block);
+                }
+            }
         }
     }
 
-    /// Who has seen how much of a prompt with these blocks.
+    /// Finds the endpoints that have seen a prefix of these blocks.
     #[must_use]
     pub fn find(&self, blocks: &[u64]) -> PrefixMatch {
-        let mut found = PrefixMatch {
+        let mut prefix = PrefixMatch {
             blocks: u32::try_from(blocks.len()).unwrap_or(u32::MAX),
             ..PrefixMatch::default()
         };
         for (depth, block) in (1_u32..).zip(blocks) {
-            let Some(seen) = self.recent.get(block).or_else(|| self.older.get(block)) else {
+            let Some(seen_by) = self.recent.get(block).or_else(|| self.older.get(block)) else {
                 break;
             };
-            for endpoint in seen.iter().filter(|endpoint| **endpoint != 0) {
-                match found.seen.iter_mut().find(|(known, _)| known == endpoint) {
+            for endpoint in seen_by.iter().filter(|endpoint| **endpoint != 0) {
+                match prefix
+                    .endpoints
+                    .iter_mut()
+                    .find(|(known, _)| known == endpoint)
+                {
                     Some((_, deepest)) => *deepest = depth,
-                    None => found.seen.push((*endpoint, depth)),
+                    None => prefix.endpoints.push((*endpoint, depth)),
                 }
             }
         }
-        found
+        prefix
     }
 }
 
 impl PrefixMatch {
-    /// The hashes of the endpoints that have seen some of the prompt, and how many of its blocks.
+    /// The hashes of the endpoints that have seen some of the prompt, with the number of blocks.
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = (u64, u32)> {
-        self.seen.iter().copied()
+        self.endpoints.iter().copied()
     }
 
-    /// The part of the prompt that an endpoint has seen, of `whole`.
+    /// The fraction of the prompt that an endpoint has seen, in units of `whole`.
     #[must_use]
     pub fn part_seen_by(&self, endpoint: u64, whole: u32) -> u32 {
         let depth = self
-            .seen
+            .endpoints
             .iter()
             .find(|(known, _)| *known == endpoint)
             .map_or(0, |(_, depth)| *depth);
         let part = u64::from(whole) * u64::from(depth) / u64::from(self.blocks.max(1));
-        // No endpoint has seen more than all.
+        // The depth is at most the number of blocks.
         u32::try_from(part).unwrap_or(whole)
     }
 }
@@ -101,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_longest_beginning_per_endpoint() {
+    fn finds_the_longest_prefix_per_endpoint() {
         let mut index = PrefixIndex::new();
         index.record(&[1, 2, 3, 4], 10);
         index.record(&[1, 2, 7], 20);
@@ -125,8 +151,30 @@ mod tests {
         assert_eq!(known, [2, 3, 4, 5]);
     }
 
+    // spec: PLACE-37
     #[test]
-    fn is_bounded_and_keeps_what_is_used() {
+    fn forgets_one_endpoint_of_a_block_and_keeps_the_others() {
+        let mut index = PrefixIndex::new();
+        assert_eq!(index.record(&[1, 2], 10), 0);
+        assert_eq!(index.record(&[1, 2, 3], 10), 2);
+        assert_eq!(index.record(&[1, 2, 3], 20), 0);
+        index.forget(&[2, 3], 20);
+        let found = index.find(&[1, 2, 3]);
+        assert_eq!(
+            (found.part_seen_by(10, 3), found.part_seen_by(20, 3)),
+            (3, 1)
+        );
+        index.forget(&[2, 3, 4], 10);
+        assert_eq!(index.find(&[1, 2, 3]).part_seen_by(10, 3), 1);
+        assert_eq!(
+            index.recent.len(),
+            1,
+            "blocks without endpoints are removed"
+        );
+    }
+
+    #[test]
+    fn is_bounded_and_keeps_recently_used_blocks() {
         let mut index = PrefixIndex::new();
         for block in 0..2 * MAX_BLOCKS_REMEMBERED as u64 {
             index.record(&[block + 1_000], 1);

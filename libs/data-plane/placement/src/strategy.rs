@@ -1,4 +1,4 @@
-//! How to choose among endpoints that could all take the request.
+//! How to choose among available endpoints.
 
 use std::{fmt, str::FromStr};
 
@@ -7,25 +7,25 @@ use thiserror::Error;
 /// How to choose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Strategy {
-    /// Most free VRAM (in whole GiB), then fewest busy slots, then id.
+    /// Most free VRAM (in whole GiB), then fewest used slots, then id.
     #[default]
     LeastLoaded,
     /// Each endpoint in turn.
     RoundRobin,
-    /// The smallest part of its slots busy: an endpoint with twice the slots gets twice the
+    /// The smallest fraction of used slots: an endpoint with twice the slots gets twice the
     /// requests.
     Weighted,
-    /// The same endpoint for the same session. A new one, and one whose endpoint cannot take the
-    /// request, goes where the fewest sessions per slot are, and stays there. Without a session
-    /// as least-loaded.
+    /// The same endpoint for the same session. A new session goes to the endpoint with the fewest
+    /// sessions per slot, and so does a session whose endpoint cannot take the request. Without a
+    /// session like least-loaded.
     Session,
-    /// The same endpoint for each turn of a conversation, which is known by its prompt. A new one
-    /// goes where much of its prompt was seen before, if that is no endpoint with more than its
-    /// fair share of conversations; else where the fewest conversations per slot are.
+    /// The same endpoint for each turn of a conversation, which is recognized by its prompt. A new
+    /// conversation goes to an endpoint that has seen much of its prompt and has at most its fair
+    /// share of conversations; else to the one with the fewest conversations per slot.
     Prefix,
 }
 
-/// A name that is no strategy.
+/// The name is not one of a strategy.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("must be one of least-loaded, round-robin, weighted, session, prefix, not {0:?}")]
 pub struct UnknownStrategy(String);

@@ -1,7 +1,7 @@
-//! Enqueues a task and reads it over a connection that breaks after every event: `cargo run -p
-//! task-api --example resume`.
+//! Submits a task and reads it over connections that break after every event:
+//! `cargo run -p task-api --example resume`.
 //!
-//! A stand-in engine answers; nothing else is needed.
+//! A fake engine generates the answer; no other set-up is needed.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -11,9 +11,11 @@ use fake_engine::{FakeEngine, Script};
 use futures_util::{StreamExt as _, future::BoxFuture};
 use http::{Method, Request};
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics};
-use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport};
+use node_transport::{NodeReport, NodeRequest, NodeResponse, NodeTransport, TransportError};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
+use routing_table::{
+    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
+};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::StreamProxy;
 use task_api::{TaskApi, TaskConfig};
@@ -37,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let mut last: Option<String> = None;
     loop {
-        // A new connection each time, that goes on where the one before broke.
+        // A new connection that resumes where the previous one broke.
         let events = call(
             &router,
             Method::GET,
@@ -78,34 +80,36 @@ async fn call(
     Ok(router.clone().oneshot(request).await?.into_body())
 }
 
-/// Sends requests to the engine itself; a control plane sends them to nodes.
+/// Sends requests directly to the engine. A control plane sends them to nodes.
 #[derive(Debug)]
 struct Direct(StreamProxy);
 
 impl NodeTransport for Direct {
-    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
+    fn send<'a>(
+        &'a self,
+        request: NodeRequest<'a>,
+    ) -> BoxFuture<'a, Result<NodeResponse, TransportError>> {
         Box::pin(async move {
             let target = request.endpoint.target();
-            let sent = self.0.forward(target, request.outbound, request.clocks);
-            Ok(NodeAnswer {
-                response: sent.await.map_err(NoAnswer::failed)?,
+            let sent = self.0.forward(target, request.outbound, request.timeouts);
+            Ok(NodeResponse {
+                response: sent.await.map_err(TransportError::failed)?,
                 report: NodeReport::default(),
             })
         })
     }
 }
 
-/// What a control plane wires: admission, which knows the endpoints, the gateway, and the task API
-/// before it.
+/// The parts that a control plane connects: the admission, the gateway and the task API.
 fn service(engine: &FakeEngine) -> Result<Router, Box<dyn Error>> {
     let key = EndpointKey {
         node: NodeId::new("local")?,
         pool: PoolId::new("pool-0")?,
         replica: None,
     };
-    let report = Report {
+    let report = EndpointReport {
         number: 1,
-        state: State::Ready,
+        state: EndpointState::Ready,
         slots_total: 4,
         slots_free: 4,
         vram_free_bytes: 0,
@@ -113,7 +117,7 @@ fn service(engine: &FakeEngine) -> Result<Router, Box<dyn Error>> {
     let target = Arc::new(HttpUrl::new(&engine.url())?);
     let endpoint = Endpoint::new(key, 1, 0, target, Some(["tiny".to_owned()].into()));
     let tasks = Tasks::new(Shutdown::new());
-    let admission = Admission::new(admission::Config::default());
+    let admission = Admission::new(admission::AdmissionConfig::default());
     admission.apply(&[RouteChange::Set(Arc::new(endpoint), report)]);
     tasks.spawn_unjoined("admission", admission.clone().run());
     let gateway = Gateway::new(

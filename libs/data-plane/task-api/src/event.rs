@@ -1,4 +1,4 @@
-//! What a task tells, in order, and how each event is named so that a reader can go on after it.
+//! The events of a task, and their ids, after which a reader can resume.
 
 use std::{fmt, str::FromStr};
 
@@ -7,50 +7,50 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-/// One event of a task. The first is `started`, unless the task ends before; the last is `end` or
+/// An event of a task. The first is `started`, unless the task ends before. The last is `end` or
 /// `error`.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum TaskEvent {
     Started(Box<Started>),
     Token(Token),
     Embedding(Embedding),
     Metrics(Box<Metrics>),
     End(End),
-    Error(Failure),
+    Error(TaskError),
 }
 
-/// An engine has taken the request.
+/// An engine has started the request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Started {
-    /// What the task was told when it came.
+    /// The forecast at the task's submission.
     #[serde(flatten)]
     pub(crate) forecast: Forecast,
-    /// How long it really was, in milliseconds.
+    /// The actual wait in milliseconds.
     pub(crate) waited_ms: u64,
     #[serde(flatten)]
-    pub(crate) place: Place,
+    pub(crate) served_by: ServedBy,
 }
 
-/// When a task is served, as far as that can be told.
+/// When a task is expected to start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct Forecast {
-    /// How many requests are served before it.
+    /// The number of requests that are served before it.
     pub(crate) queue_position: usize,
-    /// In how many milliseconds; absent where that cannot be told.
+    /// In how many milliseconds; absent when that is unknown.
     pub(crate) predicted_start_ms: Option<u64>,
 }
 
-/// Which engine it was.
+/// The engine that serves a task.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Place {
+pub(crate) struct ServedBy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node_id: Option<NodeId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pool_id: Option<PoolId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) replica_id: Option<ReplicaId>,
-    /// How many engines were tried.
+    /// The number of attempts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attempts: Option<u32>,
 }
@@ -59,15 +59,15 @@ pub(crate) struct Place {
 #[derive(Serialize)]
 pub(crate) struct Token {
     pub(crate) t: Box<str>,
-    /// Counts from 0.
+    /// The number of the token, from 0.
     pub(crate) i: u32,
-    /// It belongs to what the model thinks before it answers.
+    /// Whether it belongs to the model's reasoning before its answer.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) reasoning: bool,
 }
 
 impl fmt::Debug for Token {
-    /// Without the text: completions are never logged.
+    /// Omits the text, because completions are never logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")
             .field("i", &self.i)
@@ -78,9 +78,9 @@ impl fmt::Debug for Token {
 /// The embedding of one input.
 #[derive(Serialize)]
 pub(crate) struct Embedding {
-    /// Which input, counted from 0.
+    /// The number of the input, from 0.
     pub(crate) i: u32,
-    /// As the engine wrote it, digit for digit.
+    /// The engine's JSON, unchanged.
     pub(crate) embedding: Box<RawValue>,
 }
 
@@ -92,12 +92,12 @@ impl fmt::Debug for Embedding {
     }
 }
 
-/// What the engine counted and what we measured; a number nobody knows is left out.
+/// Figures of the engine and of this process. Unknown figures are absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Metrics {
     #[serde(flatten)]
-    pub(crate) engine: EngineFacts,
-    /// From the task's arrival to its start.
+    pub(crate) engine: EngineFigures,
+    /// From the task's submission to its start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) queue_ms: Option<u64>,
     /// From its start to its first token.
@@ -105,9 +105,9 @@ pub(crate) struct Metrics {
     pub(crate) first_token_ms: Option<u64>,
 }
 
-/// What the engine told about its work.
+/// The engine's own figures.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(crate) struct EngineFacts {
+pub(crate) struct EngineFigures {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prompt_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +125,7 @@ pub(crate) struct EngineFacts {
 /// The answer is complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct End {
-    /// As the engine counted; where it did not, the number of `token` events.
+    /// The engine's count; without one the number of `token` events.
     pub(crate) tokens_out: u64,
     /// From the first token to the last.
     pub(crate) decode_time_ms: u64,
@@ -133,16 +133,16 @@ pub(crate) struct End {
     pub(crate) finish_reason: Option<String>,
 }
 
-/// There is no answer, or no more of it.
+/// Why there is no answer, or an incomplete one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub(crate) struct Failure {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Failure))]
+pub(crate) struct TaskError {
     pub(crate) code: ErrorCode,
     pub(crate) message: String,
     pub(crate) retriable: bool,
 }
 
-impl Failure {
+impl TaskError {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -152,7 +152,7 @@ impl Failure {
     }
 }
 
-impl Event {
+impl TaskEvent {
     fn name(&self) -> &'static str {
         match self {
             Self::Started(_) => "started",
@@ -164,25 +164,25 @@ impl Event {
         }
     }
 
-    /// Whether nothing follows it.
+    /// Whether it is the last event of a task.
     pub(crate) fn is_last(&self) -> bool {
         matches!(self, Self::End(_) | Self::Error(_))
     }
 
-    /// How much memory it takes, in bytes.
+    /// Its memory in bytes.
     pub(crate) fn size(&self) -> usize {
-        let apart = match self {
+        let heap_bytes = match self {
             Self::Started(_) => size_of::<Started>(),
             Self::Metrics(_) => size_of::<Metrics>(),
             Self::Token(token) => token.t.len(),
             Self::Embedding(embedding) => embedding.embedding.get().len(),
             Self::End(end) => end.finish_reason.as_ref().map_or(0, String::len),
-            Self::Error(failure) => failure.message.len(),
+            Self::Error(error) => error.message.len(),
         };
-        size_of::<Self>() + apart
+        size_of::<Self>() + heap_bytes
     }
 
-    /// Appends it to `out` as a server-sent event.
+    /// Appends the event to `out` as a server-sent event.
     pub(crate) fn write(&self, id: EventId, out: &mut Vec<u8>) {
         let head = format!("id: {id}\nevent: {}\ndata: ", self.name());
         out.extend_from_slice(head.as_bytes());
@@ -194,26 +194,26 @@ impl Event {
             Self::End(data) => serde_json::to_writer(&mut *out, data),
             Self::Error(data) => serde_json::to_writer(&mut *out, data),
         };
-        // Neither the types nor a vector can fail.
+        // Serializing these types into a vector does not fail.
         debug_assert!(written.is_ok(), "an event is always JSON");
         out.extend_from_slice(b"\n\n");
     }
 }
 
-/// The name of an event: which run of a task, and which of its events, counted from 1.
+/// The id of an event: a run of a task, and the number of the event from 1.
 ///
-/// A task id may be used again after the task was forgotten. The run keeps a reader of the earlier
-/// task from taking the later one's events for the rest of its own.
+/// A task id may be reused after the task was forgotten. The run prevents that a reader of the
+/// earlier task gets events of the later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EventId {
     pub(crate) run: u32,
     pub(crate) number: u64,
 }
 
-/// A text that names no event.
+/// The text is not the id of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must be the id of the last event that was read, such as 7f3a90c1-42")]
-pub(crate) struct NoEventId;
+pub(crate) struct InvalidEventId;
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,13 +222,13 @@ impl fmt::Display for EventId {
 }
 
 impl FromStr for EventId {
-    type Err = NoEventId;
+    type Err = InvalidEventId;
 
-    fn from_str(text: &str) -> Result<Self, NoEventId> {
-        let (run, number) = text.split_once('-').ok_or(NoEventId)?;
+    fn from_str(text: &str) -> Result<Self, InvalidEventId> {
+        let (run, number) = text.split_once('-').ok_or(InvalidEventId)?;
         Ok(Self {
-            run: u32::from_str_radix(run, 16).map_err(|_| NoEventId)?,
-            number: number.parse().map_err(|_| NoEventId)?,
+            run: u32::from_str_radix(run, 16).map_err(|_| InvalidEventId)?,
+            number: number.parse().map_err(|_| InvalidEventId)?,
         })
     }
 }
@@ -237,7 +237,7 @@ impl FromStr for EventId {
 mod tests {
     use super::*;
 
-    fn written(event: &Event) -> String {
+    fn written(event: &TaskEvent) -> String {
         let mut out = Vec::new();
         event.write(
             EventId {
@@ -250,8 +250,8 @@ mod tests {
     }
 
     #[test]
-    fn the_wire_form() {
-        let token = Event::Token(Token {
+    fn events_have_their_wire_format() {
+        let token = TaskEvent::Token(Token {
             t: "a\n\n\"ü".into(),
             i: 3,
             reasoning: false,
@@ -260,20 +260,20 @@ mod tests {
             written(&token),
             "id: 000000ab-7\nevent: token\ndata: {\"t\":\"a\\n\\n\\\"ü\",\"i\":3}\n\n"
         );
-        let started = Event::Started(Box::new(Started {
+        let started = TaskEvent::Started(Box::new(Started {
             forecast: Forecast {
                 queue_position: 2,
                 predicted_start_ms: None,
             },
             waited_ms: 5,
-            place: Place::default(),
+            served_by: ServedBy::default(),
         }));
         assert_eq!(
             written(&started),
             "id: 000000ab-7\nevent: started\ndata: \
              {\"queue_position\":2,\"predicted_start_ms\":null,\"waited_ms\":5}\n\n"
         );
-        let error = Event::Error(Failure::new(ErrorCode::WorkerReset, "broke off"));
+        let error = TaskEvent::Error(TaskError::new(ErrorCode::WorkerReset, "broke off"));
         assert_eq!(
             written(&error),
             "id: 000000ab-7\nevent: error\ndata: {\"code\":\"WORKER_RESET\",\"message\":\"broke \
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_read_as_they_are_written() {
+    fn ids_are_parsed_as_they_are_written() {
         for id in [
             EventId { run: 0, number: 1 },
             EventId {
@@ -301,13 +301,13 @@ mod tests {
             "00000001--1",
             "100000000-1",
         ] {
-            assert_eq!(bad.parse::<EventId>(), Err(NoEventId), "{bad}");
+            assert_eq!(bad.parse::<EventId>(), Err(InvalidEventId), "{bad}");
         }
     }
 
     #[test]
     fn debug_output_holds_no_completion() {
-        let token = Event::Token(Token {
+        let token = TaskEvent::Token(Token {
             t: "canary".into(),
             i: 0,
             reasoning: false,

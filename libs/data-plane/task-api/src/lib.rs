@@ -1,37 +1,44 @@
-//! Inference that runs by itself: `/v2/tasks`.
+//! Inference tasks that run in the background: `/v2/tasks`.
 //!
-//! A client enqueues a task and may go away. The task runs as a request through the very same
-//! gateway as everybody else's, and everything it tells is kept: any number of readers follow it as
-//! server-sent events, and one that lost its connection goes on with `Last-Event-ID`, without a
-//! token lost or doubled.
+//! A client submits a task and may disconnect. The task runs as a request through the same gateway
+//! as every other request, and its events are stored. Any number of readers follow them as
+//! server-sent events. A reader that lost its connection resumes with `Last-Event-ID`, and misses
+//! or repeats no token.
 //!
 //! | route | answer |
 //! |---|---|
-//! | `POST /v2/tasks` | 202: id, place in the line, predicted start, links |
-//! | `GET /v2/tasks/{task_id}` | how far it is |
+//! | `POST /v2/tasks` | 202: id, position in the queue, predicted start, links |
+//! | `GET /v2/tasks/{task_id}` | the state of the task |
 //! | `GET /v2/tasks/{task_id}/events` | `started`, `token`…, `metrics`, `end`, or `error` |
-//! | `POST /v2/tasks/{task_id}/cancel` | 204; no token after it |
+//! | `POST /v2/tasks/{task_id}/cancel` | 204; no token follows |
 //!
-//! The decisions are pure: `log` (append, read from anywhere), `task` (one life, exactly one end),
-//! `shelf` (what is kept and what is forgotten). `live` puts a lock and wake-ups around one task,
-//! `run` sends it through the gateway, and `answer` reads what comes back.
+//! The decisions are pure: `log` (append, read from any position), `task` (states, exactly one
+//! end), `store` (what is kept and what is forgotten). `handle` adds a lock and wake-ups around one
+//! task, `reader` follows its events, `run` sends its request through the gateway, and `response`
+//! reads the engine's response.
 
-mod answer;
 mod api;
 mod config;
 mod event;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handle;
 mod limits;
-mod live;
 mod log;
 #[cfg(feature = "openapi")]
+mod new_task;
+#[cfg(feature = "openapi")]
 mod openapi;
+mod reader;
 mod request;
+mod response;
 mod routes;
 mod run;
-mod shelf;
+#[cfg(feature = "openapi")]
+mod schema;
+mod shared;
+mod store;
 mod task;
 mod view;
 
@@ -42,7 +49,7 @@ pub use limits::LIMITS;
 pub use openapi::openapi;
 pub use routes::TASK_BODY_BYTES;
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// The README's examples are compiled with the tests, and run where possible.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,19 +1,17 @@
-//! The events of one task: appended at the end, read from any point, complete from the first to the
-//! last.
+//! The events of one task. They are appended at the end, read from any position, and never removed.
 
-use crate::event::Event;
+use crate::event::TaskEvent;
 
-/// Everything a task has told so far. Nothing is ever taken out, so whatever a reader has missed is
-/// still there.
+/// All events of a task so far. None is ever removed, so a reader can get what it missed.
 #[derive(Debug, Default)]
 pub(crate) struct EventLog {
-    events: Vec<Event>,
+    events: Vec<TaskEvent>,
     bytes: usize,
 }
 
 impl EventLog {
-    /// Adds an event, unless the last one was told.
-    pub(crate) fn append(&mut self, event: Event) -> bool {
+    /// Appends an event, unless the log is closed. Returns whether it was appended.
+    pub(crate) fn append(&mut self, event: TaskEvent) -> bool {
         if self.is_closed() {
             return false;
         }
@@ -22,12 +20,11 @@ impl EventLog {
         true
     }
 
-    /// What follows the first `seen` events, up to about `max_bytes`, but one event at least where
-    /// there is one.
-    pub(crate) fn after(&self, seen: u64, max_bytes: usize) -> &[Event] {
-        let rest = usize::try_from(seen)
+    /// The events after `position`: about `max_bytes` of them, and at least one if there is one.
+    pub(crate) fn after(&self, position: u64, max_bytes: usize) -> &[TaskEvent] {
+        let rest = usize::try_from(position)
             .ok()
-            .and_then(|seen| self.events.get(seen..))
+            .and_then(|position| self.events.get(position..))
             .unwrap_or_default();
         let mut bytes = 0;
         let fits = rest
@@ -41,24 +38,24 @@ impl EventLog {
         rest.get(..fits).unwrap_or_default()
     }
 
-    /// How many events there are.
+    /// The number of events.
     pub(crate) fn len(&self) -> u64 {
         self.events.len() as u64
     }
 
-    /// How much memory they take.
+    /// Their memory in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The latest event.
-    pub(crate) fn last(&self) -> Option<&Event> {
+    /// The last event so far.
+    pub(crate) fn last(&self) -> Option<&TaskEvent> {
         self.events.last()
     }
 
-    /// Whether the last event has been told.
+    /// Whether no more events follow: the task has ended.
     pub(crate) fn is_closed(&self) -> bool {
-        self.events.last().is_some_and(Event::is_last)
+        self.events.last().is_some_and(TaskEvent::is_last)
     }
 }
 
@@ -67,10 +64,10 @@ mod tests {
     use pool_registry_types::ErrorCode;
 
     use super::*;
-    use crate::event::{Failure, Token};
+    use crate::event::{TaskError, Token};
 
-    fn token(i: u32) -> Event {
-        Event::Token(Token {
+    fn token(i: u32) -> TaskEvent {
+        TaskEvent::Token(Token {
             t: "12345678".into(),
             i,
             reasoning: false,
@@ -78,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_in_portions_and_never_stands_still() {
+    fn a_read_is_limited_and_always_advances() {
         let mut log = EventLog::default();
         for i in 0..10 {
             assert!(log.append(token(i)));
@@ -95,7 +92,7 @@ mod tests {
     #[test]
     fn nothing_follows_the_last_event() {
         let mut log = EventLog::default();
-        assert!(log.append(Event::Error(Failure::new(ErrorCode::Cancelled, "x"))));
+        assert!(log.append(TaskEvent::Error(TaskError::new(ErrorCode::Cancelled, "x"))));
         assert!(log.is_closed());
         assert!(!log.append(token(0)));
         assert_eq!(log.len(), 1);

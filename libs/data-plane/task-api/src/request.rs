@@ -1,4 +1,4 @@
-//! What a client asks for, checked field by field, and the request to an engine that it becomes.
+//! A client's request for a task, its validation, and the request to the engine.
 
 use std::{fmt, marker::PhantomData, num::NonZeroU32, time::Duration};
 
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::task::millis;
 
-/// The longest deadline. Beyond a day it is a mistake in the unit.
+/// The longest deadline. A deadline beyond a day is most likely a wrong unit.
 pub(crate) const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The body of `POST /v2/tasks`. Unknown fields are ignored.
@@ -29,9 +29,12 @@ pub(crate) struct TaskRequest {
     #[cfg_attr(feature = "openapi", schema(value_type = pool_registry_types::schema::ModelName))]
     model_ref: String,
     prompt: Option<String>,
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<crate::openapi::Message>>, min_items = 1))]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(value_type = Option<Vec<crate::schema::Message>>, min_items = 1)
+    )]
     messages: Option<Vec<Box<RawValue>>>,
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::Texts>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Texts>))]
     inputs: Option<Inputs>,
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u32>, minimum = 1))]
     max_tokens: Option<NonZeroU32>,
@@ -40,11 +43,11 @@ pub(crate) struct TaskRequest {
     deadline_ms: Option<u64>,
     seed: Option<i64>,
     #[serde(default, deserialize_with = "object")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::Where>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Where>))]
     placement: Option<PlacementHint>,
 }
 
-/// An object and nothing else: a list would be read as the fields in order.
+/// Accepts only an object. By default a list would be read as the fields in order.
 fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -69,7 +72,7 @@ fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer.deserialize_any(Fields(PhantomData))
 }
 
-/// Which kind of work it is.
+/// The kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
@@ -101,7 +104,7 @@ enum Mode {
     Auto,
 }
 
-/// One text or several, as embeddings take them.
+/// The input of an embedding: one text or several.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Inputs {
@@ -141,14 +144,14 @@ impl<'de> Deserialize<'de> for Inputs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Placement {
     Auto,
-    /// There and nowhere else.
+    /// Only on this node.
     Pin(NodeId),
-    /// There when it has a free slot, otherwise anywhere.
+    /// On this node if it has a free slot, otherwise anywhere.
     Prefer(NodeId),
 }
 
-/// A request to an engine, ready to be sent.
-pub(crate) struct Job {
+/// The request to the engine.
+pub(crate) struct EngineRequest {
     pub(crate) model: String,
     pub(crate) path: &'static str,
     pub(crate) body: Bytes,
@@ -158,38 +161,37 @@ pub(crate) struct Job {
     pub(crate) deadline: Option<Duration>,
 }
 
-impl fmt::Debug for Job {
-    /// Without the body: prompts are never logged.
+impl fmt::Debug for EngineRequest {
+    /// Omits the body, because prompts are never logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job")
+        f.debug_struct("EngineRequest")
             .field("model", &self.model)
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
 }
 
-/// What tells two requests apart: the SHA-256 of all that matters of one.
+/// The SHA-256 of everything that distinguishes two requests.
 pub(crate) type Fingerprint = [u8; 32];
 
-impl Job {
-    /// Equal for requests that ask for the same, however they are written.
+impl EngineRequest {
+    /// Equal for requests with the same meaning, however their JSON is written.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let mut hash = Sha256::new();
         let deadline = self.deadline.map(millis);
         let session = self.session.as_ref().map(SessionId::as_str);
-        // The debug form of a pair of options cannot be confused with another, unlike texts side by
-        // side.
-        let marks = format!(
+        // The debug format quotes texts, so different fields never produce equal bytes.
+        let fields = format!(
             "{}\n{:?}\n{:?}\n{:?}\n{:?}\n",
             self.path, self.priority, session, self.placement, deadline
         );
-        hash.update(marks.as_bytes());
+        hash.update(fields.as_bytes());
         hash.update(&self.body);
         hash.finalize().into()
     }
 }
 
-/// The body that the engine gets.
+/// The body of the request to the engine.
 #[derive(Serialize)]
 struct EngineBody<'a> {
     model: &'a str,
@@ -219,8 +221,8 @@ struct StreamOptions {
 }
 
 impl TaskRequest {
-    /// Checks what no type can, and makes the request to the engine.
-    pub(crate) fn into_job(self) -> Result<Job, ApiError> {
+    /// Validates the request and builds the one to the engine.
+    pub(crate) fn into_engine_request(self) -> Result<EngineRequest, ApiError> {
         check_model(&self.model_ref)?;
         let deadline = self.deadline_ms.map(check_deadline).transpose()?;
         let (path, input) = self.input()?;
@@ -236,13 +238,13 @@ impl TaskRequest {
             }),
         };
         let body = serde_json::to_vec(&body).map_err(|error| {
-            tracing::error!(%error, "a checked task does not make a request");
+            tracing::error!(%error, "a validated task cannot be serialized as an engine request");
             ApiError::new(
                 ErrorCode::Internal,
                 "the task could not be made into a request",
             )
         })?;
-        Ok(Job {
+        Ok(EngineRequest {
             path,
             body: body.into(),
             priority: match self.priority {
@@ -256,8 +258,7 @@ impl TaskRequest {
         })
     }
 
-    /// Each workload has its own kind of input; a second kind would have to be ignored, so it is
-    /// refused.
+    /// Each workload has its own input field. Other input fields are refused instead of ignored.
     fn input(&self) -> Result<(&'static str, EngineInput<'_>), ApiError> {
         let given = [
             ("prompt", self.prompt.is_some()),
@@ -319,7 +320,7 @@ fn check_deadline(ms: u64) -> Result<Duration, ApiError> {
     Ok(deadline)
 }
 
-/// A message goes to the engine as it is, so only that it is one is looked at.
+/// Checks that each message is an object with a role. Messages are passed to the engine unchanged.
 fn check_messages(messages: &[Box<RawValue>]) -> Result<(), ApiError> {
     #[derive(Deserialize)]
     struct Message {
@@ -331,7 +332,7 @@ fn check_messages(messages: &[Box<RawValue>]) -> Result<(), ApiError> {
         return Err(ApiError::invalid("messages: there must be at least one"));
     }
     for (index, message) in messages.iter().enumerate() {
-        // A list would be read as the fields in order.
+        // By default a list would be read as the fields in order.
         let is_object = message.get().starts_with('{');
         if !is_object || serde_json::from_str::<Message>(message.get()).is_err() {
             let message =

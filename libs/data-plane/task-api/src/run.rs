@@ -1,5 +1,5 @@
-//! Runs a task: sends its request through the gateway like any client's, and tells the task what
-//! comes of it.
+//! Runs a task: sends its request through the gateway like a client's, and applies the response to
+//! the task.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -17,12 +17,12 @@ use sse::Parser;
 use tokio::time::Instant;
 
 use crate::{
-    answer::{self, Answer},
-    api::Shared,
-    event::{Failure, Place},
-    live::Live,
-    request::{Job, Placement},
-    task::{Change, millis},
+    event::{ServedBy, TaskError},
+    handle::TaskHandle,
+    request::{EngineRequest, Placement},
+    response::{self, ResponseReader},
+    shared::Shared,
+    task::{TaskChange, millis},
 };
 
 const PRIORITY: HeaderName = HeaderName::from_static("x-priority");
@@ -30,133 +30,134 @@ const SESSION: HeaderName = HeaderName::from_static("x-session-id");
 const PIN_NODE: HeaderName = HeaderName::from_static("x-llorch-pin-node");
 const DEADLINE: HeaderName = HeaderName::from_static("x-deadline-ms");
 
-/// The most of an error answer that is read.
+/// The largest part of an error response that is read.
 pub(crate) const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// The longest event. A token is a few hundred bytes; one with all log-probabilities some 10 KiB.
+/// The largest event. A token has a few hundred bytes, and about 10 KiB with log-probabilities.
 pub(crate) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
-/// A task on its way. Dropping it lets go of the engine and ends the task.
-pub(crate) struct Run {
-    answering: Option<BoxFuture<'static, Response<GatewayBody>>>,
-    /// Where it may still be sent.
-    ways: VecDeque<Way>,
-    job: Job,
+/// A running task. Dropping it releases the engine and ends the task.
+pub(crate) struct TaskRun {
+    /// The response that is awaited.
+    response: Option<BoxFuture<'static, Response<GatewayBody>>>,
+    /// The targets that were not tried yet.
+    targets: VecDeque<Target>,
+    request: EngineRequest,
     deadline: Instant,
-    ending: Ending,
+    guard: RunGuard,
 }
 
-/// Where a request may go, and how long it may wait for it.
-struct Way {
-    /// Only this node will do.
+/// Where the request may go, and how long it may wait for a slot there.
+struct Target {
+    /// The only node that may serve it, if it is pinned.
     pin: Option<NodeId>,
-    patience: Duration,
+    queue_timeout: Duration,
 }
 
-/// How a request ended at once.
-pub(crate) struct Refused {
-    pub(crate) failure: Failure,
+/// The gateway refused the request at once.
+pub(crate) struct StartRefused {
+    pub(crate) error: TaskError,
     pub(crate) retry_after: Option<Duration>,
 }
 
-impl Run {
-    pub(crate) fn new(shared: Arc<Shared>, live: Arc<Live>, job: Job) -> Self {
+impl TaskRun {
+    pub(crate) fn new(shared: Arc<Shared>, task: Arc<TaskHandle>, request: EngineRequest) -> Self {
         let config = &shared.config;
-        let way = |pin: Option<&NodeId>, patience| Way {
+        let target = |pin: Option<&NodeId>, queue_timeout| Target {
             pin: pin.cloned(),
-            patience,
+            queue_timeout,
         };
-        let ways = match &job.placement {
-            Placement::Auto => [way(None, config.max_wait)].into(),
-            Placement::Pin(node) => [way(Some(node), config.max_wait)].into(),
-            // It does not wait there: whoever can serve it at once is better.
-            Placement::Prefer(node) => {
-                [way(Some(node), Duration::ZERO), way(None, config.max_wait)].into()
-            }
+        let targets = match &request.placement {
+            Placement::Auto => [target(None, config.max_wait)].into(),
+            Placement::Pin(node) => [target(Some(node), config.max_wait)].into(),
+            // The task does not wait for the preferred node: any node with a free slot is better.
+            Placement::Prefer(node) => [
+                target(Some(node), Duration::ZERO),
+                target(None, config.max_wait),
+            ]
+            .into(),
         };
-        let limit = job.deadline.unwrap_or(config.max_duration);
+        let limit = request.deadline.unwrap_or(config.max_duration);
         Self {
-            answering: None,
-            ways,
+            response: None,
+            targets,
             deadline: Instant::now() + limit,
-            job,
-            ending: Ending { shared, live },
+            request,
+            guard: RunGuard { shared, task },
         }
     }
 
-    /// Asks for a slot. The gateway decides at once whether there is one, whether the task waits
-    /// its turn, or why there never will be one; the last is told to the client as the answer
-    /// to its request.
-    pub(crate) async fn begin(&mut self) -> Result<(), Refused> {
+    /// Requests a slot. The gateway decides at once whether the task runs, waits or is refused. A
+    /// refusal becomes the response to the client's submission.
+    pub(crate) async fn start(&mut self) -> Result<(), StartRefused> {
         loop {
-            let Some(mut answering) = self.next_way() else {
+            let Some(mut pending) = self.send_to_next_target() else {
                 return Ok(());
             };
-            let response = match (&mut answering).now_or_never() {
+            let response = match (&mut pending).now_or_never() {
                 None => {
-                    self.answering = Some(answering);
+                    self.response = Some(pending);
                     return Ok(());
                 }
                 Some(response) => response,
             };
             if response.status().is_success() {
-                self.answering = Some(std::future::ready(response).boxed());
+                self.response = Some(std::future::ready(response).boxed());
                 return Ok(());
             }
-            let refused = refusal(response).await;
-            if self.ways.is_empty() {
+            let refused = read_refusal(response).await;
+            if self.targets.is_empty() {
                 return Err(refused);
             }
         }
     }
 
-    /// Sees the task to its end.
-    pub(crate) async fn drive(mut self) {
-        let live = Arc::clone(&self.ending.live);
+    /// Runs the task until it ends, by itself or from outside.
+    pub(crate) async fn run_to_end(mut self) {
+        let task = Arc::clone(&self.guard.task);
         tokio::select! {
             biased;
-            () = live.stopped() => {}
+            () = task.stopped() => {}
             () = self.follow() => {}
         }
     }
 
     async fn follow(&mut self) {
-        while let Some(answering) = self.answering.take().or_else(|| self.next_way()) {
-            let response = answering.await;
+        while let Some(pending) = self.response.take().or_else(|| self.send_to_next_target()) {
+            let response = pending.await;
             if response.status().is_success() {
                 return self.read(response).await;
             }
-            let Refused { failure, .. } = refusal(response).await;
-            if self.ways.is_empty() || !failure.retriable {
-                self.ending.tell([failure.into()]);
+            let StartRefused { error, .. } = read_refusal(response).await;
+            if self.targets.is_empty() || !error.retriable {
+                self.guard.apply([error.into()]);
                 return;
             }
         }
     }
 
-    fn next_way(&mut self) -> Option<BoxFuture<'static, Response<GatewayBody>>> {
-        let way = self.ways.pop_front()?;
-        let mut request = request(
-            &self.job,
-            &self.ending.live,
-            way.pin.as_ref(),
-            self.deadline,
-        );
-        request.extensions_mut().insert(QueueTimeout(way.patience));
-        let gateway = self.ending.shared.gateway.clone();
+    fn send_to_next_target(&mut self) -> Option<BoxFuture<'static, Response<GatewayBody>>> {
+        let target = self.targets.pop_front()?;
+        let pin = target.pin.as_ref();
+        let mut request = http_request(&self.request, &self.guard.task, pin, self.deadline);
+        request
+            .extensions_mut()
+            .insert(QueueTimeout(target.queue_timeout));
+        let gateway = self.guard.shared.gateway.clone();
         Some(async move { gateway.handle(request).await }.boxed())
     }
 
     async fn read(&mut self, response: Response<GatewayBody>) {
         let (parts, body) = response.into_parts();
-        if !self.ending.tell([Change::Started(place(&parts.headers))]) {
+        let started = TaskChange::Started(served_by(&parts.headers));
+        if !self.guard.apply([started]) {
             return;
         }
-        let is_events = parts
+        let is_event_stream = parts
             .headers
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        if is_events {
+        if is_event_stream {
             self.read_events(body).await;
         } else {
             self.read_whole(body).await;
@@ -165,47 +166,51 @@ impl Run {
 
     async fn read_events(&mut self, mut body: GatewayBody) {
         let mut parser = Parser::new(MAX_EVENT_BYTES);
-        let mut answer = Answer::default();
+        let mut reader = ResponseReader::default();
         let mut changes = Vec::new();
         loop {
-            // An error of the body is its end; that it came too early is seen by what is missing.
+            // An error of the body ends it. The reader notices that the end is missing.
             let data = match body.frame().await {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(_)) | None => break,
             };
-            let is_valid = read_events(&mut parser, &data, &mut answer, &mut changes);
-            if !changes.is_empty() && !self.ending.tell(changes.drain(..)) {
+            let is_valid = read_events(&mut parser, &data, &mut reader, &mut changes);
+            if !changes.is_empty() && !self.guard.apply(changes.drain(..)) {
                 return;
             }
             if !is_valid {
                 break;
             }
         }
-        answer.end(&mut changes);
-        self.ending.tell(changes);
+        reader.end(&mut changes);
+        self.guard.apply(changes);
     }
 
     async fn read_whole(&mut self, body: GatewayBody) {
-        let cap = self.ending.shared.config.max_task_bytes;
+        let limit = self.guard.shared.config.max_task_bytes;
         let mut changes = Vec::new();
-        match Limited::new(body, cap).collect().await {
-            Ok(body) => Answer::default().whole(&body.to_bytes(), &mut changes),
-            Err(error) => changes.push(self.broken(error.is::<LengthLimitError>(), cap).into()),
+        match Limited::new(body, limit).collect().await {
+            Ok(body) => ResponseReader::default().whole(&body.to_bytes(), &mut changes),
+            Err(error) => {
+                let is_too_long = error.is::<LengthLimitError>();
+                changes.push(self.incomplete(is_too_long, limit).into());
+            }
         }
-        self.ending.tell(changes);
+        self.guard.apply(changes);
     }
 
-    fn broken(&self, too_long: bool, cap: usize) -> Failure {
-        if too_long {
+    /// Why a whole response could not be read.
+    fn incomplete(&self, is_too_long: bool, limit: usize) -> TaskError {
+        if is_too_long {
             let message =
-                format!("the answer is longer than the {cap} bytes that are kept of a task");
-            Failure::new(ErrorCode::PayloadTooLarge, message)
+                format!("the answer is longer than the {limit} bytes that are kept of a task");
+            TaskError::new(ErrorCode::PayloadTooLarge, message)
         } else if Instant::now() >= self.deadline {
             let message = "the task's deadline passed in the middle of the answer";
-            Failure::new(ErrorCode::DeadlineExceeded, message)
+            TaskError::new(ErrorCode::DeadlineExceeded, message)
         } else {
             let message = "the engine broke off in the middle of its answer";
-            Failure::new(ErrorCode::WorkerReset, message)
+            TaskError::new(ErrorCode::WorkerReset, message)
         }
     }
 }
@@ -214,58 +219,56 @@ impl Run {
 pub(crate) fn read_events(
     parser: &mut Parser,
     mut piece: &[u8],
-    answer: &mut Answer,
-    changes: &mut Vec<Change>,
+    reader: &mut ResponseReader,
+    changes: &mut Vec<TaskChange>,
 ) -> bool {
     loop {
         match parser.next_event(&mut piece) {
-            Ok(Some(event)) => answer.event(event.name, event.data, changes),
+            Ok(Some(event)) => reader.event(event.name, event.data, changes),
             Ok(None) => return true,
             Err(_) => return false,
         }
     }
 }
 
-/// The request as any client would send it.
-fn request(
-    job: &Job,
-    live: &Live,
+/// The request as a client would send it.
+fn http_request(
+    request: &EngineRequest,
+    task: &TaskHandle,
     pin: Option<&NodeId>,
     deadline: Instant,
 ) -> Request<RequestBody> {
-    // The task's id names the request in every log on the way.
-    let id = RequestId::new(live.id.as_str()).unwrap_or_else(RequestId::random);
-    let body = RequestBody::from(job.body.clone()).sent_by(Caller { peer: None, id });
-    let mut request = Request::new(body);
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = http::Uri::from_static(job.path);
-    // At least 1: what is left when nothing is left; the gateway says then that it is over.
+    // The task's id identifies the request in all logs.
+    let id = RequestId::new(task.id.as_str()).unwrap_or_else(RequestId::random);
+    let body = RequestBody::from(request.body.clone()).sent_by(Caller { peer: None, id });
+    let mut http = Request::new(body);
+    *http.method_mut() = Method::POST;
+    *http.uri_mut() = http::Uri::from_static(request.path);
+    // At least 1 ms: the gateway then reports that the deadline has passed.
     let left = millis(deadline.saturating_duration_since(Instant::now())).max(1);
-    let marks = [
-        (PRIORITY, Some(job.priority.as_str())),
-        (
-            SESSION,
-            job.session.as_ref().map(|session| session.as_str()),
-        ),
+    let session = request.session.as_ref();
+    let optional = [
+        (PRIORITY, Some(request.priority.as_str())),
+        (SESSION, session.map(|session| session.as_str())),
         (PIN_NODE, pin.map(NodeId::as_str)),
     ];
-    let headers = request.headers_mut();
+    let headers = http.headers_mut();
     headers.insert(HOST, HeaderValue::from_static("localhost"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(DEADLINE, HeaderValue::from(left));
-    for (name, value) in marks {
-        // An id is a header value by its own rules.
+    for (name, value) in optional {
+        // Ids are valid header values by construction.
         if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
             headers.insert(name, value);
         }
     }
-    request
+    http
 }
 
-/// Who answers, as the gateway says.
-fn place(answer: &HeaderMap) -> Place {
-    let text = |name: HeaderName| answer.get(name)?.to_str().ok();
-    Place {
+/// Which engine responds, from the gateway's headers.
+fn served_by(response: &HeaderMap) -> ServedBy {
+    let text = |name: HeaderName| response.get(name)?.to_str().ok();
+    ServedBy {
         node_id: text(headers::NODE).and_then(|id| id.parse().ok()),
         pool_id: text(headers::POOL).and_then(|id| id.parse().ok()),
         replica_id: text(headers::REPLICA).and_then(|id| id.parse().ok()),
@@ -273,8 +276,8 @@ fn place(answer: &HeaderMap) -> Place {
     }
 }
 
-/// What an answer that is none says.
-async fn refusal(response: Response<GatewayBody>) -> Refused {
+/// Reads an error response.
+async fn read_refusal(response: Response<GatewayBody>) -> StartRefused {
     let (parts, body) = response.into_parts();
     let retry_after = parts
         .headers
@@ -285,27 +288,27 @@ async fn refusal(response: Response<GatewayBody>) -> Refused {
         .collect()
         .await
         .map_or_else(|_| Bytes::new(), |body| body.to_bytes());
-    Refused {
-        failure: answer::failure(&body, parts.status),
+    StartRefused {
+        error: response::read_error(&body, parts.status),
         retry_after,
     }
 }
 
-/// The end of a run, whatever it is: the task has an end too, and counts as ended.
-struct Ending {
+/// Ends the task when its run ends, for whatever reason.
+struct RunGuard {
     shared: Arc<Shared>,
-    live: Arc<Live>,
+    task: Arc<TaskHandle>,
 }
 
-impl Ending {
-    /// Tells the task what came; false when it wants no more.
-    fn tell(&self, changes: impl IntoIterator<Item = Change>) -> bool {
-        self.shared.tell(&self.live, changes)
+impl RunGuard {
+    /// Applies changes to the task. Returns whether the task has not ended.
+    fn apply(&self, changes: impl IntoIterator<Item = TaskChange>) -> bool {
+        self.shared.apply(&self.task, changes)
     }
 }
 
-impl Drop for Ending {
+impl Drop for RunGuard {
     fn drop(&mut self) {
-        self.shared.ended(&self.live);
+        self.shared.run_ended(&self.task);
     }
 }

@@ -1,4 +1,4 @@
-//! One task's life: queued, running, and exactly one end. Pure: `(state, change, now)`.
+//! The states of a task: queued, running, and exactly one end. It is pure: `(state, change, now)`.
 
 use std::time::Duration;
 
@@ -8,60 +8,67 @@ use serde_json::value::RawValue;
 
 use crate::{
     event::{
-        Embedding, End, EngineFacts, Event, Failure, Forecast, Metrics, Place, Started, Token,
+        Embedding, End, EngineFigures, Forecast, Metrics, ServedBy, Started, TaskError, TaskEvent,
+        Token,
     },
     log::EventLog,
 };
 
-/// How far a task has come.
+/// The state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = State))]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum State {
+pub(crate) enum TaskState {
     /// It waits for a slot.
     Queued,
-    /// An engine works on it.
+    /// An engine generates its answer.
     Running,
     /// Its answer is complete.
     Done,
     /// It ended with an error.
     Failed,
-    /// Its client wanted no more of it.
+    /// Its client cancelled it.
     Cancelled,
 }
 
-impl State {
+impl TaskState {
     pub(crate) fn is_over(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Cancelled)
     }
 }
 
-/// What happens to a task.
+/// A change of a task.
 #[derive(Debug)]
-pub(crate) enum Change {
-    /// An engine has taken it.
-    Started(Place),
+pub(crate) enum TaskChange {
+    /// An engine has started its request.
+    Started(ServedBy),
     /// The engine sent a piece of text.
     Token { text: Box<str>, reasoning: bool },
     /// The engine sent an embedding.
     Embedding { index: u32, values: Box<RawValue> },
-    /// The engine said that the answer is complete.
+    /// The answer is complete.
     Finished {
-        facts: EngineFacts,
+        figures: EngineFigures,
         reason: Option<String>,
     },
-    /// It cannot be served, or not to its end.
-    Failed(Failure),
+    /// There is no answer, or an incomplete one.
+    Failed(TaskError),
     /// Its client cancels it.
     Cancelled,
 }
 
-/// A task with everything it has told.
+impl From<TaskError> for TaskChange {
+    fn from(error: TaskError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A task with its events.
 #[derive(Debug)]
 pub(crate) struct Task {
-    state: State,
+    state: TaskState,
     log: EventLog,
-    /// What it was told when it came.
+    /// The forecast at its submission.
     forecast: Forecast,
     max_bytes: usize,
     tokens: u32,
@@ -72,10 +79,10 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// A task that keeps at most about `max_bytes` of events.
+    /// Creates a task that keeps at most about `max_bytes` of events.
     pub(crate) fn new(max_bytes: usize, now: Duration) -> Self {
         Self {
-            state: State::Queued,
+            state: TaskState::Queued,
             log: EventLog::default(),
             forecast: Forecast::default(),
             max_bytes,
@@ -87,7 +94,7 @@ impl Task {
         }
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> TaskState {
         self.state
     }
 
@@ -99,15 +106,15 @@ impl Task {
         self.forecast
     }
 
-    /// How many `token` events it has told.
+    /// The number of its `token` events.
     pub(crate) fn tokens(&self) -> u32 {
         self.tokens
     }
 
-    /// Why it has no answer, or only a part of one.
-    pub(crate) fn failure(&self) -> Option<&Failure> {
+    /// Why it has no answer, or an incomplete one.
+    pub(crate) fn error(&self) -> Option<&TaskError> {
         match self.log.last() {
-            Some(Event::Error(failure)) => Some(failure),
+            Some(TaskEvent::Error(error)) => Some(error),
             _ => None,
         }
     }
@@ -116,50 +123,55 @@ impl Task {
         now.saturating_sub(self.created)
     }
 
-    pub(crate) fn expect(&mut self, forecast: Forecast) {
+    pub(crate) fn set_forecast(&mut self, forecast: Forecast) {
         self.forecast = forecast;
     }
 
-    /// Applies `change`; false when it comes too late, or an engine talks before it has started.
-    /// Whatever comes after an end changes nothing, so a token that was on its way when the
-    /// task was cancelled is never told.
-    pub(crate) fn apply(&mut self, change: Change, now: Duration) -> bool {
+    /// Applies `change`. Returns false when it comes after the end, or before the start.
+    ///
+    /// Nothing changes after the end, so a token that was on its way when the task was cancelled
+    /// never becomes an event.
+    pub(crate) fn apply(&mut self, change: TaskChange, now: Duration) -> bool {
         match (self.state, change) {
-            (State::Queued, Change::Started(place)) => self.start(place, now),
-            (State::Running, Change::Token { text, reasoning }) => self.token(text, reasoning, now),
-            (State::Running, Change::Embedding { index, values }) => {
-                self.keep(Event::Embedding(Embedding {
+            (TaskState::Queued, TaskChange::Started(served_by)) => self.start(served_by, now),
+            (TaskState::Running, TaskChange::Token { text, reasoning }) => {
+                self.token(text, reasoning, now)
+            }
+            (TaskState::Running, TaskChange::Embedding { index, values }) => {
+                self.append(TaskEvent::Embedding(Embedding {
                     i: index,
                     embedding: values,
                 }));
             }
-            (State::Running, Change::Finished { facts, reason }) => self.finish(facts, reason),
-            (State::Queued | State::Running, Change::Failed(failure)) => {
-                self.end(State::Failed, failure)
+            (TaskState::Running, TaskChange::Finished { figures, reason }) => {
+                self.finish(figures, reason)
             }
-            (State::Queued | State::Running, Change::Cancelled) => {
-                let failure = Failure::new(ErrorCode::Cancelled, "the task was cancelled");
-                self.end(State::Cancelled, failure);
+            (TaskState::Queued | TaskState::Running, TaskChange::Failed(error)) => {
+                self.end(TaskState::Failed, error)
+            }
+            (TaskState::Queued | TaskState::Running, TaskChange::Cancelled) => {
+                let error = TaskError::new(ErrorCode::Cancelled, "the task was cancelled");
+                self.end(TaskState::Cancelled, error);
             }
             _ => return false,
         }
         true
     }
 
-    fn start(&mut self, place: Place, now: Duration) {
-        self.state = State::Running;
+    fn start(&mut self, served_by: ServedBy, now: Duration) {
+        self.state = TaskState::Running;
         self.started = Some(now);
-        self.log.append(Event::Started(Box::new(Started {
+        self.log.append(TaskEvent::Started(Box::new(Started {
             forecast: self.forecast,
             waited_ms: millis(self.age(now)),
-            place,
+            served_by,
         })));
     }
 
     fn token(&mut self, text: Box<str>, reasoning: bool, now: Duration) {
         self.first_token.get_or_insert(now);
         self.last_token = Some(now);
-        let kept = self.keep(Event::Token(Token {
+        let kept = self.append(TaskEvent::Token(Token {
             t: text,
             i: self.tokens,
             reasoning,
@@ -169,48 +181,48 @@ impl Task {
         }
     }
 
-    /// Appends an event of the answer. One answer too long to be kept ends the task: a log with a
-    /// hole in it would tell a late reader a different answer than an early one.
-    fn keep(&mut self, event: Event) -> bool {
+    /// Appends an event of the answer. An answer that is too long to be kept ends the task: with an
+    /// incomplete log a late reader would get another answer than an early one.
+    fn append(&mut self, event: TaskEvent) -> bool {
         if self.log.bytes() + event.size() > self.max_bytes {
             let message = format!(
                 "the answer is longer than the {} bytes that are kept of a task",
                 self.max_bytes
             );
             self.end(
-                State::Failed,
-                Failure::new(ErrorCode::PayloadTooLarge, message),
+                TaskState::Failed,
+                TaskError::new(ErrorCode::PayloadTooLarge, message),
             );
             return false;
         }
         self.log.append(event)
     }
 
-    fn finish(&mut self, facts: EngineFacts, reason: Option<String>) {
-        let tokens_out = facts.completion_tokens.unwrap_or(u64::from(self.tokens));
+    fn finish(&mut self, figures: EngineFigures, reason: Option<String>) {
+        let tokens_out = figures.completion_tokens.unwrap_or(u64::from(self.tokens));
         let since =
             |from: Option<Duration>, to: Option<Duration>| Some(millis(to?.saturating_sub(from?)));
         let metrics = Metrics {
-            engine: facts,
+            engine: figures,
             queue_ms: since(Some(self.created), self.started),
             first_token_ms: since(self.started, self.first_token),
         };
-        self.log.append(Event::Metrics(Box::new(metrics)));
-        self.log.append(Event::End(End {
+        self.log.append(TaskEvent::Metrics(Box::new(metrics)));
+        self.log.append(TaskEvent::End(End {
             tokens_out,
             decode_time_ms: since(self.first_token, self.last_token).unwrap_or_default(),
             finish_reason: reason,
         }));
-        self.state = State::Done;
+        self.state = TaskState::Done;
     }
 
-    fn end(&mut self, state: State, failure: Failure) {
+    fn end(&mut self, state: TaskState, error: TaskError) {
         self.state = state;
-        self.log.append(Event::Error(failure));
+        self.log.append(TaskEvent::Error(error));
     }
 }
 
-/// Whole milliseconds, as far as a `u64` goes.
+/// Whole milliseconds, at most `u64::MAX`.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! What clients see of a task.
+//! The JSON representations of a task.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use pool_registry_types::TaskId;
 use serde::Serialize;
 
 use crate::{
-    event::{Failure, Forecast},
-    live::Live,
-    task::{State, Task, millis},
+    event::{Forecast, TaskError},
+    handle::TaskHandle,
+    task::{Task, TaskState, millis},
 };
 
 /// The answer to `POST /v2/tasks`.
@@ -26,25 +26,25 @@ pub(crate) struct Accepted {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct TaskView {
     task_id: TaskId,
-    state: State,
+    state: TaskState,
     model_ref: String,
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     priority: &'static str,
-    /// While it waits.
+    /// Only while it waits.
     #[serde(flatten)]
-    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::WhileItWaits))]
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::WhileItWaits))]
     forecast: Option<Forecast>,
-    /// How many `token` events there are so far.
+    /// The number of `token` events so far.
     tokens_out: u32,
-    /// Since it came.
+    /// Since its submission.
     age_ms: u64,
-    /// Why it has no answer, or only a part.
+    /// Why it has no answer, or an incomplete one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Failure>,
+    error: Option<TaskError>,
     links: Links,
 }
 
-/// Where to go on.
+/// Paths of a task.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 struct Links {
@@ -65,18 +65,23 @@ impl Accepted {
 }
 
 impl TaskView {
-    pub(crate) fn new(live: &Live, task: &Task, forecast: Option<Forecast>, now: Duration) -> Self {
+    pub(crate) fn new(
+        handle: &TaskHandle,
+        task: &Task,
+        forecast: Option<Forecast>,
+        now: Duration,
+    ) -> Self {
         Self {
-            task_id: live.id.clone(),
+            task_id: handle.id.clone(),
             state: task.state(),
-            model_ref: live.model.clone(),
-            priority: live.priority.as_str(),
-            // It may have started since the forecast was made.
-            forecast: forecast.filter(|_| task.state() == State::Queued),
+            model_ref: handle.model.clone(),
+            priority: handle.priority.as_str(),
+            // The task may have started since the forecast was made.
+            forecast: forecast.filter(|_| task.state() == TaskState::Queued),
             tokens_out: task.tokens(),
             age_ms: millis(task.age(now)),
-            error: task.failure().cloned(),
-            links: Links::new(&live.id),
+            error: task.error().cloned(),
+            links: Links::new(&handle.id),
         }
     }
 }

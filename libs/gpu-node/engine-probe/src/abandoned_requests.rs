@@ -1,16 +1,15 @@
-//! What becomes of a slot whose request was given up: it counts as taken until the engine has
-//! stopped.
+//! The slot of an abandoned request counts as taken until the engine has stopped working on it.
 //!
-//! Closing the connection is the only cancel engines understand, and `llama-server` does not always
-//! hear it: it stops a stream within milliseconds, but goes on with an unstreamed request for as
-//! long as others run (its wait for results asks about the connection only after a second without
-//! any). A slot that were given away before would put two requests on one slot, and the second
-//! would wait inside the engine, where nobody can move it.
+//! Closing the connection is the only way to cancel a request, and `llama-server` does not always
+//! notice. It stops a stream within milliseconds, but continues an unstreamed request for as long
+//! as others run: it checks the connection only after a second without results. If the slot were
+//! released before, two requests would share one slot, and the second would wait inside the
+//! engine, where it cannot be moved to another engine.
 //!
-//! So whoever sends a request to an engine makes a [`TrackedRequest`] of it. When the request is
-//! given up the visit takes the slot, and an [`AbandonedRequests`] looks at the engine's own tasks
-//! and gives the slot back when the engine is done (`core` decides). Engines that do not tell get
-//! the benefit of the doubt at once.
+//! Each request to an engine is therefore a [`TrackedRequest`]. When it is abandoned, it takes the
+//! slot along. [`AbandonedRequests`] polls the engine's own tasks and releases the slot when the
+//! engine is done (`core` decides). The slots of engines that do not report tasks are released at
+//! once.
 
 mod core;
 
@@ -34,51 +33,51 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::core::{Engine, Found, Task, TrackedRequestId};
+use self::core::{EngineTracker, PollResult, Task, TrackedRequestId};
 
-/// How long a look may take. An engine deep in a long prompt answers late.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it takes at most to hear here of a request that has ended there. A look counts only
-/// then: it does not show that request any more, and whoever waited for it must not be counted
-/// either.
-const HEARSAY: Duration = Duration::from_millis(10);
+/// How long a poll may take. An engine that processes a long prompt answers late.
+const POLL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it takes at most until this process knows that a request has ended at the engine. A
+/// poll counts only after that: it no longer shows the request, so the request must no longer be
+/// counted as wanted.
+const COMPLETION_DELAY: Duration = Duration::from_millis(10);
 /// An entry of `/slots` is a few hundred bytes, with its sampling parameters a few thousand.
 pub(crate) const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
-/// What is given back by dropping it.
+/// Dropping it releases the slot.
 type Slot = Box<dyn Send>;
 
-/// Takes slots whose requests were given up. Cloning is cheap.
+/// Keeps the slots of abandoned requests. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct AbandonedRequests(Arc<Shared>);
 
-/// Looks after them, once it is run. When it ends every slot is given back at once.
+/// The task that polls engines and releases slots. When it ends it releases every slot.
 #[derive(Debug)]
 pub struct AbandonedRequestsTask(Arc<Shared>);
 
 struct Shared {
     origin: Instant,
-    /// `None`: nobody looks any more.
-    engines: Mutex<Option<HashMap<HttpUrl, Arc<Ward>, RandomState>>>,
-    /// A look may be due earlier than the task thinks.
-    moved: Notify,
+    /// `None` after the task has ended.
+    engines: Mutex<Option<HashMap<HttpUrl, Arc<SharedTracker>, RandomState>>>,
+    /// A poll may be due earlier than the task assumes.
+    rescheduled: Notify,
 }
 
-/// One engine. Each visit to it holds on to it, so that what a request does here needs no look into
-/// a table.
-struct Ward(
-    /// `None`: nobody looks any more.
-    Mutex<Option<Engine<Slot>>>,
+/// The load state of one engine. Each tracked request holds it, so that the request path needs no
+/// lookup.
+struct SharedTracker(
+    /// `None` after the task has ended.
+    Mutex<Option<EngineTracker<Slot>>>,
 );
 
-impl Ward {
-    /// Tells the engine of something; when nobody looks any more it is no news.
-    fn tell<T>(&self, event: impl FnOnce(&mut Engine<Slot>) -> T) -> Option<T> {
-        self.0.lock().as_mut().map(event)
+impl SharedTracker {
+    /// Changes the state; does nothing after the task has ended.
+    fn update<T>(&self, change: impl FnOnce(&mut EngineTracker<Slot>) -> T) -> Option<T> {
+        self.0.lock().as_mut().map(change)
     }
 
-    fn is_forgotten(&self) -> bool {
-        self.0.lock().as_ref().is_none_or(Engine::is_forgotten)
+    fn is_unused(&self) -> bool {
+        (self.0.lock().as_ref()).is_none_or(EngineTracker::is_unused)
     }
 }
 
@@ -88,79 +87,75 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// A request on its way to an engine, or at it. Dropping it says that the engine is done with it,
-/// or never had it.
+/// A request on its way to an engine, or at it. Dropping it means that the engine has finished it,
+/// or never got it.
 #[derive(Debug)]
-#[must_use = "dropping it says that the engine is done with the request"]
-pub struct TrackedRequest(Option<Watched>);
+#[must_use = "dropping it means that the engine is done with the request"]
+pub struct TrackedRequest(Option<Tracking>);
 
-/// A visit to an engine that tells what it does.
-struct Watched {
+/// A request to an engine that reports its tasks.
+struct Tracking {
     shared: Arc<Shared>,
-    ward: Arc<Ward>,
+    tracker: Arc<SharedTracker>,
     id: TrackedRequestId,
 }
 
-impl fmt::Debug for Watched {
+impl fmt::Debug for Tracking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Watched").field(&self.id).finish()
+        f.debug_tuple("Tracking").field(&self.id).finish()
     }
 }
 
 impl AbandonedRequests {
-    /// An aftercare and the task that does it.
+    /// A tracker of abandoned requests, and the task that it needs.
     #[must_use]
     pub fn new() -> (Self, AbandonedRequestsTask) {
         let shared = Arc::new(Shared {
             origin: Instant::now(),
             engines: Mutex::new(Some(HashMap::default())),
-            moved: Notify::new(),
+            rescheduled: Notify::new(),
         });
         (Self(Arc::clone(&shared)), AbandonedRequestsTask(shared))
     }
 
-    /// A request is about to be sent to the engine at `url`.
+    /// Tracks a request. Call it before the request is sent to the engine at `url`.
     pub fn track(&self, engine: &EngineKind, url: &HttpUrl) -> TrackedRequest {
-        TrackedRequest(
-            tells_its_slots(engine)
-                .then(|| self.0.arrive(url))
-                .flatten(),
-        )
+        TrackedRequest(reports_slots(engine).then(|| self.0.track(url)).flatten())
     }
 }
 
 impl TrackedRequest {
     /// The engine's answer has begun.
     pub fn answered(&self) {
-        if let Some(visit) = &self.0 {
-            let now = visit.shared.now();
-            visit.ward.tell(|engine| engine.answered(visit.id, now));
+        if let Some(request) = &self.0 {
+            let now = request.shared.now();
+            (request.tracker).update(|engine| engine.answered(request.id, now));
         }
     }
 
-    /// Whether the engine tells what it does, so that a slot is kept until it has stopped.
+    /// Whether the engine reports its tasks, so that a slot is kept until it has stopped.
     #[must_use]
-    pub fn is_watched(&self) -> bool {
+    pub fn is_tracked(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Nobody waits for the request any more. `slot` is dropped when the engine is done with it; at
-    /// once when nobody can tell, or nobody looks any more.
-    pub fn give_up(mut self, slot: Box<dyn Send>) {
-        let Some(visit) = self.0.take() else { return };
-        let now = visit.shared.now();
-        // What does not get there is dropped, and with it the slot given back.
-        visit
-            .ward
-            .tell(|engine| engine.given_up(visit.id, slot, now));
-        visit.shared.moved.notify_one();
+    /// The client has left. `slot` is dropped when the engine has stopped working on the request;
+    /// at once when the engine does not report its tasks, or the task has ended.
+    pub fn abandon(mut self, slot: Box<dyn Send>) {
+        let Some(request) = self.0.take() else { return };
+        let now = request.shared.now();
+        // When the task has ended, the closure is dropped, and the slot with it.
+        request
+            .tracker
+            .update(|engine| engine.abandon(request.id, slot, now));
+        request.shared.rescheduled.notify_one();
     }
 }
 
 impl Drop for TrackedRequest {
     fn drop(&mut self) {
-        if let Some(visit) = self.0.take() {
-            visit.ward.tell(|engine| engine.done(visit.id));
+        if let Some(request) = self.0.take() {
+            request.tracker.update(|engine| engine.done(request.id));
         }
     }
 }
@@ -170,79 +165,82 @@ impl Shared {
         self.origin.elapsed()
     }
 
-    fn arrive(self: &Arc<Self>, url: &HttpUrl) -> Option<Watched> {
+    fn track(self: &Arc<Self>, url: &HttpUrl) -> Option<Tracking> {
         let now = self.now();
-        let ward = self.ward(url)?;
-        let id = ward.tell(|engine| {
-            // After a time in which nobody was there, nothing of what was known of it counts.
-            if engine.is_forgotten() {
-                *engine = Engine::default();
+        let tracker = self.tracker(url)?;
+        let id = tracker.update(|engine| {
+            // Earlier observations are outdated when the engine was unused meanwhile.
+            if engine.is_unused() {
+                *engine = EngineTracker::default();
             }
             engine.sent(now)
         })?;
         let shared = Arc::clone(self);
-        Some(Watched { shared, ward, id })
+        Some(Tracking {
+            shared,
+            tracker,
+            id,
+        })
     }
 
-    fn ward(&self, url: &HttpUrl) -> Option<Arc<Ward>> {
+    fn tracker(&self, url: &HttpUrl) -> Option<Arc<SharedTracker>> {
         let mut engines = self.engines.lock();
         let engines = engines.as_mut()?;
-        if let Some(ward) = engines.get(url) {
-            return Some(Arc::clone(ward));
+        if let Some(tracker) = engines.get(url) {
+            return Some(Arc::clone(tracker));
         }
-        // Engines come and go, each at a port of its own: those that are gone make room for new
-        // ones. One that somebody holds may be about to be visited.
-        engines.retain(|_, ward| Arc::strong_count(ward) > 1 || !ward.is_forgotten());
-        let ward = Arc::new(Ward(Mutex::new(Some(Engine::default()))));
-        engines.insert(url.clone(), Arc::clone(&ward));
-        Some(ward)
+        // Remove engines that are gone. A tracker that is held elsewhere may be about to get a
+        // request.
+        engines.retain(|_, tracker| Arc::strong_count(tracker) > 1 || !tracker.is_unused());
+        let tracker = Arc::new(SharedTracker(Mutex::new(Some(EngineTracker::default()))));
+        engines.insert(url.clone(), Arc::clone(&tracker));
+        Some(tracker)
     }
 
-    /// The engines to look at now, and when the next look is due.
-    fn begin_looks(&self) -> (Vec<(HttpUrl, Arc<Ward>)>, Option<Instant>) {
+    /// The engines to poll now, and when the next poll is due.
+    fn begin_polls(&self) -> (Vec<(HttpUrl, Arc<SharedTracker>)>, Option<Instant>) {
         let now = self.now();
         let engines = self.engines.lock();
         let mut due = Vec::new();
         let mut next = None;
-        for (url, ward) in engines.iter().flatten() {
-            let at = ward.tell(|engine| {
-                if engine.next_look().is_some_and(|at| at <= now) {
-                    engine.look(now);
-                    due.push((url.clone(), Arc::clone(ward)));
+        for (url, tracker) in engines.iter().flatten() {
+            let at = tracker.update(|engine| {
+                if engine.next_poll().is_some_and(|at| at <= now) {
+                    engine.begin_poll(now);
+                    due.push((url.clone(), Arc::clone(tracker)));
                 }
-                engine.next_look()
+                engine.next_poll()
             });
             next = next.into_iter().chain(at.flatten()).min();
         }
         (due, next.map(|at| self.origin + at))
     }
 
-    /// Gives every slot back, now and from now on.
+    /// Releases every slot, now and from now on.
     fn close(&self) {
-        // Not under a lock: who gets a slot back may come here at once.
+        // Drop slots outside the lock: their owner may track a new request at once.
         let engines = self.engines.lock().take();
-        for ward in engines.into_iter().flat_map(HashMap::into_values) {
-            let engine = ward.0.lock().take();
+        for tracker in engines.into_iter().flat_map(HashMap::into_values) {
+            let engine = tracker.0.lock().take();
             drop(engine);
         }
     }
 }
 
 impl AbandonedRequestsTask {
-    /// Looks after abandoned slots until `shutdown` is requested; those that are left are given
-    /// back then.
+    /// Polls engines until `shutdown` is requested, then releases the remaining slots.
     pub async fn run(self, shutdown: Shutdown) {
         let shared = &self.0;
-        let mut looks = FuturesUnordered::new();
+        let mut polls = FuturesUnordered::new();
         loop {
-            let (due, next) = shared.begin_looks();
-            looks.extend(due.into_iter().map(look));
+            let (due, next) = shared.begin_polls();
+            polls.extend(due.into_iter().map(poll));
             tokio::select! {
                 () = shutdown.requested() => return,
-                () = shared.moved.notified() => {}
-                Some((ward, found)) = looks.next() => {
+                () = shared.rescheduled.notified() => {}
+                Some((tracker, result)) = polls.next() => {
                     let now = shared.now();
-                    drop(ward.tell(|engine| engine.looked(found, now)));
+                    drop(tracker.update(|engine| engine.poll_finished(result, now)));
                 }
                 () = sleep_until(next.unwrap_or(shared.origin)), if next.is_some() => {}
             }
@@ -256,38 +254,38 @@ impl Drop for AbandonedRequestsTask {
     }
 }
 
-/// Whether this kind of engine says which of its slots are busy.
-fn tells_its_slots(engine: &EngineKind) -> bool {
+/// Whether this kind of engine reports which of its slots are busy.
+fn reports_slots(engine: &EngineKind) -> bool {
     engine.as_str() == "llamacpp"
 }
 
-async fn look((url, ward): (HttpUrl, Arc<Ward>)) -> (Arc<Ward>, Found) {
+async fn poll((url, tracker): (HttpUrl, Arc<SharedTracker>)) -> (Arc<SharedTracker>, PollResult) {
     let path = PathAndQuery::from_static("/slots");
-    let found = match get(&url, path, LOOK_TIMEOUT, MAX_ANSWER_BYTES).await {
+    let result = match get(&url, path, POLL_TIMEOUT, MAX_ANSWER_BYTES).await {
         Ok((StatusCode::OK, body)) => {
-            tokio::time::sleep(HEARSAY).await;
-            busy_slots(&body).map_or(Found::Over, Found::Busy)
+            tokio::time::sleep(COMPLETION_DELAY).await;
+            busy_slots(&body).map_or(PollResult::Idle, PollResult::Busy)
         }
-        // It was told not to tell (`--no-slots`), or is loading and so has nothing running.
-        Ok(_) => Found::Over,
-        // Nobody listens: the process is gone. Anything else may be a bad moment.
-        Err(GetError::Forward(ForwardError::Connect { .. })) => Found::Over,
-        Err(error) if error.is_own() => Found::NotAsked,
-        Err(_) => Found::Unanswered,
+        // It was started with `--no-slots`, or it is loading and runs nothing.
+        Ok(_) => PollResult::Idle,
+        // Nothing listens there: the process is gone. Other errors may be temporary.
+        Err(GetError::Forward(ForwardError::Connect { .. })) => PollResult::Idle,
+        Err(error) if error.is_own() => PollResult::NotAsked,
+        Err(_) => PollResult::Unanswered,
     };
-    (ward, found)
+    (tracker, result)
 }
 
-/// The tasks that an answer of `/slots` shows at work.
+/// The tasks that an answer of `/slots` shows as running.
 fn busy_slots(body: &[u8]) -> Option<BTreeSet<Task>> {
     let slots: Value = serde_json::from_slice(body).ok()?;
     let slots = slots.as_array()?.iter().zip(0_u64..);
     let busy =
         slots.filter(|(slot, _)| slot.get("is_processing").and_then(Value::as_bool) == Some(true));
-    // One that does not number its tasks has one per slot, as far as anybody can tell.
-    let task = |(slot, place): (&Value, u64)| {
+    // Without task numbers, each slot counts as one task.
+    let task = |(slot, index): (&Value, u64)| {
         let number = slot.get("id_task").and_then(Value::as_i64);
-        (place, number.unwrap_or_default())
+        (index, number.unwrap_or_default())
     };
     Some(busy.map(task).collect())
 }

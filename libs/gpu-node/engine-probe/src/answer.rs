@@ -1,19 +1,19 @@
-//! What engines answer, read with tolerance. No I/O.
+//! Tolerant parsing of engines' answers. No I/O.
 
-// Peers choose the numbers here: a sum or a product of them must not panic.
+// These numbers come from engines: arithmetic must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use pool_registry_types::EngineKind;
 use serde_json::Value;
 
-/// Ollama's name for a model without a tag stands for this one.
+/// The tag that Ollama adds to a model name without one.
 const OLLAMA_DEFAULT_TAG: &str = ":latest";
 
-/// How much of an engine's own words a reason repeats, in characters.
+/// How much of an engine's error a reason repeats, in characters.
 pub(crate) const MAX_WORDS: usize = 200;
 
-/// The models named in an answer to `GET /v1/models`, each also by its other names; `None` when the
-/// answer is nothing of the kind.
+/// The models in an answer to `GET /v1/models`, with their aliases; `None` when it has another
+/// format.
 pub(crate) fn models(kind: &EngineKind, body: &[u8]) -> Option<Vec<String>> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     let entries = answer.get("data").unwrap_or(&answer).as_array()?;
@@ -40,8 +40,8 @@ fn names_of(entry: &Value) -> impl Iterator<Item = &str> {
         .filter_map(Value::as_str)
 }
 
-/// What an engine says about its own trouble: `{"error":{"message":…}}`, `{"error":…}`, or nothing.
-pub(crate) fn complaint(body: &[u8]) -> Option<String> {
+/// The error in an engine's answer: `{"error":{"message":…}}`, `{"error":…}`, or none.
+pub(crate) fn error_message(body: &[u8]) -> Option<String> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     let error = answer.get("error")?;
     let words = error.get("message").unwrap_or(error).as_str()?;

@@ -1,7 +1,6 @@
-//! What engines say of their slots and of what they do: which answer of which kind holds which
-//! figure. No I/O.
+//! Slots, version and load from the answers of each kind of engine. No I/O.
 
-// Peers choose the numbers here: a sum or a product of them must not panic.
+// These numbers come from engines: arithmetic must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use pool_registry_types::EngineLoad;
@@ -9,10 +8,10 @@ use serde_json::Value;
 
 use crate::prometheus::{samples, sum};
 
-/// What `llama-server` says at `/props`, which costs it nothing and wakes nobody.
+/// The answer of `llama-server` to `GET /props`, which costs it nothing and does not wake it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Props {
-    /// `None` also for a router of models, which has no slots of its own.
+    /// `None` also for a model router, which has no slots of its own.
     pub(crate) slots: Option<u32>,
     pub(crate) version: Option<String>,
     pub(crate) sleeping: Option<bool>,
@@ -29,7 +28,7 @@ pub(crate) fn props(body: &[u8]) -> Props {
         slots: count(answer.get("total_slots")),
         version: text(answer.get("build_info")),
         sleeping: answer.get("is_sleeping").and_then(Value::as_bool),
-        // One too old to say may have it.
+        // Older versions do not report it and may have it.
         has_metrics: answer.get("endpoint_metrics").and_then(Value::as_bool) != Some(false),
     }
 }
@@ -43,8 +42,7 @@ pub(crate) fn llama_metrics(body: &[u8]) -> EngineLoad {
     )
 }
 
-/// The models of a llama-server that loads them by need, from `GET /models`: those that are in
-/// memory.
+/// The loaded models of a llama-server that loads them on demand, from `GET /models`.
 pub(crate) fn llama_loaded(body: &[u8]) -> Option<Vec<String>> {
     let answer = json(body)?;
     let status = |entry: &Value| {
@@ -52,7 +50,7 @@ pub(crate) fn llama_loaded(body: &[u8]) -> Option<Vec<String>> {
         value.map(str::to_owned)
     };
     let entries = answer.get("data")?.as_array()?;
-    // A server of one model tells no status, and has it loaded.
+    // A server with a single model reports no status, and has it loaded.
     entries.iter().find_map(status)?;
     let loaded = entries
         .iter()
@@ -68,8 +66,7 @@ pub(crate) fn vllm_metrics(body: &[u8]) -> EngineLoad {
         &["vllm:num_requests_waiting"],
     );
     let text = String::from_utf8_lossy(body);
-    // Versions before 1.0 could take a request out of the GPU's memory, to be computed further
-    // later.
+    // Versions before 1.0 could swap a request out of the GPU's memory and continue it later.
     let swapped = sum(&text, &["vllm:num_requests_swapped"]).and_then(whole);
     load.waiting = load
         .waiting
@@ -78,7 +75,7 @@ pub(crate) fn vllm_metrics(body: &[u8]) -> EngineLoad {
         .filter(|sample| {
             sample.name == "vllm:engine_sleep_state" && sample.label("sleep_state") == Some("awake")
         })
-        // One rank that is awake is enough to serve.
+        // One rank that is awake is enough to serve requests.
         .map(|sample| sample.value <= 0.0)
         .reduce(|one, other| one && other);
     load
@@ -98,7 +95,7 @@ pub(crate) fn sglang_metrics(body: &[u8]) -> EngineLoad {
     )
 }
 
-/// What SGLang says at `GET /v1/loads?include=core`, over all its data-parallel ranks.
+/// The answer of SGLang to `GET /v1/loads?include=core`, over all data-parallel ranks.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Loads {
     pub(crate) slots: Option<u32>,
@@ -106,11 +103,11 @@ pub(crate) struct Loads {
     pub(crate) load: EngineLoad,
 }
 
-/// Reads an answer of `/v1/loads`; `None` when it is nothing of the kind.
+/// Reads an answer of `/v1/loads`; `None` when it has another format.
 pub(crate) fn sglang_loads(body: &[u8]) -> Option<Loads> {
     let answer = json(body)?;
     let ranks = answer.get("loads")?.as_array()?;
-    // Of a rank that does not say, nobody knows how much to add.
+    // Without the value of every rank the sum is unknown.
     let sum = |field: &str| {
         let counts = ranks.iter().map(|rank| count(rank.get(field)));
         counts.reduce(|a, b| Some(a?.saturating_add(b?))).flatten()
@@ -147,7 +144,7 @@ pub(crate) fn ollama_loaded(body: &[u8]) -> Option<Vec<String>> {
     )
 }
 
-/// `version`, where an answer has nothing else to say.
+/// The field `version` of an answer.
 pub(crate) fn version(body: &[u8]) -> Option<String> {
     text(json(body)?.get("version"))
 }
@@ -173,7 +170,7 @@ fn count(value: Option<&Value>) -> Option<u32> {
     value?.as_u64().and_then(|count| u32::try_from(count).ok())
 }
 
-/// A gauge that counts requests; one that could not be a count says nothing.
+/// A gauge that counts requests; `None` when it is not a count.
 fn whole(value: f64) -> Option<u32> {
     let is_count = value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value);
     #[expect(

@@ -1,11 +1,10 @@
-//! Entry points for the fuzz targets: what reads an engine's answers to probes, as this crate uses
-//! it. Not a part of the API.
+//! Entry points for the fuzz targets. Not a part of the API.
 
 use pool_registry_types::{EngineKind, EngineLoad};
 
 use crate::{answer, figures};
 
-/// What an engine says of itself, whichever of its answers `body` is.
+/// Everything that an answer of an engine may contain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Its models.
@@ -14,18 +13,18 @@ pub struct Report {
     pub slots: Option<u32>,
     /// Its version.
     pub version: Option<String>,
-    /// What it does.
+    /// Its load.
     pub load: EngineLoad,
-    /// What it says of its own trouble.
-    pub complaint: Option<String>,
+    /// Its error.
+    pub error: Option<String>,
 }
 
-/// Reads `body` as each of the answers in which an engine of this kind says something.
+/// Parses `body` as each of the answers of this kind of engine.
 #[must_use]
 pub fn read(kind: &EngineKind, body: &[u8]) -> Report {
     let mut report = Report {
         models: answer::models(kind, body),
-        complaint: answer::complaint(body),
+        error: answer::error_message(body),
         ..Report::default()
     };
     match kind.as_str() {

@@ -1,11 +1,11 @@
-//! Where each kind of engine says that it is ready.
+//! The readiness path of each kind of engine.
 
 use pool_registry_types::EngineKind;
 
-/// Where every engine of this field names its models.
+/// The path at which every engine lists its models.
 pub(crate) const MODELS: &str = "/v1/models";
 
-/// Where this kind of engine says whether it takes requests, at little cost to it.
+/// The path at which this kind of engine reports, at little cost, whether it takes requests.
 pub(crate) fn readiness_path(kind: &EngineKind) -> &'static str {
     match kind.as_str() {
         // llama-server: 503 while it loads the model. vLLM: 503 when its engine has died; refuses
@@ -13,9 +13,9 @@ pub(crate) fn readiness_path(kind: &EngineKind) -> &'static str {
         "llamacpp" | "vllm" | "tgi" => "/health",
         // Its /health generates a token and takes a second.
         "sglang" => "/ready",
-        // It has no notion of health, but its version is always at hand.
+        // It has no health endpoint, but always answers with its version.
         "ollama" => "/api/version",
-        // Whatever it is, it speaks OpenAI's protocol, or nobody could use it.
+        // Every engine must support the OpenAI API.
         _ => MODELS,
     }
 }

@@ -1,4 +1,4 @@
-//! The table of what bounds the answers of engines to probes, for documents.
+//! The table of limits for documents.
 
 use pool_registry_types::limits::Limit;
 
@@ -7,7 +7,7 @@ use crate::{
     prober::MAX_CONCURRENT,
 };
 
-/// All of them.
+/// All limits of this crate.
 pub const LIMITS: &[Limit] = &[
     Limit::new("MAX_BODY_BYTES", MAX_BODY_BYTES as u64, "bytes")
         .because("An engine's answer to a probe.")
@@ -18,11 +18,11 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("engine-probe")
         .beyond("it counts as not answered, and is asked again"),
     Limit::new("MAX_CONCURRENT", MAX_CONCURRENT as u64, "probes")
-        .because("Probes of a node under way at a time.")
+        .because("Simultaneous probes of a node.")
         .enforced_by("engine-probe")
         .beyond("the next one waits"),
     Limit::new("MAX_WORDS", MAX_WORDS as u64, "characters")
-        .because("What a reason repeats of an engine's own words.")
+        .because("The quote of an engine's text in a reason.")
         .enforced_by("engine-probe")
         .beyond("the text is cut"),
 ];

@@ -1,4 +1,4 @@
-//! Asks one engine once.
+//! A single probe of one engine.
 
 use std::time::Duration;
 
@@ -10,34 +10,34 @@ use stream_proxy::GetError;
 use thiserror::Error;
 
 use crate::{
-    answer::{complaint, models},
+    answer::{error_message, models},
     figures,
     kind::{MODELS, readiness_path},
 };
 
-/// The most of an answer's body that is read, in bytes. A thousand models need a fraction of it.
+/// The longest answer that is read, in bytes. A thousand models take a fraction of it.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// What to ask an engine, beyond whether it takes requests.
+/// What to ask an engine, in addition to its readiness.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProbeScope {
-    /// Which models it serves.
+    /// Its models.
     pub models: bool,
-    /// What stays as it is while it runs: its version and its slots.
+    /// What does not change while it runs: its version and slots.
     pub traits: bool,
-    /// What it does now.
+    /// Its load.
     pub load: bool,
 }
 
 impl ProbeScope {
-    /// Only whether it takes requests.
+    /// Only its readiness.
     pub const READINESS: Self = Self {
         models: false,
         traits: false,
         load: false,
     };
 
-    /// Everything it can be asked.
+    /// Everything.
     pub const ALL: Self = Self {
         models: true,
         traits: true,
@@ -45,16 +45,16 @@ impl ProbeScope {
     };
 }
 
-/// This process could not ask, which says nothing about the engine: it is at a limit of its own, or
-/// was late itself.
+/// This process could not ask: it is at a limit of its own, or was late itself. The state of the
+/// engine is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct NotAsked(String);
 
-/// Asks the engine at `url`, each question at most `limit` long.
+/// Probes the engine at `url`; each request may take `limit`.
 ///
-/// Whatever goes wrong there is part of the outcome: the engine did not say that it is ready. What
-/// it does not say beyond that is missing from the outcome, and no fault.
+/// An error of the engine is a part of the outcome: the engine is not ready. Values that it does
+/// not report are missing from the outcome.
 ///
 /// # Errors
 /// When the engine was not asked, or not in time, because of this process.
@@ -67,7 +67,7 @@ pub async fn probe(
     let engine = Engine { kind, url, limit };
     let mut path = readiness_path(kind);
     let mut answer = engine.get(path).await;
-    // An engine too old to know the path is not for that reason unwell.
+    // An old version may not have the path.
     if path != MODELS && matches!(answer, Ok((StatusCode::NOT_FOUND, _))) {
         path = MODELS;
         answer = engine.get(path).await;
@@ -96,7 +96,7 @@ pub async fn probe(
     Ok(outcome)
 }
 
-/// One engine, and how long it has for one answer.
+/// One engine, and the timeout of a request.
 struct Engine<'a> {
     kind: &'a EngineKind,
     url: &'a HttpUrl,
@@ -104,8 +104,7 @@ struct Engine<'a> {
 }
 
 impl Engine<'_> {
-    /// A connection per question tells what a kept one cannot: that a new request would get
-    /// through.
+    /// A new connection per request also tests that the engine accepts connections.
     async fn get(&self, path: &'static str) -> Result<(StatusCode, Bytes), GetError> {
         stream_proxy::get(
             self.url,
@@ -116,16 +115,16 @@ impl Engine<'_> {
         .await
     }
 
-    /// The body of an answer that is one.
+    /// The body of a successful answer.
     async fn body(&self, path: &'static str) -> Option<Bytes> {
         let (status, body) = self.get(path).await.ok()?;
         status.is_success().then_some(body)
     }
 
-    /// Asks for what this kind of engine tells beside its models; `ready` is what it answered to
-    /// the first question.
+    /// Reads version, slots and load of this kind of engine; `ready` is the answer to the readiness
+    /// request.
     async fn figures(&self, ask: ProbeScope, ready: &[u8], outcome: &mut ProbeOutcome) {
-        // What was asked and not told is not known any more.
+        // Values that are not reported now are unknown.
         let mut load = EngineLoad::default();
         match self.kind.as_str() {
             "llamacpp" => self.llama(ask, outcome, &mut load).await,
@@ -171,8 +170,8 @@ impl Engine<'_> {
         }
     }
 
-    /// `/slots` is never asked: it wakes a server that sleeps, and keeps one from falling asleep.
-    /// `/props` and `/metrics` do neither.
+    /// Does not use `/slots`: it wakes a sleeping server and keeps it awake. `/props` and
+    /// `/metrics` do neither.
     async fn llama(&self, ask: ProbeScope, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
         let Some(body) = self.body("/props").await else {
             return;
@@ -197,7 +196,7 @@ impl Engine<'_> {
         }
     }
 
-    /// One answer tells everything, in versions that know the path.
+    /// One answer has everything, in versions that have the path.
     async fn sglang(&self, ask: ProbeScope, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
         let loads = self.body("/v1/loads?include=core").await;
         if let Some(loads) = loads.and_then(|body| figures::sglang_loads(&body)) {
@@ -211,15 +210,15 @@ impl Engine<'_> {
     }
 }
 
-/// An engine that wants a key from us is there, and takes requests of those who have it.
+/// An engine that requires a key is ready: it takes requests with the key.
 fn takes_requests(status: StatusCode) -> bool {
     status.is_success() || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 fn refusal(url: &HttpUrl, path: &str, status: StatusCode, body: &[u8]) -> String {
     let status = status.as_u16();
-    match complaint(body) {
-        Some(words) => format!("GET {url}{path}: {status}: {words}"),
+    match error_message(body) {
+        Some(message) => format!("GET {url}{path}: {status}: {message}"),
         None => format!("GET {url}{path}: {status}"),
     }
 }

@@ -8,16 +8,16 @@ use tokio::time::{self, Instant};
 use tracing::{debug, info, warn};
 
 use crate::{
+    changes::log_changes,
     probe::{NotAsked, probe},
-    report::report,
     schedule::{Job, Schedule, Timing},
 };
 
-/// The most probes under way at once. Engines that hang take a second each; sixteen at a time, a
-/// whole node of them does not keep the others waiting.
+/// The most probes at a time. An engine that hangs takes a second; with sixteen at a time, a node
+/// of such engines does not delay the others for long.
 pub const MAX_CONCURRENT: usize = 16;
 
-/// Probes every replica of a registry and tells the registry what it found.
+/// Probes every replica of a registry and passes the outcomes to the registry.
 #[derive(Debug)]
 pub struct Prober {
     registry: PoolRegistry,
@@ -37,8 +37,8 @@ impl Prober {
         Self { registry, timing }
     }
 
-    /// Probes until `shutdown` is requested; probes under way are dropped then. It spawns nothing:
-    /// run it as one task.
+    /// Probes until `shutdown` is requested, then cancels running probes. Run it as one task; it
+    /// spawns none.
     pub async fn run(self, shutdown: Shutdown) {
         let mut changes = self.registry.subscribe();
         let mut schedule = Schedule::new(self.timing);
@@ -51,31 +51,32 @@ impl Prober {
                 schedule
                     .take_due(room, Instant::now())
                     .into_iter()
-                    .map(|job| self.ask(job)),
+                    .map(|job| self.run_probe(job)),
             );
-            // Without room the next probe waits for one to end.
+            // At the limit the next probe waits for one to end.
             let next = schedule.next().filter(|_| running.len() < MAX_CONCURRENT);
             tokio::select! {
                 () = shutdown.requested() => return,
-                // This never ends with an error: the registry that tells of changes is ours.
+                // This never fails: `self` holds the registry.
                 _ = changes.changed() => schedule.sync(&self.registry.replicas(), Instant::now()),
                 Some((target, outcome)) = running.next() => {
                     let not_asked = outcome.as_ref().err();
-                    log_limit(limit.note(not_asked.is_some(), Instant::now().into_std()), not_asked);
-                    self.take_in(&mut schedule, &target, outcome);
+                    let turn = limit.note(not_asked.is_some(), Instant::now().into_std());
+                    log_limit(turn, not_asked);
+                    self.apply(&mut schedule, &target, outcome);
                 }
                 () = time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
     }
 
-    async fn ask(&self, job: Job) -> (ReplicaTarget, Result<ProbeOutcome, NotAsked>) {
-        let Job { target, ask } = job;
-        let outcome = probe(&target.engine, &target.url, ask, self.timing.timeout).await;
+    async fn run_probe(&self, job: Job) -> (ReplicaTarget, Result<ProbeOutcome, NotAsked>) {
+        let Job { target, scope } = job;
+        let outcome = probe(&target.engine, &target.url, scope, self.timing.timeout).await;
         (target, outcome)
     }
 
-    fn take_in(
+    fn apply(
         &self,
         schedule: &mut Schedule,
         target: &ReplicaTarget,
@@ -96,11 +97,11 @@ impl Prober {
         let changes = self
             .registry
             .probed(pool_id, replica_id, target.generation, outcome);
-        report(pool_id, replica_id, &changes);
+        log_changes(pool_id, replica_id, &changes);
     }
 }
 
-/// Says once that this process cannot probe, and once that it can again.
+/// Logs once that this process cannot probe, and once that it can again.
 fn log_limit(turn: Option<Turn>, error: Option<&NotAsked>) {
     match turn {
         Some(Turn::Began) => warn!(

@@ -1,9 +1,8 @@
 //! The Prometheus text format, as far as a reader of a few gauges needs it. No I/O.
 //!
-//! Whatever is not a sample (comments, `# EOF`, nonsense) is passed over, line by line: one odd
-//! line says nothing about the others.
+//! Lines that are not samples (comments, `# EOF`, invalid lines) are skipped one by one.
 
-// Peers choose the numbers here: a sum or a product of them must not panic.
+// These numbers come from engines: arithmetic must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 /// One sample of one series.
@@ -11,9 +10,9 @@
 pub(crate) struct Sample<'a> {
     /// Its metric, as written.
     pub(crate) name: &'a str,
-    /// What stands between the braces, unread; empty without labels.
+    /// The text between the braces; empty without labels.
     labels: &'a str,
-    /// Never infinite, never NaN: neither counts anything.
+    /// Never infinite or NaN.
     pub(crate) value: f64,
 }
 
@@ -74,7 +73,7 @@ fn end_of_labels(text: &str) -> Option<usize> {
 }
 
 impl<'a> Sample<'a> {
-    /// The value of a label, as written: escapes are not resolved, for no name we look for needs
+    /// The value of a label, as written. Escapes are not resolved, because no expected value has
     /// any.
     pub(crate) fn label(&self, wanted: &str) -> Option<&'a str> {
         let mut rest = self.labels;
@@ -165,7 +164,7 @@ mod tests {
     proptest! {
         // spec: PROBE-5
         #[test]
-        fn no_scrape_is_too_strange(text in "[a-z:_{}=,\"\\\\ 0-9.\n#]{0,200}") {
+        fn every_scrape_can_be_read(text in "[a-z:_{}=,\"\\\\ 0-9.\n#]{0,200}") {
             for sample in samples(&text) {
                 prop_assert!(sample.value.is_finite());
                 sample.label("a");

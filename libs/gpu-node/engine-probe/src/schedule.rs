@@ -1,4 +1,4 @@
-//! Who is asked what, and when. No I/O, no clock.
+//! Which engine is probed when, and for what. No I/O, no clock.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,27 +8,27 @@ use tokio::time::Instant;
 
 use crate::probe::ProbeScope;
 
-/// How often and how long engines are asked.
+/// The intervals and timeout of probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// Between two questions whether an engine takes requests.
+    /// Between two readings of its readiness.
     pub readiness: Duration,
-    /// Between two questions what it does.
+    /// Between two readings of its load.
     pub load: Duration,
-    /// Between two questions for its models, version and slots, once its models are known; until
-    /// then they are part of every probe.
+    /// Between two readings of its models, version and slots, once its models are known. Until then
+    /// every probe reads them.
     pub models: Duration,
-    /// How long an engine has for one answer.
+    /// How long an answer may take.
     pub timeout: Duration,
 }
 
 impl Default for Timing {
-    /// * 2 s: three failures distrust an engine after six. Asking llama-server more often than once
-    ///   a second can keep it from noticing that clients have gone.
-    /// * 5 s for the load: a heartbeat carries it every ten, and to be asked for it keeps
-    ///   llama-server from noticing within the same second that clients have gone.
+    /// * 2 s for readiness: three failures take six seconds. Probing llama-server more than once a
+    ///   second can keep it from noticing closed connections.
+    /// * 5 s for the load: a heartbeat carries it every ten seconds, and reading it delays
+    ///   llama-server in noticing closed connections.
     /// * 30 s for models: they change when an operator changes them.
-    /// * 1 s for an answer: none of these questions waits for a token.
+    /// * 1 s for an answer: none of these requests waits for a token.
     fn default() -> Self {
         Self {
             readiness: Duration::from_secs(2),
@@ -39,7 +39,7 @@ impl Default for Timing {
     }
 }
 
-/// Probes of engines that appeared together drift apart by this part of the interval, up or down.
+/// The jitter of intervals, so that engines that appeared together drift apart.
 const JITTER: f64 = 0.1;
 
 fn jittered(interval: Duration, drift: f64) -> Duration {
@@ -54,18 +54,18 @@ struct Entry {
     next: Instant,
     models_due: Instant,
     load_due: Instant,
-    /// What it is being asked.
+    /// The scope of the running probe.
     running: Option<ProbeScope>,
 }
 
-/// One probe to be made.
+/// One probe to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Job {
     pub(crate) target: ReplicaTarget,
-    pub(crate) ask: ProbeScope,
+    pub(crate) scope: ProbeScope,
 }
 
-/// When each replica is asked next.
+/// When each replica is probed next.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     timing: Timing,
@@ -76,7 +76,7 @@ fn key(target: &ReplicaTarget) -> Key {
     (target.pool_id.clone(), target.replica_id.clone())
 }
 
-/// Whether both are the same announcement of the same life of a replica.
+/// Whether both have the same generation and handoff of a replica.
 fn is_same(a: &ReplicaTarget, b: &ReplicaTarget) -> bool {
     (a.generation, a.revision) == (b.generation, b.revision)
 }
@@ -89,7 +89,7 @@ impl Schedule {
         }
     }
 
-    /// Takes in which replicas there are. A new one, or one announced anew, is due at once.
+    /// Applies the current replicas. A new one, or one with a new handoff, is due at once.
     pub(crate) fn sync(&mut self, targets: &[ReplicaTarget], now: Instant) {
         let mut before = std::mem::take(&mut self.entries);
         self.entries = targets
@@ -111,8 +111,7 @@ impl Schedule {
             .collect();
     }
 
-    /// At most `most` probes that are due, the longest overdue first; they count as running from
-    /// now on.
+    /// Starts at most `most` probes that are due, the longest overdue first.
     pub(crate) fn take_due(&mut self, most: usize, now: Instant) -> Vec<Job> {
         let is_due = |entry: &Entry| entry.running.is_none() && entry.next <= now;
         let mut due: Vec<&mut Entry> = self
@@ -125,15 +124,15 @@ impl Schedule {
             .take(most)
             .map(|entry| {
                 let is_due = entry.models_due <= now;
-                let ask = ProbeScope {
+                let scope = ProbeScope {
                     models: is_due && !entry.target.declares_models,
                     traits: is_due,
                     load: entry.load_due <= now,
                 };
-                entry.running = Some(ask);
+                entry.running = Some(scope);
                 Job {
                     target: entry.target.clone(),
-                    ask,
+                    scope,
                 }
             })
             .collect()
@@ -161,8 +160,7 @@ impl Schedule {
         }
     }
 
-    /// A probe could not be made, which says nothing: it is tried again after the usual interval,
-    /// with the same questions.
+    /// A probe could not be made. It is retried after the readiness interval, with the same scope.
     pub(crate) fn not_asked(&mut self, target: &ReplicaTarget, now: Instant, drift: f64) {
         let entry = self.entries.get_mut(&key(target));
         if let Some(entry) = entry.filter(|entry| is_same(&entry.target, target)) {
@@ -171,7 +169,7 @@ impl Schedule {
         }
     }
 
-    /// When the next probe is due that is not running.
+    /// When the next probe is due.
     pub(crate) fn next(&self) -> Option<Instant> {
         let idle = self
             .entries

@@ -1,10 +1,10 @@
-//! Runs the engines of a pool file and says what becomes of them, until Ctrl-C.
+//! Runs the engines of a pool file and prints their status, until Ctrl-C.
 //!
 //! `cargo run -p engine-provisioner --example run -- pools.toml`
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use engine_provisioner::{Config, PoolFile, Prepared};
+use engine_provisioner::{PoolFile, Prepared, ProvisionerConfig};
 use local_node::LocalNode;
 use service_runtime::{Shutdown, Tasks};
 
@@ -14,14 +14,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args_os().nth(1).ok_or("usage: run POOL-FILE")?;
     let file = PoolFile::read(&PathBuf::from(path))?;
     let runtime_dir = PathBuf::from(".runtime/engines");
-    // First, so that nobody reads handoffs of engines that are gone.
-    let prepared = Prepared::new(Config::new(&runtime_dir, ".runtime/state"), file)?;
+    // Before handoffs are read: this removes handoffs of engines that are gone.
+    let prepared = Prepared::new(ProvisionerConfig::new(&runtime_dir, ".runtime/state"), file)?;
 
-    let (stop, parts) = (Shutdown::new(), Shutdown::new());
+    let (stop, shutdown) = (Shutdown::new(), Shutdown::new());
     let tasks = Tasks::new(stop.clone());
     service_runtime::signals(stop.clone(), &tasks)?;
-    let node = LocalNode::start(local_node::WatchConfig::new(runtime_dir), &tasks, &parts)?;
-    let engines = prepared.start(node.registry().clone(), Arc::new(|_| None), &tasks, &parts);
+    let node = LocalNode::start(local_node::WatchConfig::new(runtime_dir), &tasks, &shutdown)?;
+    let engines = prepared.start(
+        node.registry().clone(),
+        Arc::new(|_| None),
+        &tasks,
+        &shutdown,
+    );
 
     let mut status = engines.status();
     loop {
@@ -45,7 +50,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     engines.stop_all().await;
-    parts.request();
+    shutdown.request();
     tasks.join(Duration::from_secs(5)).await?;
     Ok(())
 }

@@ -1,90 +1,69 @@
-//! What an earlier life of the agent left behind: engines that still run, and handoffs of those
-//! that do not.
+//! What an earlier agent left behind: engines that still run, and handoffs of engines that do not.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::{Path, PathBuf},
-};
-
-use pool_registry_types::{Handoff, PoolId, ReplicaId};
-use thiserror::Error;
+use std::{collections::BTreeMap, io, path::Path};
 
 use crate::{
-    PoolFile, PoolSpec,
-    handoffs::Handoffs,
-    process::Identity,
-    promises,
-    records::{self, Record, RecordFile},
+    error::{DirectoryError, in_directory},
+    handoff_directory::HandoffDirectory,
+    pool_file::PoolFile,
+    process::ProcessIdentity,
+    process_record::{self, ProcessRecord, ProcessRecordFile},
+    scaled_to_zero,
+    spec::PoolSpec,
 };
+use pool_registry_types::{Handoff, PoolId, ReplicaId};
 
-/// An engine that still runs.
+/// An engine of an earlier agent that still runs.
 #[derive(Debug)]
-pub(crate) struct Survivor {
-    pub(crate) file: RecordFile,
-    pub(crate) record: Record,
-    pub(crate) process: Identity,
+pub(crate) struct SurvivingEngine {
+    pub(crate) file: ProcessRecordFile,
+    pub(crate) record: ProcessRecord,
+    pub(crate) process: ProcessIdentity,
 }
 
-/// What was found.
+/// The engines of an earlier agent.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
-    /// Engines that are as the pool file wants them.
-    pub(crate) ours: BTreeMap<(PoolId, ReplicaId), Survivor>,
-    /// Engines that the pool file does not want, or not so.
-    pub(crate) unwanted: Vec<Survivor>,
-    /// Engines that slept, and how they are offered.
-    pub(crate) asleep: BTreeMap<(PoolId, ReplicaId), Handoff>,
+pub(crate) struct PreviousEngines {
+    /// Running engines that match the pool file.
+    pub(crate) adoptable: BTreeMap<(PoolId, ReplicaId), SurvivingEngine>,
+    /// Running engines that the pool file does not have, or configures differently.
+    pub(crate) unwanted: Vec<SurvivingEngine>,
+    /// Engines that were scaled to zero, with their offers.
+    pub(crate) scaled_to_zero: BTreeMap<(PoolId, ReplicaId), Handoff>,
 }
 
-/// A directory that the agent needs and cannot use.
-#[derive(Debug, Error)]
-#[error("cannot use the directory {}", .path.display())]
-pub struct DirectoryError {
-    path: PathBuf,
-    source: io::Error,
-}
-
-/// Does `work` with the directory at `path`.
-pub(crate) fn in_directory<T>(
-    path: &Path,
-    work: impl FnOnce(&Path) -> io::Result<T>,
-) -> Result<T, DirectoryError> {
-    work(path).map_err(|source| DirectoryError {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Finds the engines that still run, and removes the handoffs of those that do not, before anybody
-/// believes them.
-pub(crate) fn look(
+/// Finds engines that still run, and removes the handoffs of engines that do not. Call it before
+/// handoffs are read.
+pub(crate) fn find_previous(
     file: &PoolFile,
-    handoffs: &Handoffs,
+    handoffs: &HandoffDirectory,
     handoff_dir: &Path,
     record_dir: &Path,
-) -> Result<Found, DirectoryError> {
+) -> Result<PreviousEngines, DirectoryError> {
     in_directory(handoff_dir, state_file::create_directory)?;
     in_directory(record_dir, state_file::create_directory)?;
-    let survivors = in_directory(record_dir, records::living)?;
+    let survivors = in_directory(record_dir, process_record::load_running)?;
     let mut found = sort(file, survivors);
     for spec in &file.pools {
-        let remembered = spec.replica_ids().filter_map(|replica_id| {
-            let promise = promises::remembered(record_dir, spec, &replica_id)?;
-            Some(((spec.pool_id.clone(), replica_id), promise))
+        let offers = spec.replica_ids().filter_map(|replica_id| {
+            let offer = scaled_to_zero::load(record_dir, spec, &replica_id)?;
+            Some(((spec.pool_id.clone(), replica_id), offer))
         });
-        found.asleep.extend(remembered);
+        found.scaled_to_zero.extend(offers);
     }
     in_directory(handoff_dir, |_| remove_stale(file, handoffs, &found))?;
     Ok(found)
 }
 
-fn sort(file: &PoolFile, survivors: Vec<(RecordFile, Record, Identity)>) -> Found {
-    let mut found = Found::default();
+fn sort(
+    file: &PoolFile,
+    survivors: Vec<(ProcessRecordFile, ProcessRecord, ProcessIdentity)>,
+) -> PreviousEngines {
+    let mut found = PreviousEngines::default();
     for (file_of_record, record, process) in survivors {
         let name = (record.pool_id.clone(), record.replica_id.clone());
         let wanted = file.pools.iter().any(|spec| is_wanted(spec, &record));
-        let survivor = Survivor {
+        let survivor = SurvivingEngine {
             file: file_of_record,
             record,
             process,
@@ -93,9 +72,9 @@ fn sort(file: &PoolFile, survivors: Vec<(RecordFile, Record, Identity)>) -> Foun
             found.unwanted.push(survivor);
             continue;
         }
-        // While a replica was being replaced it had two. The later one was to stay.
-        let Some(other) = found.ours.remove(&name) else {
-            found.ours.insert(name, survivor);
+        // A replica that was being replaced had two engines. The later one should stay.
+        let Some(other) = found.adoptable.remove(&name) else {
+            found.adoptable.insert(name, survivor);
             continue;
         };
         let (stays, goes) = if other.process.started > survivor.process.started {
@@ -103,25 +82,35 @@ fn sort(file: &PoolFile, survivors: Vec<(RecordFile, Record, Identity)>) -> Foun
         } else {
             (survivor, other)
         };
-        found.ours.insert(name, stays);
+        found.adoptable.insert(name, stays);
         found.unwanted.push(goes);
     }
     found
 }
 
-fn is_wanted(spec: &PoolSpec, record: &Record) -> bool {
+fn is_wanted(spec: &PoolSpec, record: &ProcessRecord) -> bool {
     spec.pool_id == record.pool_id
         && spec.replica_ids().any(|id| id == record.replica_id)
         && spec.fingerprint() == record.fingerprint
 }
 
-fn remove_stale(file: &PoolFile, handoffs: &Handoffs, found: &Found) -> io::Result<()> {
+fn remove_stale(
+    file: &PoolFile,
+    handoffs: &HandoffDirectory,
+    found: &PreviousEngines,
+) -> io::Result<()> {
     for spec in &file.pools {
         for replica_id in spec.replica_ids() {
             let name = (spec.pool_id.clone(), replica_id);
-            let kept = found.ours.get(&name).map(|survivor| &survivor.record.url);
-            if handoffs.retract_all_but(&name.0, &name.1, kept)? {
-                tracing::info!(pool_id = %name.0, replica_id = %name.1, "Handoff of an engine that is gone removed");
+            let kept = found
+                .adoptable
+                .get(&name)
+                .map(|survivor| &survivor.record.url);
+            if handoffs.remove_unless(&name.0, &name.1, kept)? {
+                tracing::info!(
+                    pool_id = %name.0, replica_id = %name.1,
+                    "Handoff of an engine that is gone removed"
+                );
             }
         }
     }
@@ -130,12 +119,12 @@ fn remove_stale(file: &PoolFile, handoffs: &Handoffs, found: &Found) -> io::Resu
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::PathBuf};
 
     use pool_registry_types::HttpUrl;
 
     use super::*;
-    use crate::handoffs::handoff;
+    use crate::handoff_directory::handoff;
 
     const FILE: &str =
         "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\", \"{port}\"]\nslots=1\nreplicas=2\n";
@@ -168,57 +157,60 @@ mod tests {
             self.dir.path().join("handoffs")
         }
 
-        /// As if this very process were an engine.
+        /// Records this process as an engine.
         fn survivor(&self, spec: &PoolSpec, replica: &str, port: u16) -> ReplicaId {
             let replica = ReplicaId::new(replica).unwrap();
-            let ourselves = Identity::of(std::process::id()).unwrap();
-            let record = Record::new(spec, replica.clone(), ourselves, url(port)).unwrap();
-            RecordFile::write(&self.records(), &record).unwrap();
+            let ourselves = ProcessIdentity::of(std::process::id()).unwrap();
+            let record = ProcessRecord::new(spec, replica.clone(), ourselves, url(port)).unwrap();
+            ProcessRecordFile::write(&self.records(), &record).unwrap();
             replica
         }
 
         fn announce(&self, replica: &str, port: u16) {
             let replica = ReplicaId::new(replica).unwrap();
             let handoff = handoff(&self.file.pools[0], &replica, &url(port));
-            Handoffs::new(self.handoffs()).announce(&handoff).unwrap();
+            HandoffDirectory::new(self.handoffs())
+                .write(&handoff)
+                .unwrap();
         }
 
-        fn look(&self) -> (Found, usize) {
-            let handoffs = Handoffs::new(self.handoffs());
-            let found = look(&self.file, &handoffs, &self.handoffs(), &self.records()).unwrap();
+        fn find(&self) -> (PreviousEngines, usize) {
+            let handoffs = HandoffDirectory::new(self.handoffs());
+            let found =
+                find_previous(&self.file, &handoffs, &self.handoffs(), &self.records()).unwrap();
             (found, fs::read_dir(self.handoffs()).unwrap().count())
         }
     }
 
     // spec: PROV-11
     #[test]
-    fn an_engine_that_still_runs_keeps_its_handoff_and_the_others_lose_theirs() {
+    fn a_running_engine_keeps_its_handoff_and_the_others_lose_theirs() {
         let fixture = Fixture::new();
         fixture.survivor(&fixture.file.pools[0], "r0", 1);
         fixture.announce("r0", 1);
         fixture.announce("r1", 2);
-        let (found, handoffs) = fixture.look();
+        let (found, handoffs) = fixture.find();
         assert_eq!(
-            (found.ours.len(), found.unwanted.len(), handoffs),
+            (found.adoptable.len(), found.unwanted.len(), handoffs),
             (1, 0, 1)
         );
     }
 
     #[test]
-    fn an_engine_that_was_started_otherwise_is_not_wanted() {
+    fn an_engine_with_another_configuration_is_not_wanted() {
         let fixture = Fixture::new();
         let other = PoolFile::parse(&FILE.replace("\"x\", ", "\"x\", \"--more\", ")).unwrap();
         fixture.survivor(&other.pools[0], "r0", 1);
         fixture.survivor(&fixture.file.pools[0], "r7", 3);
-        let gone = PoolSpec::forgotten(
+        let gone = PoolSpec::removed(
             PoolId::new("gone").unwrap(),
             fixture.file.pools[0].engine.clone(),
         );
         fixture.survivor(&gone, "r0", 2);
         fixture.announce("r0", 1);
-        let (found, handoffs) = fixture.look();
+        let (found, handoffs) = fixture.find();
         assert_eq!(
-            (found.ours.len(), found.unwanted.len(), handoffs),
+            (found.adoptable.len(), found.unwanted.len(), handoffs),
             (0, 3, 0)
         );
     }
@@ -228,11 +220,15 @@ mod tests {
         let fixture = Fixture::new();
         let spec = &fixture.file.pools[0];
         let replica = fixture.survivor(spec, "r0", 1);
-        let survivors = || records::living(&fixture.records()).unwrap();
+        let survivors = || process_record::load_running(&fixture.records()).unwrap();
         let twice = survivors().into_iter().chain(survivors()).collect();
         let found = sort(&fixture.file, twice);
-        assert_eq!((found.ours.len(), found.unwanted.len()), (1, 1));
-        assert!(found.ours.contains_key(&(spec.pool_id.clone(), replica)));
+        assert_eq!((found.adoptable.len(), found.unwanted.len()), (1, 1));
+        assert!(
+            found
+                .adoptable
+                .contains_key(&(spec.pool_id.clone(), replica))
+        );
     }
 
     #[test]
@@ -240,8 +236,8 @@ mod tests {
         let fixture = Fixture::new();
         let blocked = fixture.dir.path().join("file");
         fs::write(&blocked, "").unwrap();
-        let handoffs = Handoffs::new(fixture.handoffs());
-        let error = look(
+        let handoffs = HandoffDirectory::new(fixture.handoffs());
+        let error = find_previous(
             &fixture.file,
             &handoffs,
             &fixture.handoffs(),

@@ -1,8 +1,9 @@
 //! The decisions about one engine: `(state, event, now) → (state, effects)`. No I/O, no clock.
 
 mod event;
-mod idle;
+mod idle_timer;
 mod restarts;
+mod state;
 
 #[cfg(test)]
 mod properties;
@@ -11,106 +12,59 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use pool_registry::Usage;
+use pool_registry::PoolUsage;
 use tokio::time::Instant;
 
-use crate::{PoolSpec, RestartPolicy, status::Phase};
-pub(crate) use event::{Effect, Event, Policy};
-use idle::Idle;
-use restarts::{Restarts, Verdict};
+pub(crate) use event::{EngineEffect, EngineEvent, Policy};
+use idle_timer::IdleTimer;
+use restarts::{RestartBackoff, RestartDecision};
+use state::{AfterExit, State, StopSignal};
 
-/// A second SIGTERM makes `llama-server` end at once, and others no slower; so little is enough
-/// before SIGKILL.
+use crate::{
+    spec::{PoolSpec, RestartPolicy},
+    status::EnginePhase,
+};
+
+/// A second SIGTERM ends `llama-server` at once, and no engine more slowly. A short pause before
+/// SIGKILL is enough.
 const SECOND_TERM_GRACE: Duration = Duration::from_secs(1);
-/// What SIGKILL does not end in this time hangs in the kernel, mostly in a driver.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// A process that survives SIGKILL for this long hangs in the kernel, usually in a driver.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it may take at most to stop an engine of `spec` that can be stopped at all.
+/// The longest time in which an engine of `spec` stops, unless it hangs in the kernel.
 pub(crate) fn stop_limit(spec: &PoolSpec) -> Duration {
-    [spec.stop_grace, SECOND_TERM_GRACE, KILL_PATIENCE]
+    [spec.stop_grace, SECOND_TERM_GRACE, KILL_TIMEOUT]
         .into_iter()
         .fold(spec.drain_timeout, Duration::saturating_add)
 }
 
-/// What follows when the process is gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Then {
-    Rest,
-    StartAfresh,
-    Sleep,
-    Wake,
-    Fail(String),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    FirstTerm,
-    SecondTerm,
-    Kill,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    Stopped,
-    Failed,
-    Backoff {
-        until: Instant,
-    },
-    Starting {
-        until: Instant,
-    },
-    Ready {
-        since: Instant,
-        idle: Option<Idle>,
-    },
-    Asleep,
-    Draining {
-        until: Instant,
-        then: Then,
-    },
-    Ending {
-        step: Step,
-        until: Instant,
-        then: Then,
-    },
-}
-
-/// One engine.
+/// The state machine of one engine.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub(crate) struct EngineMachine {
     policy: Policy,
     state: State,
-    restarts: Restarts,
-    /// It must become ready at its first attempt: it is to replace one that works.
-    on_trial: bool,
+    restarts: RestartBackoff,
+    /// It must become ready at its first attempt: it is to replace a working engine.
+    candidate: bool,
     last_error: Option<Arc<str>>,
 }
 
-impl Machine {
-    pub(crate) fn new(policy: Policy, on_trial: bool) -> Self {
+impl EngineMachine {
+    pub(crate) fn new(policy: Policy, candidate: bool) -> Self {
         Self {
             policy,
             state: State::Stopped,
-            restarts: Restarts::default(),
-            on_trial,
+            restarts: RestartBackoff::default(),
+            candidate,
             last_error: None,
         }
     }
 
-    pub(crate) fn phase(&self) -> Phase {
-        match &self.state {
-            State::Stopped => Phase::Stopped,
-            State::Failed => Phase::Failed,
-            State::Backoff { .. } => Phase::Backoff,
-            State::Starting { .. } => Phase::Starting,
-            State::Ready { .. } => Phase::Ready,
-            State::Asleep => Phase::Sleeping,
-            State::Draining { .. } => Phase::Draining,
-            State::Ending { .. } => Phase::Stopping,
-        }
+    pub(crate) fn phase(&self) -> EnginePhase {
+        self.state.phase()
     }
 
-    /// Why it is not running, or was not when it last was not.
+    /// Why it does not run, or did not run before.
     pub(crate) fn last_error(&self) -> Option<&Arc<str>> {
         self.last_error.as_ref()
     }
@@ -120,57 +74,50 @@ impl Machine {
         self.restarts.count()
     }
 
-    /// When a [`Tick`](Event::Tick) is due.
+    /// When a [`Tick`](EngineEvent::Tick) is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        match &self.state {
-            State::Stopped | State::Failed | State::Asleep => None,
-            State::Ready { idle, .. } => idle.as_ref().map(Idle::look_at),
-            State::Backoff { until }
-            | State::Starting { until }
-            | State::Draining { until, .. }
-            | State::Ending { until, .. } => Some(*until),
-        }
+        self.state.deadline()
     }
 
-    /// Takes in what happened.
-    pub(crate) fn on(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+    /// Applies an event.
+    pub(crate) fn on(&mut self, event: EngineEvent, now: Instant) -> Vec<EngineEffect> {
         match event {
-            Event::Start => self.start(now),
-            Event::Adopt => self.adopt(now),
-            Event::Refused(reason) => self.refused(&reason, now),
-            Event::Ready => self.ready(now),
-            Event::Exited { clean, how } => self.exited(clean, &how, now),
-            Event::Quiet => self.quiet(now),
-            Event::Stop => self.end(Then::Rest, now),
-            Event::Restart => self.end(Then::StartAfresh, now),
-            Event::Doze => self.doze(),
-            Event::Used(usage) => self.used(usage, now),
-            Event::Wanted => self.wanted(now),
-            Event::Tick => self.tick(now),
+            EngineEvent::Start => self.start(now),
+            EngineEvent::Adopt => self.adopt(now),
+            EngineEvent::StartFailed(reason) => self.start_failed(&reason, now),
+            EngineEvent::Ready => self.ready(now),
+            EngineEvent::Exited { clean, how } => self.exited(clean, &how, now),
+            EngineEvent::Drained => self.drained(now),
+            EngineEvent::Stop => self.stop(AfterExit::Stop, now),
+            EngineEvent::Restart => self.stop(AfterExit::Restart, now),
+            EngineEvent::ScaleToZero => self.begin_scaled_to_zero(),
+            EngineEvent::UsageRead(usage) => self.usage_read(usage, now),
+            EngineEvent::Demanded => self.demanded(now),
+            EngineEvent::Tick => self.tick(now),
         }
     }
 
-    fn start(&mut self, now: Instant) -> Vec<Effect> {
+    fn start(&mut self, now: Instant) -> Vec<EngineEffect> {
         match self.state {
             State::Stopped | State::Failed | State::Backoff { .. } => self.spawn(now),
-            State::Asleep => self.wake_up(now),
+            State::ScaledToZero => self.start_on_demand(now),
             _ => Vec::new(),
         }
     }
 
-    fn spawn(&mut self, now: Instant) -> Vec<Effect> {
+    fn spawn(&mut self, now: Instant) -> Vec<EngineEffect> {
         self.restarts.started(now);
         self.starting(now)
     }
 
-    fn starting(&mut self, now: Instant) -> Vec<Effect> {
+    fn starting(&mut self, now: Instant) -> Vec<EngineEffect> {
         self.state = State::Starting {
             until: now + self.policy.ready_timeout,
         };
-        vec![Effect::Spawn]
+        vec![EngineEffect::Spawn]
     }
 
-    fn adopt(&mut self, now: Instant) -> Vec<Effect> {
+    fn adopt(&mut self, now: Instant) -> Vec<EngineEffect> {
         if self.state != State::Stopped {
             return Vec::new();
         }
@@ -178,89 +125,90 @@ impl Machine {
         self.state = State::Starting {
             until: now + self.policy.ready_timeout,
         };
-        vec![Effect::Probe]
+        vec![EngineEffect::Probe]
     }
 
-    fn refused(&mut self, reason: &str, now: Instant) -> Vec<Effect> {
+    fn start_failed(&mut self, reason: &str, now: Instant) -> Vec<EngineEffect> {
         if matches!(self.state, State::Starting { .. }) {
-            // Nothing ran, so it cannot have been a storm of starts.
-            self.restarts.start_was_refused();
+            // No process ran, so this does not count as a crash.
+            self.restarts.start_failed();
             self.failed(reason, now);
-            return self.forsake();
+            return self.withdraw_offer();
         }
         Vec::new()
     }
 
-    fn ready(&mut self, now: Instant) -> Vec<Effect> {
+    fn ready(&mut self, now: Instant) -> Vec<EngineEffect> {
         if !matches!(self.state, State::Starting { .. }) {
             return Vec::new();
         }
-        self.on_trial = false;
+        self.candidate = false;
         self.last_error = None;
         self.announce(now)
     }
 
-    fn announce(&mut self, now: Instant) -> Vec<Effect> {
+    fn announce(&mut self, now: Instant) -> Vec<EngineEffect> {
         self.state = State::Ready {
             since: now,
-            idle: self.policy.sleep_after.map(|after| Idle::new(after, now)),
+            idle: (self.policy.sleep_after).map(|after| IdleTimer::new(after, now)),
         };
-        vec![Effect::Announce]
+        vec![EngineEffect::WriteHandoff]
     }
 
-    /// What promised it keeps it no longer. Without sleep there are no promises.
-    fn forsake(&self) -> Vec<Effect> {
-        (self.policy.sleep_after.map(|_| Effect::Forsake))
+    /// Only pools that scale to zero make offers.
+    fn withdraw_offer(&self) -> Vec<EngineEffect> {
+        (self.policy.sleep_after.map(|_| EngineEffect::WithdrawOffer))
             .into_iter()
             .collect()
     }
 
-    fn doze(&mut self) -> Vec<Effect> {
+    fn begin_scaled_to_zero(&mut self) -> Vec<EngineEffect> {
         if self.state != State::Stopped {
             return Vec::new();
         }
-        self.state = State::Asleep;
-        vec![Effect::Promise]
+        self.state = State::ScaledToZero;
+        vec![EngineEffect::OfferScaledToZero]
     }
 
-    fn used(&mut self, usage: Usage, now: Instant) -> Vec<Effect> {
+    fn usage_read(&mut self, usage: PoolUsage, now: Instant) -> Vec<EngineEffect> {
         let State::Ready {
             idle: Some(idle), ..
         } = &mut self.state
         else {
             return Vec::new();
         };
-        if !idle.looked(usage, now) {
+        if !idle.observe(usage, now) {
             return Vec::new();
         }
-        // The promise first: nobody shall find the pool without an engine.
-        let mut effects = vec![Effect::Promise];
-        effects.extend(self.end(Then::Sleep, now));
+        // Offer first, so that the pool never appears without an engine.
+        let mut effects = vec![EngineEffect::OfferScaledToZero];
+        effects.extend(self.stop(AfterExit::ScaleToZero, now));
         effects
     }
 
-    fn wanted(&mut self, now: Instant) -> Vec<Effect> {
+    fn demanded(&mut self, now: Instant) -> Vec<EngineEffect> {
         match &mut self.state {
-            State::Asleep => self.wake_up(now),
-            // It was not told to end yet.
+            State::ScaledToZero => self.start_on_demand(now),
+            // It was not signalled yet, so it can simply continue.
             State::Draining {
-                then: Then::Sleep, ..
+                then: AfterExit::ScaleToZero,
+                ..
             } => self.announce(now),
-            State::Ending { then, .. } if *then == Then::Sleep => {
-                *then = Then::Wake;
+            State::Terminating { then, .. } if *then == AfterExit::ScaleToZero => {
+                *then = AfterExit::Start;
                 Vec::new()
             }
             _ => Vec::new(),
         }
     }
 
-    fn wake_up(&mut self, now: Instant) -> Vec<Effect> {
-        self.restarts.woken(now);
+    fn start_on_demand(&mut self, now: Instant) -> Vec<EngineEffect> {
+        self.restarts.started_on_demand(now);
         self.starting(now)
     }
 
-    fn exited(&mut self, clean: bool, how: &str, now: Instant) -> Vec<Effect> {
-        let mut effects = vec![Effect::Retract, Effect::Forget];
+    fn exited(&mut self, clean: bool, how: &str, now: Instant) -> Vec<EngineEffect> {
+        let mut effects = vec![EngineEffect::RemoveHandoff, EngineEffect::CleanUp];
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Starting { .. } => {
                 self.failed(&format!("ended before it was ready: {how}"), now)
@@ -270,15 +218,18 @@ impl Machine {
                     .was_ready_for(now.saturating_duration_since(since));
                 self.ended_by_itself(clean, how, now);
             }
-            State::Draining { then, .. } | State::Ending { then, .. } => match then {
-                Then::Rest => {}
-                Then::StartAfresh => effects.extend(self.spawn_afresh(now)),
-                Then::Wake => effects.extend(self.wake_up(now)),
-                Then::Sleep => self.state = State::Asleep,
-                Then::Fail(reason) => self.failed(&reason, now),
+            State::Draining { then, .. } | State::Terminating { then, .. } => match then {
+                AfterExit::Stop => {}
+                AfterExit::Restart => effects.extend(self.spawn_afresh(now)),
+                AfterExit::Start => effects.extend(self.start_on_demand(now)),
+                AfterExit::ScaleToZero => self.state = State::ScaledToZero,
+                AfterExit::Fail(reason) => self.failed(&reason, now),
             },
-            // Without a process none can end.
-            state @ (State::Stopped | State::Failed | State::Backoff { .. } | State::Asleep) => {
+            // There was no process.
+            state @ (State::Stopped
+            | State::Failed
+            | State::Backoff { .. }
+            | State::ScaledToZero) => {
                 self.state = state;
                 return Vec::new();
             }
@@ -287,7 +238,7 @@ impl Machine {
             self.state,
             State::Stopped | State::Failed | State::Backoff { .. }
         ) {
-            effects.extend(self.forsake());
+            effects.extend(self.withdraw_offer());
         }
         effects
     }
@@ -302,56 +253,57 @@ impl Machine {
     }
 
     fn failed(&mut self, reason: &str, now: Instant) {
-        let gives_up = self.on_trial || self.policy.restart == RestartPolicy::Never;
-        let verdict = self.restarts.failed(now);
-        (self.state, self.last_error) = match verdict {
+        let gives_up = self.candidate || self.policy.restart == RestartPolicy::Never;
+        let decision = self.restarts.failed(now);
+        (self.state, self.last_error) = match decision {
             _ if gives_up => (State::Failed, Some(reason.into())),
-            Verdict::Storm { starts, within } => {
+            RestartDecision::CrashLoop { starts, within } => {
                 let secs = within.as_secs();
                 let reason =
                     format!("started {starts} times within {secs} s, now given up: {reason}");
                 (State::Failed, Some(reason.into()))
             }
-            Verdict::RetryAfter(delay) => {
+            RestartDecision::RetryAfter(delay) => {
                 (State::Backoff { until: now + delay }, Some(reason.into()))
             }
         };
     }
 
-    fn spawn_afresh(&mut self, now: Instant) -> Vec<Effect> {
-        self.restarts.forgive();
+    fn spawn_afresh(&mut self, now: Instant) -> Vec<EngineEffect> {
+        self.restarts.reset();
         self.spawn(now)
     }
 
-    /// Ends it, requests first.
-    fn end(&mut self, then: Then, now: Instant) -> Vec<Effect> {
-        let is_final = then == Then::Rest;
+    /// Drains and stops the engine; `then` follows.
+    fn stop(&mut self, then: AfterExit, now: Instant) -> Vec<EngineEffect> {
+        let is_final = then == AfterExit::Stop;
         let mut effects = match &mut self.state {
-            State::Stopped | State::Failed | State::Backoff { .. } | State::Asleep if !is_final => {
-                self.spawn_afresh(now)
+            State::Stopped | State::Failed | State::Backoff { .. } | State::ScaledToZero => {
+                if is_final {
+                    self.state = State::Stopped;
+                    Vec::new()
+                } else {
+                    self.spawn_afresh(now)
+                }
             }
-            State::Stopped | State::Failed | State::Backoff { .. } | State::Asleep => {
-                self.state = State::Stopped;
-                Vec::new()
-            }
-            // An adopted one may have requests before we know that it is ready.
+            // An adopted engine may have requests before it is known to be ready.
             State::Starting { .. } | State::Ready { .. } => {
                 let until = now + self.policy.drain_timeout;
                 self.state = State::Draining { until, then };
-                vec![Effect::Retract, Effect::AwaitQuiet]
+                vec![EngineEffect::RemoveHandoff, EngineEffect::AwaitDrained]
             }
-            State::Draining { then: before, .. } | State::Ending { then: before, .. } => {
+            State::Draining { then: before, .. } | State::Terminating { then: before, .. } => {
                 *before = then;
                 Vec::new()
             }
         };
         if is_final {
-            effects.extend(self.forsake());
+            effects.extend(self.withdraw_offer());
         }
         effects
     }
 
-    fn quiet(&mut self, now: Instant) -> Vec<Effect> {
+    fn drained(&mut self, now: Instant) -> Vec<EngineEffect> {
         let State::Draining { then, .. } = &self.state else {
             return Vec::new();
         };
@@ -359,16 +311,16 @@ impl Machine {
         self.terminate(then, now)
     }
 
-    fn terminate(&mut self, then: Then, now: Instant) -> Vec<Effect> {
-        self.state = State::Ending {
-            step: Step::FirstTerm,
+    fn terminate(&mut self, then: AfterExit, now: Instant) -> Vec<EngineEffect> {
+        self.state = State::Terminating {
+            signal: StopSignal::FirstTerm,
             until: now + self.policy.stop_grace,
             then,
         };
-        vec![Effect::Terminate]
+        vec![EngineEffect::Terminate]
     }
 
-    fn tick(&mut self, now: Instant) -> Vec<Effect> {
+    fn tick(&mut self, now: Instant) -> Vec<EngineEffect> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Vec::new();
         }
@@ -377,35 +329,38 @@ impl Machine {
             State::Starting { .. } => {
                 let secs = self.policy.ready_timeout.as_secs();
                 let reason = format!("not ready within {secs} s");
-                let mut effects = vec![Effect::Retract];
-                effects.extend(self.terminate(Then::Fail(reason), now));
+                let mut effects = vec![EngineEffect::RemoveHandoff];
+                effects.extend(self.terminate(AfterExit::Fail(reason), now));
                 effects
             }
             State::Draining { then, .. } => {
                 let then = then.clone();
                 self.terminate(then, now)
             }
-            State::Ending { step, until, .. } => {
+            State::Terminating { signal, until, .. } => {
                 let effect;
-                (*step, *until, effect) = match step {
-                    Step::FirstTerm => {
-                        (Step::SecondTerm, now + SECOND_TERM_GRACE, Effect::Terminate)
+                (*signal, *until, effect) = match signal {
+                    StopSignal::FirstTerm => {
+                        let until = now + SECOND_TERM_GRACE;
+                        (StopSignal::SecondTerm, until, EngineEffect::Terminate)
                     }
-                    Step::SecondTerm => (Step::Kill, now + KILL_PATIENCE, Effect::Kill),
-                    Step::Kill => {
+                    StopSignal::SecondTerm => {
+                        (StopSignal::Kill, now + KILL_TIMEOUT, EngineEffect::Kill)
+                    }
+                    StopSignal::Kill => {
                         self.last_error = Some("it does not end, not even by SIGKILL".into());
-                        (Step::Kill, now + KILL_PATIENCE, Effect::Kill)
+                        (StopSignal::Kill, now + KILL_TIMEOUT, EngineEffect::Kill)
                     }
                 };
                 vec![effect]
             }
             State::Ready { idle, .. } => {
                 if let Some(idle) = idle {
-                    idle.looks(now);
+                    idle.check_started(now);
                 }
-                vec![Effect::Look]
+                vec![EngineEffect::ReadUsage]
             }
-            State::Stopped | State::Failed | State::Asleep => Vec::new(),
+            State::Stopped | State::Failed | State::ScaledToZero => Vec::new(),
         }
     }
 }

@@ -1,23 +1,21 @@
-//! How many CPU threads a `llama-server` gets when nobody said: its share of the machine.
+//! The default number of CPU threads of a `llama-server`: its share of the cores.
 //!
-//! Left alone each one starts a thread per core, and its threads wait for each other by spinning.
-//! Alone on a machine that is fast. Two of them on the same cores take turns to wait for a thread
-//! that does not run: three engines on two cores were seen to need 40 s for what took 0.2 s with a
-//! thread each.
+//! By default each `llama-server` starts a thread per core, and its threads wait for each other by
+//! spinning. A single one is fast. Two of them on the same cores wait for threads that are not
+//! scheduled: three engines on two cores needed 40 s for work that took 0.2 s with one thread each.
 
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 use pool_registry_types::PoolId;
 
-use crate::{Launch, PoolSpec};
+use crate::spec::{Launch, PoolSpec};
 
-/// What `llama-server` reads the number from; its command line, and so `args`, has the last word.
-/// Not an argument of ours: the share changes when another pool does, which is no reason to start
-/// an engine anew.
+/// The variable that `llama-server` reads. Its command line, and so `args`, overrides it. An
+/// argument would change the fingerprint of an engine whenever another pool changes.
 pub(crate) const VARIABLE: &str = "LLAMA_ARG_THREADS";
 
-/// The cores of the machine, and how many engines want them.
+/// The cores of the machine, and how many engines share them.
 #[derive(Debug)]
 pub(crate) struct CpuShare {
     cores: u32,
@@ -25,28 +23,28 @@ pub(crate) struct CpuShare {
 }
 
 impl CpuShare {
-    /// A machine with so many cores for the engines of `pools`.
+    /// Shares `cores` among the engines of `pools`.
     pub(crate) fn new<'a>(cores: u32, pools: impl IntoIterator<Item = &'a PoolSpec>) -> Self {
         let share = Self {
             cores,
             engines: Mutex::default(),
         };
-        pools.into_iter().for_each(|spec| share.declare(spec));
+        pools.into_iter().for_each(|spec| share.set_pool(spec));
         share
     }
 
-    /// The pool is from now on to be as `spec` says; engines that run keep what they have.
-    pub(crate) fn declare(&self, spec: &PoolSpec) {
+    /// Sets the configuration of a pool. Running engines keep their threads.
+    pub(crate) fn set_pool(&self, spec: &PoolSpec) {
         let count = match spec.launch {
             Launch::LlamaCpp(_) => spec.replicas,
-            // What other programs do with cores is theirs to know.
+            // Other programs choose their threads themselves.
             Launch::Command(_) => 0,
         };
         self.engines.lock().insert(spec.pool_id.clone(), count);
     }
 
-    /// The threads an engine of `spec` is to take; `None` leaves it to the engine, which then is
-    /// the only one here, or was told otherwise.
+    /// The threads of an engine of `spec`. `None` leaves the choice to the engine: it is the only
+    /// one, or its pool sets the number.
     pub(crate) fn threads(&self, spec: &PoolSpec) -> Option<u32> {
         let Launch::LlamaCpp(llama) = &spec.launch else {
             return None;
@@ -113,11 +111,11 @@ mod tests {
 
     // spec: PROV-25
     #[test]
-    fn a_reload_changes_the_share_of_engines_to_come() {
+    fn a_reload_changes_the_share_of_later_engines() {
         let before = pools(&llama("a", "replicas = 2"));
         let share = CpuShare::new(8, &before);
         assert_eq!(share.threads(&before[0]), Some(4));
-        share.declare(&pools(&llama("a", "replicas = 4"))[0]);
+        share.set_pool(&pools(&llama("a", "replicas = 4"))[0]);
         assert_eq!(share.threads(&before[0]), Some(2));
     }
 }

@@ -1,195 +1,130 @@
-//! One engine: the machine's effects made true, and what happens told to the machine.
+//! The task of one engine: executes the effects of its state machine and feeds back events.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
-use pool_registry_types::{Handoff, HttpUrl, ReplicaId};
+use pool_registry_types::{Handoff, ReplicaId};
 use service_runtime::{Shutdown, Tasks};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::Instant,
 };
 
 use crate::{
-    PoolSpec,
-    core::{Effect, Event, Machine, Policy},
-    handoffs::handoff,
-    promises,
-    running::Running,
-    shared::Shared,
-    status::{EngineStatus, Phase, Row},
-    waiting::{quiet, ready},
+    context::Context,
+    core::{EngineEffect, EngineEvent, EngineMachine, Policy},
+    engine_handle::{CommandReceiver, EngineHandle, EngineSnapshot},
+    handoff_directory::handoff,
+    running_engine::RunningEngine,
+    scaled_to_zero,
+    spec::PoolSpec,
+    status::{EnginePhase, EngineStatus, StatusRow},
+    wait::{drained, ready},
 };
 
-/// Wishes on their way to an engine; it takes them as fast as it can do anything at all.
-const WISHES: usize = 8;
-
-/// What somebody wants of an engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
-    Stop,
-    Restart,
-}
-
-impl From<Wish> for Event {
-    fn from(wish: Wish) -> Self {
-        match wish {
-            Wish::Stop => Self::Stop,
-            Wish::Restart => Self::Restart,
-        }
-    }
-}
-
-type Inbox = mpsc::Receiver<(Wish, oneshot::Sender<()>)>;
+/// Commands that wait for an engine; the task takes them between two effects.
+const COMMAND_QUEUE: usize = 8;
 
 /// How an engine begins.
 #[derive(Debug)]
-pub(crate) enum Begin {
-    /// It is started.
+pub(crate) enum EngineStart {
+    /// Start it.
     Start,
-    /// It is started, and must be ready at its first attempt.
-    OnTrial,
-    /// A process of an earlier agent is taken over.
-    Adopt(Box<Running>),
-    /// It slept when an earlier agent ended, and sleeps on.
-    Asleep(Box<Handoff>),
+    /// Start it; it must become ready at its first attempt.
+    Candidate,
+    /// Adopt the process of an earlier agent.
+    Adopt(Box<RunningEngine>),
+    /// Offer it: it was scaled to zero when an earlier agent ended.
+    ScaledToZero(Box<Handoff>),
 }
 
-/// An engine from outside. When it is dropped, the engine is ended in order.
-#[derive(Debug)]
-pub(crate) struct EngineHandle {
-    pub(crate) spec: Arc<PoolSpec>,
-    wishes: mpsc::Sender<(Wish, oneshot::Sender<()>)>,
-    seen: watch::Receiver<Seen>,
-}
-
-/// What others wait for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) phase: Phase,
-    pub(crate) url: Option<HttpUrl>,
-    pub(crate) last_error: Option<Arc<str>>,
-}
-
-impl EngineHandle {
-    /// Returns when the engine has begun to do so; at once when nobody supervises it any more.
-    pub(crate) async fn wish(&self, wish: Wish) {
-        let (begun, hears) = oneshot::channel();
-        if self.wishes.send((wish, begun)).await.is_ok() {
-            let _ = hears.await;
-        }
-    }
-
-    /// Whether it takes requests.
-    pub(crate) fn serves(&self) -> bool {
-        self.seen.borrow().phase == Phase::Ready
-    }
-
-    /// Where it listens.
-    pub(crate) fn url(&self) -> Option<HttpUrl> {
-        self.seen.borrow().url.clone()
-    }
-
-    /// Whether it does not run until somebody needs it.
-    pub(crate) fn sleeps(&self) -> bool {
-        self.seen.borrow().phase == Phase::Sleeping
-    }
-
-    /// Waits until `reached`, and says how it was then.
-    pub(crate) async fn until(&self, mut reached: impl FnMut(Phase) -> bool) -> Seen {
-        let mut seen = self.seen.clone();
-        match seen.wait_for(|seen| reached(seen.phase)).await {
-            Ok(seen) => seen.clone(),
-            // It is no longer supervised; nothing more will be known.
-            Err(_) => self.seen.borrow().clone(),
-        }
-    }
-}
-
-/// Starts to supervise an engine of `spec`, until `shutdown` is requested; its process goes on
-/// then.
+/// Supervises an engine of `spec` until `shutdown` is requested. Its process continues then.
 pub(crate) fn supervise(
-    shared: &Arc<Shared>,
+    context: &Arc<Context>,
     spec: Arc<PoolSpec>,
     replica_id: ReplicaId,
-    begin: Begin,
+    start: EngineStart,
     tasks: &Tasks,
     shutdown: Shutdown,
 ) -> EngineHandle {
-    let (wishes, inbox) = mpsc::channel(WISHES);
-    let on_trial = matches!(begin, Begin::OnTrial);
-    let (first, running, promise) = match begin {
-        Begin::Start | Begin::OnTrial => (Event::Start, None, None),
-        Begin::Adopt(running) => (Event::Adopt, Some(*running), None),
-        Begin::Asleep(promise) => (Event::Doze, None, Some(*promise)),
+    let (commands, receiver) = mpsc::channel(COMMAND_QUEUE);
+    let candidate = matches!(start, EngineStart::Candidate);
+    let (first, running, offer) = match start {
+        EngineStart::Start | EngineStart::Candidate => (EngineEvent::Start, None, None),
+        EngineStart::Adopt(running) => (EngineEvent::Adopt, Some(*running), None),
+        EngineStart::ScaledToZero(offer) => (EngineEvent::ScaleToZero, None, Some(*offer)),
     };
-    let unseen = Seen {
-        phase: Phase::Starting,
+    let initial = EngineSnapshot {
+        phase: EnginePhase::Starting,
         url: None,
         last_error: None,
     };
-    let (publish, seen) = watch::channel(unseen);
+    let (publish, snapshots) = watch::channel(initial);
     let engine = Engine {
-        row: shared.board.row(),
-        machine: Machine::new(Policy::from(&*spec), on_trial),
-        shared: shared.clone(),
+        row: context.board.row(),
+        machine: EngineMachine::new(Policy::from(&*spec), candidate),
+        context: context.clone(),
         spec: spec.clone(),
         replica_id,
         running,
-        awaited: None,
-        promise,
-        wanted: None,
+        pending_check: None,
+        offer,
+        demand: None,
         publish,
     };
-    tasks.spawn("engine", engine.run(first, inbox, shutdown));
-    EngineHandle { spec, wishes, seen }
+    tasks.spawn("engine", engine.run(first, receiver, shutdown));
+    EngineHandle {
+        spec,
+        commands,
+        snapshots,
+    }
 }
 
 struct Engine {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     spec: Arc<PoolSpec>,
     replica_id: ReplicaId,
-    machine: Machine,
-    running: Option<Running>,
-    /// That it is ready, or quiet: never both.
-    awaited: Option<BoxFuture<'static, Event>>,
-    /// What it was last offered as without a handoff, by an earlier agent to begin with.
-    promise: Option<Handoff>,
-    /// That somebody waits for it.
-    wanted: Option<BoxFuture<'static, Event>>,
-    row: Row,
-    publish: watch::Sender<Seen>,
+    machine: EngineMachine,
+    running: Option<RunningEngine>,
+    /// Waits until it is ready, or until it is drained.
+    pending_check: Option<BoxFuture<'static, EngineEvent>>,
+    /// The last offer without a handoff, also of an earlier agent.
+    offer: Option<Handoff>,
+    /// Waits for a request while it is scaled to zero.
+    demand: Option<BoxFuture<'static, EngineEvent>>,
+    row: StatusRow,
+    publish: watch::Sender<EngineSnapshot>,
 }
 
 impl Engine {
-    async fn run(mut self, first: Event, mut inbox: Inbox, shutdown: Shutdown) {
-        let mut dismissed = false;
+    async fn run(mut self, first: EngineEvent, mut commands: CommandReceiver, shutdown: Shutdown) {
+        let mut handle_dropped = false;
         self.handle(first).await;
-        while !(dismissed && self.machine.phase().is_at_rest()) {
+        while !(handle_dropped && self.machine.phase().is_at_rest()) {
             let mut begun = None;
             let event = tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
-                wish = inbox.recv(), if !dismissed => match wish {
-                    Some((wish, whoever_asked)) => {
-                        begun = Some(whoever_asked);
-                        wish.into()
+                command = commands.recv(), if !handle_dropped => match command {
+                    Some((command, on_begun)) => {
+                        begun = Some(on_begun);
+                        command.into()
                     }
                     None => {
-                        dismissed = true;
-                        Event::Stop
+                        handle_dropped = true;
+                        EngineEvent::Stop
                     }
                 },
                 event = ended(self.running.as_mut()) => event,
-                event = happened(self.awaited.as_mut()) => {
-                    self.awaited = None;
+                event = completed(self.pending_check.as_mut()) => {
+                    self.pending_check = None;
                     event
                 }
-                event = happened(self.wanted.as_mut()) => {
-                    self.wanted = None;
+                event = completed(self.demand.as_mut()) => {
+                    self.demand = None;
                     event
                 }
-                () = passed(self.machine.deadline()) => Event::Tick,
+                () = passed(self.machine.deadline()) => EngineEvent::Tick,
             };
             self.handle(event).await;
             if let Some(begun) = begun {
@@ -198,45 +133,47 @@ impl Engine {
         }
     }
 
-    /// Tells the machine what happened and does what it says.
-    async fn handle(&mut self, event: Event) {
+    /// Applies an event, executes its effects, and publishes the result.
+    async fn handle(&mut self, event: EngineEvent) {
         let before = (self.machine.phase(), self.machine.last_error().cloned());
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             for effect in self.machine.on(event, Instant::now()) {
-                events.extend(self.apply(effect).await);
+                events.extend(self.execute(effect).await);
             }
         }
-        self.tell(before.0, before.1.as_ref());
+        self.publish_status();
+        self.log_change(before.0, before.1.as_ref());
     }
 
-    async fn apply(&mut self, effect: Effect) -> Option<Event> {
+    async fn execute(&mut self, effect: EngineEffect) -> Option<EngineEvent> {
         match effect {
-            Effect::Spawn => return self.spawn().await.err().map(Event::Refused),
-            Effect::Probe => self.await_readiness(),
-            Effect::Announce => self.announce(),
-            Effect::Retract => self.retract(),
-            Effect::Promise => self.offer(),
-            Effect::Forsake => self.forsake(),
-            Effect::Look => {
-                return Some(Event::Used(self.shared.registry.usage(&self.spec.pool_id)));
+            EngineEffect::Spawn => return self.spawn().await.err().map(EngineEvent::StartFailed),
+            EngineEffect::Probe => self.await_readiness(),
+            EngineEffect::WriteHandoff => self.write_handoff(),
+            EngineEffect::RemoveHandoff => self.remove_handoff(),
+            EngineEffect::OfferScaledToZero => self.offer_scaled_to_zero(),
+            EngineEffect::WithdrawOffer => self.withdraw_offer(),
+            EngineEffect::ReadUsage => {
+                let usage = self.context.registry.usage(&self.spec.pool_id);
+                return Some(EngineEvent::UsageRead(usage));
             }
-            Effect::AwaitQuiet => {
-                let registry = self.shared.registry.clone();
-                self.awaited = self.running.as_ref().map(|running| {
+            EngineEffect::AwaitDrained => {
+                let registry = self.context.registry.clone();
+                self.pending_check = self.running.as_ref().map(|running| {
                     let url = running.url.clone();
-                    async move { quiet(&registry, &url).await }.boxed()
+                    async move { drained(&registry, &url).await }.boxed()
                 });
             }
-            Effect::Terminate => {
-                self.awaited = None;
+            EngineEffect::Terminate => {
+                self.pending_check = None;
                 self.signal(rustix::process::Signal::TERM);
             }
-            Effect::Kill => self.signal(rustix::process::Signal::KILL),
-            Effect::Forget => {
-                self.awaited = None;
+            EngineEffect::Kill => self.signal(rustix::process::Signal::KILL),
+            EngineEffect::CleanUp => {
+                self.pending_check = None;
                 if let Some(running) = self.running.take() {
-                    running.forget();
+                    running.clean_up();
                 }
             }
         }
@@ -244,9 +181,9 @@ impl Engine {
     }
 
     async fn spawn(&mut self) -> Result<(), String> {
-        // Shown as starting while it is looked at, which may take seconds.
+        // Show it as starting during its checks, which may take seconds.
         self.publish_status();
-        let running = Running::start(&self.shared, &self.spec, &self.replica_id).await?;
+        let running = RunningEngine::start(&self.context, &self.spec, &self.replica_id).await?;
         self.running = Some(running);
         self.await_readiness();
         Ok(())
@@ -254,83 +191,87 @@ impl Engine {
 
     fn await_readiness(&mut self) {
         let kind = self.spec.engine.clone();
-        self.awaited = self.running.as_ref().map(|running| {
+        self.pending_check = self.running.as_ref().map(|running| {
             let url = running.url.clone();
             async move { ready(&kind, &url).await }.boxed()
         });
     }
 
-    /// Keeps it offered while it does not run.
-    fn offer(&mut self) {
+    fn offer_scaled_to_zero(&mut self) {
         let announced = (self.running.as_ref())
             .map(|running| handoff(&self.spec, &self.replica_id, &running.url));
-        let Some(promise) = announced.or(self.promise.take()) else {
+        let Some(offer) = announced.or(self.offer.take()) else {
             return;
         };
         let (registry, pool, replica) = (
-            self.shared.registry.clone(),
+            self.context.registry.clone(),
             self.spec.pool_id.clone(),
             self.replica_id.clone(),
         );
-        let promise = registry.set_asleep(promise);
-        self.promise = Some(promise.clone());
-        if let Err(error) = promises::remember(&self.shared.record_dir, &self.spec, &promise) {
-            let dir = self.shared.record_dir.display();
+        let offer = registry.set_scaled_to_zero(offer);
+        self.offer = Some(offer.clone());
+        if let Err(error) = scaled_to_zero::save(&self.context.record_dir, &self.spec, &offer) {
+            let dir = self.context.record_dir.display();
             tracing::warn!(
                 pool_id = %pool, replica_id = %replica, %dir, %error,
-                "cannot remember that an engine sleeps, so a restart of the agent wakes it; correct the state directory"
+                "cannot record that an engine is scaled to zero, so a restart of the agent starts \
+                 it; correct the state directory"
             );
         }
-        let wanted = async move {
-            registry.wanted(&pool, &replica).await;
-            Event::Wanted
+        let demand = async move {
+            registry.wait_for_demand(&pool, &replica).await;
+            EngineEvent::Demanded
         };
-        self.wanted = Some(wanted.boxed());
+        self.demand = Some(demand.boxed());
     }
 
-    fn forsake(&mut self) {
+    fn withdraw_offer(&mut self) {
         let reason = self.machine.last_error().map(|error| &**error);
-        // Not what another engine promised that has taken its place.
-        if let Some(promise) = self.promise.take()
-            && self.shared.registry.forsake(&promise, reason)
+        // Keep the offer of another engine that has replaced this one.
+        if let Some(offer) = self.offer.take()
+            && self.context.registry.withdraw_offer(&offer, reason)
         {
-            self.is_not_asleep();
+            self.forget_offer();
         }
     }
 
-    /// The next agent is to start it, or to adopt it.
-    fn is_not_asleep(&mut self) {
-        self.wanted = None;
+    /// The next agent should start or adopt the engine.
+    fn forget_offer(&mut self) {
+        self.demand = None;
         let (pool, replica) = (&self.spec.pool_id, &self.replica_id);
-        if let Err(error) = promises::forget(&self.shared.record_dir, pool, replica) {
-            tracing::debug!(pool_id = %pool, replica_id = %replica, %error, "cannot forget that an engine slept");
+        if let Err(error) = scaled_to_zero::remove(&self.context.record_dir, pool, replica) {
+            tracing::debug!(
+                pool_id = %pool, replica_id = %replica, %error,
+                "cannot remove the record of an engine that was scaled to zero"
+            );
         }
     }
 
-    fn announce(&mut self) {
+    fn write_handoff(&mut self) {
         if self.spec.sleep_after.is_some() {
-            self.is_not_asleep();
+            self.forget_offer();
         }
         let Some(running) = &mut self.running else {
             return;
         };
-        running.is_loaded();
+        running.release_vram();
         let handoff = handoff(&self.spec, &self.replica_id, &running.url);
-        if let Err(error) = self.shared.handoffs.announce(&handoff) {
+        if let Err(error) = self.context.handoffs.write(&handoff) {
             tracing::error!(
                 pool_id = %self.spec.pool_id, replica_id = %self.replica_id, %error,
-                "cannot write a handoff, so nobody knows of this engine; correct the runtime directory and restart the pool"
+                "cannot write the handoff of an engine, so it gets no requests; correct the \
+                 runtime directory and restart the pool"
             );
         }
     }
 
-    fn retract(&self) {
+    fn remove_handoff(&self) {
         let Some(running) = &self.running else { return };
         let (pool, replica) = (&self.spec.pool_id, &self.replica_id);
-        if let Err(error) = self.shared.handoffs.retract(pool, replica, &running.url) {
+        if let Err(error) = (self.context.handoffs).remove(pool, replica, &running.url) {
             tracing::error!(
                 pool_id = %pool, replica_id = %replica, %error,
-                "cannot remove the handoff of an engine that goes; remove it by hand"
+                "cannot remove the handoff of an engine that stops; remove the file"
             );
         }
     }
@@ -341,26 +282,22 @@ impl Engine {
         }
     }
 
-    /// Tells everybody what became of it.
-    fn tell(&self, before: Phase, error_before: Option<&Arc<str>>) {
+    fn log_change(&self, before: EnginePhase, error_before: Option<&Arc<str>>) {
         let (phase, error) = (self.machine.phase(), self.machine.last_error());
-        self.publish_status();
-        let pid = self
-            .running
-            .as_ref()
-            .map(|running| running.process.identity().pid);
+        let pid = (self.running.as_ref()).map(|running| running.process.identity().pid);
         let (pool_id, replica_id) = (&self.spec.pool_id, &self.replica_id);
-        // The lines of its log are in its log.
+        // Only the first line: the others are lines of the engine's log.
         let error = error.and_then(|error| error.lines().next());
-        let is_news =
-            error.is_some() && error != error_before.and_then(|error| error.lines().next());
+        let error_before = error_before.and_then(|error| error.lines().next());
+        let is_new = error.is_some() && error != error_before;
         match (phase, error.unwrap_or_default()) {
-            (Phase::Failed, error) if before != Phase::Failed => {
-                tracing::warn!(%pool_id, %replica_id, error, "Engine given up; correct the cause, then restart the pool");
-            }
-            (_, error) if is_news => {
-                tracing::warn!(%pool_id, %replica_id, phase = phase.as_str(), error, "Engine does not run");
-            }
+            (EnginePhase::Failed, error) if before != EnginePhase::Failed => tracing::warn!(
+                %pool_id, %replica_id, error,
+                "Engine given up; correct the cause, then restart the pool"
+            ),
+            (_, error) if is_new => tracing::warn!(
+                %pool_id, %replica_id, phase = phase.as_str(), error, "Engine does not run"
+            ),
             _ if phase != before => {
                 tracing::info!(%pool_id, %replica_id, pid, "Engine {}", phase.as_str());
             }
@@ -370,43 +307,40 @@ impl Engine {
 
     fn publish_status(&self) {
         let running = self.running.as_ref();
-        let phase = self.machine.phase();
-        let url = running.map(|running| running.url.clone());
-        let last_error = self.machine.last_error().cloned();
+        let snapshot = EngineSnapshot {
+            phase: self.machine.phase(),
+            url: running.map(|running| running.url.clone()),
+            last_error: self.machine.last_error().cloned(),
+        };
         self.row.set(EngineStatus {
             pool_id: self.spec.pool_id.clone(),
             replica_id: self.replica_id.clone(),
-            phase,
+            phase: snapshot.phase,
             pid: running.map(|running| running.process.identity().pid),
-            url: url.clone(),
+            url: snapshot.url.clone(),
             up_since: running.map(|running| running.since),
             restarts: self.machine.restarts(),
             adopted: running.is_some_and(|running| running.process.is_adopted()),
-            last_error: last_error.clone(),
+            last_error: snapshot.last_error.clone(),
         });
-        let seen = Seen {
-            phase,
-            url,
-            last_error,
-        };
         self.publish.send_if_modified(|before| {
-            let changed = *before != seen;
-            *before = seen;
+            let changed = *before != snapshot;
+            *before = snapshot;
             changed
         });
     }
 }
 
-async fn ended(running: Option<&mut Running>) -> Event {
+async fn ended(running: Option<&mut RunningEngine>) -> EngineEvent {
     match running {
         Some(running) => running.ended().await,
         None => std::future::pending().await,
     }
 }
 
-async fn happened(awaited: Option<&mut BoxFuture<'static, Event>>) -> Event {
-    match awaited {
-        Some(awaited) => awaited.await,
+async fn completed(future: Option<&mut BoxFuture<'static, EngineEvent>>) -> EngineEvent {
+    match future {
+        Some(future) => future.await,
         None => std::future::pending().await,
     }
 }

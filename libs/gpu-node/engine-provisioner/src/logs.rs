@@ -1,9 +1,8 @@
-//! What engines write: files of a bounded size, and their last lines.
+//! The log files of engines: bounded in size, with their last lines for errors.
 //!
-//! An engine writes to its files itself. A pipe to the agent would break with the agent, and the
-//! engine with it; a file goes on while the agent is away, and its end is there to be read when the
-//! agent is back. The price is that a file is copied and emptied when it is full, so that what is
-//! written in between the two is lost.
+//! An engine writes to its files itself. A pipe to the agent would break when the agent ends, and
+//! the engine with it. A file works without the agent, and the next agent can read its end. The
+//! price: a full file is copied and then truncated, so lines written in between are lost.
 
 use std::{
     collections::VecDeque,
@@ -15,16 +14,16 @@ use std::{
 
 use pool_registry_types::{PoolId, ReplicaId};
 
-/// How large a file may become before it is emptied, in bytes. A busy `llama-server` writes some
-/// hundred bytes per request.
+/// The size at which a file is rotated, in bytes. A busy `llama-server` writes a few hundred bytes
+/// per request.
 pub(crate) const MAX_BYTES: u64 = 16 * 1024 * 1024;
-/// How many full files are kept of each.
+/// How many rotated files are kept.
 pub(crate) const KEPT: u32 = 3;
-/// How often the sizes are looked at.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How much of the end of stderr is shown: a stack trace, and not a whole log.
+/// How often the sizes are checked.
+pub(crate) const ROTATION_INTERVAL: Duration = Duration::from_secs(1);
+/// How many lines of the end of stderr an error shows: enough for a stack trace.
 const TAIL_LINES: usize = 20;
-/// The same in bytes: a heartbeat carries it for every engine that does not run.
+/// The same in bytes: heartbeats carry it for every engine that does not run.
 const TAIL_BYTES: usize = 2048;
 
 /// The two files of one engine.
@@ -32,8 +31,8 @@ const TAIL_BYTES: usize = 2048;
 pub(crate) struct EngineLogs {
     out: PathBuf,
     err: PathBuf,
-    /// How much was in `err` when the engine started.
-    before: u64,
+    /// The size of `err` when the engine started.
+    err_start: u64,
 }
 
 impl EngineLogs {
@@ -41,23 +40,23 @@ impl EngineLogs {
         Self {
             out: dir.join(format!("{pool}_{replica}.out.log")),
             err: dir.join(format!("{pool}_{replica}.err.log")),
-            before: 0,
+            err_start: 0,
         }
     }
 
-    /// Opens both for an engine that starts now; its last lines begin here.
+    /// Opens both files for an engine that starts now.
     pub(crate) fn open(&mut self) -> io::Result<(File, File)> {
-        // Appending also after the file was emptied, which is how it can be emptied at all.
+        // In append mode a writer continues at the start of a truncated file.
         let open = |path: &Path| OpenOptions::new().create(true).append(true).open(path);
         let (out, err) = (open(&self.out)?, open(&self.err)?);
-        self.before = err.metadata()?.len();
+        self.err_start = err.metadata()?.len();
         Ok((out, err))
     }
 
-    /// The last lines of stderr, and where they are from; `None` when there are none.
-    pub(crate) fn last_words(&self) -> Option<String> {
-        let mut text = tail(&self.err, self.before).unwrap_or_default();
-        if fs::metadata(&self.err).is_ok_and(|metadata| metadata.len() < self.before) {
+    /// The last lines of stderr since the start, with the path; `None` when there are none.
+    pub(crate) fn stderr_tail(&self) -> Option<String> {
+        let mut text = tail(&self.err, self.err_start).unwrap_or_default();
+        if fs::metadata(&self.err).is_ok_and(|metadata| metadata.len() < self.err_start) {
             let full = tail(&numbered(&self.err, 1), 0).unwrap_or_default();
             text = full + &text;
         }
@@ -66,7 +65,7 @@ impl EngineLogs {
     }
 }
 
-/// The end of a file, but nothing from before `from`. Of a file that was emptied since, all counts.
+/// The end of a file, from the offset `from` on; from 0 when the file was truncated since.
 fn tail(path: &Path, from: u64) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -79,7 +78,7 @@ fn tail(path: &Path, from: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The last lines as an error may show them: no control characters, no empty lines.
+/// The last lines without control characters and empty lines.
 fn last_lines(text: &str) -> String {
     let mut lines: VecDeque<String> = VecDeque::new();
     let mut bytes = 0;
@@ -96,7 +95,7 @@ fn last_lines(text: &str) -> String {
     Vec::from(lines).join("\n")
 }
 
-/// Empties every log file in `dir` that is full, after copying it.
+/// Rotates every full log file in `dir`: copies it, then truncates it.
 pub(crate) fn rotate_full(dir: &Path, max_bytes: u64, kept: u32) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -141,18 +140,18 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_are_those_of_this_life() {
+    fn the_tail_contains_only_lines_since_the_start() {
         let dir = tempfile::tempdir().unwrap();
         let mut logs = logs(dir.path());
         let (_, mut err) = logs.open().unwrap();
-        assert_eq!(logs.last_words(), None);
+        assert_eq!(logs.stderr_tail(), None);
         writeln!(err, "earlier").unwrap();
         let (_, mut err) = logs.open().unwrap();
         for number in 0..30 {
             writeln!(err, "line {number}\x1b[0m\r").unwrap();
         }
         err.write_all(b"\n\xff broken").unwrap();
-        let words = logs.last_words().unwrap();
+        let words = logs.stderr_tail().unwrap();
         let lines: Vec<&str> = words.lines().collect();
         assert!(lines[0].ends_with("p_r0.err.log:"), "{words}");
         assert_eq!(lines.len(), 1 + 20);
@@ -166,17 +165,17 @@ mod tests {
         let (_, mut err) = logs.open().unwrap();
         writeln!(err, "{}", "ä".repeat(100_000)).unwrap();
         writeln!(err, "the end").unwrap();
-        let words = logs.last_words().unwrap();
+        let words = logs.stderr_tail().unwrap();
         assert!(words.ends_with("the end") && words.len() < 2 * TAIL_BYTES);
     }
 
     // spec: PROV-13
     #[test]
-    fn a_full_file_is_emptied_under_the_hands_of_its_writer() {
+    fn a_full_file_is_rotated_while_its_writer_has_it_open() {
         let dir = tempfile::tempdir().unwrap();
         let mut logs = logs(dir.path());
         let (mut out, mut err) = logs.open().unwrap();
-        logs.before = 3;
+        logs.err_start = 3;
         writeln!(out, "short").unwrap();
         for round in 0..5 {
             writeln!(err, "{round}: a line that is too long").unwrap();
@@ -184,7 +183,7 @@ mod tests {
             assert_eq!(fs::metadata(&logs.err).unwrap().len(), 0);
         }
         assert!(
-            logs.last_words()
+            logs.stderr_tail()
                 .unwrap()
                 .ends_with("4: a line that is too long")
         );

@@ -1,4 +1,4 @@
-//! The pool file: TOML that people write, read with every problem named at its line.
+//! The pool file: TOML in which every problem is reported with its line.
 
 mod fields;
 pub(crate) mod pool;
@@ -9,14 +9,14 @@ use std::{collections::BTreeMap, path::Path};
 use pool_registry_types::MAX_POOLS;
 use toml::de::{DeTable, DeValue};
 
-pub use problems::{PoolFileError, Problem, Problems};
+pub use problems::{PoolFileError, PoolFileProblem, PoolFileProblems};
 
-use crate::PoolSpec;
+use crate::spec::PoolSpec;
 
 /// The largest pool file in bytes: thousands of times what a node needs.
 pub(crate) const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// What a pool file says. Pools have different ids, and no two engines the same fixed port.
+/// The content of a pool file. Pool ids and fixed ports are unique.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PoolFile {
     /// Its pools, in order.
@@ -38,10 +38,10 @@ impl PoolFile {
     /// Reads a pool file's text.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, Problems> {
+    /// All problems with it.
+    pub fn parse(text: &str) -> Result<Self, PoolFileProblems> {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut problems = Problems::of(text);
+        let mut problems = PoolFileProblems::new(text);
         for error in errors {
             problems.add(
                 error.span().map_or(0, |span| span.start),
@@ -49,8 +49,7 @@ impl PoolFile {
             );
         }
         if !problems.is_empty() {
-            // What a broken line was meant to say is anybody's guess, so nothing more is said about
-            // it.
+            // With broken lines, further problems would be guesses.
             return Err(problems);
         }
         let pools = read_pools(table.get_ref(), &mut problems);
@@ -62,7 +61,7 @@ impl PoolFile {
     }
 }
 
-fn read_pools(file: &DeTable<'_>, problems: &mut Problems) -> Vec<PoolSpec> {
+fn read_pools(file: &DeTable<'_>, problems: &mut PoolFileProblems) -> Vec<PoolSpec> {
     for (key, _) in file.iter().filter(|(key, _)| key.get_ref() != "pool") {
         problems.add(
             key.span().start,
@@ -84,7 +83,7 @@ fn read_pools(file: &DeTable<'_>, problems: &mut Problems) -> Vec<PoolSpec> {
         problems.add(value.span().start, format!("more than {MAX_POOLS} pools"));
         return Vec::new();
     }
-    let mut taken = Taken::default();
+    let mut unique = UniqueValues::default();
     let mut pools = Vec::new();
     for entry in entries.iter() {
         let DeValue::Table(table) = entry.get_ref() else {
@@ -92,22 +91,22 @@ fn read_pools(file: &DeTable<'_>, problems: &mut Problems) -> Vec<PoolSpec> {
             continue;
         };
         if let Some(pool) = pool::read(table, entry.span().start, problems) {
-            taken.check(&pool, entry.span().start, problems);
+            unique.check(&pool, entry.span().start, problems);
             pools.push(pool);
         }
     }
     pools
 }
 
-/// What only one pool can have.
+/// Ids and fixed ports that are in use.
 #[derive(Default)]
-struct Taken {
+struct UniqueValues {
     ids: BTreeMap<String, usize>,
     ports: BTreeMap<u16, String>,
 }
 
-impl Taken {
-    fn check(&mut self, pool: &PoolSpec, at: usize, problems: &mut Problems) {
+impl UniqueValues {
+    fn check(&mut self, pool: &PoolSpec, at: usize, problems: &mut PoolFileProblems) {
         let id = pool.pool_id.to_string();
         if let Some(first) = self.ids.insert(id.clone(), at) {
             let line = problems.line(first);

@@ -1,5 +1,4 @@
-//! What an engine needs, looked at before it is started: an error that names it beats a crash that
-//! does not.
+//! Checks what an engine needs before it is started, so that an error names what is missing.
 
 use std::{
     fs::File,
@@ -13,55 +12,65 @@ use pool_registry_types::PoolId;
 use rustix::fs::Access;
 use thiserror::Error;
 
-use crate::{FreeVram, Launch, PoolFile, PoolSpec, vram::Vram};
+use crate::{
+    pool_file::PoolFile,
+    spec::{Launch, PoolSpec},
+    vram_ledger::{FreeVram, InsufficientVram, VramLedger},
+};
 
-/// What every GGUF file begins with.
+/// The first bytes of every GGUF file.
 const GGUF_MAGIC: [u8; 4] = *b"GGUF";
 
-/// Arguments by which an operator decides alone what goes to the GPU.
+/// Arguments by which the operator decides how much of a model goes to the GPU.
 const OFFLOAD_ARGUMENTS: [&str; 3] = ["-ngl", "--gpu-layers", "--n-gpu-layers"];
 
 /// Something an engine needs and does not have.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PreflightError {
-    /// The program is not there.
+    /// The program does not exist.
     #[error("there is no program {program}")]
     ProgramMissing {
-        /// As the pool file names it.
+        /// Its name in the pool file.
         program: String,
     },
-    /// The program is there and cannot be run.
+    /// The program exists but cannot be executed.
     #[error("{} cannot be executed", .0.display())]
     ProgramNotExecutable(PathBuf),
-    /// The model is not there.
+    /// The model does not exist.
     #[error("there is no model file {}", .0.display())]
     ModelMissing(PathBuf),
     /// The model cannot be read.
     #[error("the model file {} cannot be read: {}", .0.display(), .1)]
     ModelUnreadable(PathBuf, #[source] io::Error),
-    /// The model is of another format.
+    /// The model has another format.
     #[error("the model file {} is not a GGUF file", .0.display())]
     ModelNotGguf(PathBuf),
-    /// Somebody listens there already.
+    /// Another process listens on the port.
     #[error("port {port} of 127.0.0.1 is taken: {source}")]
     PortTaken {
         /// The fixed port.
         port: u16,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The model alone is larger than what is free on its devices.
+    /// The model alone is larger than the free memory of its devices.
     #[error("the model needs {} MiB of VRAM and {} MiB are free", .needed / MIB, .free / MIB)]
     NotEnoughVram {
         /// The size of the model in bytes.
         needed: u64,
-        /// What is free in bytes, less what engines that start now will take.
+        /// The free memory in bytes, without that of engines that are starting.
         free: u64,
     },
 }
 
 const MIB: u64 = 1024 * 1024;
+
+impl From<InsufficientVram> for PreflightError {
+    fn from(InsufficientVram { needed, free }: InsufficientVram) -> Self {
+        Self::NotEnoughVram { needed, free }
+    }
+}
 
 impl PreflightError {
     /// What an operator can do about it.
@@ -69,49 +78,53 @@ impl PreflightError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::ProgramMissing { .. } => "install it, or correct `binary` or `command`",
-            Self::ProgramNotExecutable(_) => "name a program, or make it one by `chmod +x`",
-            Self::ModelMissing(_) => "put it there, or correct `model`",
-            Self::ModelUnreadable(..) => "let the user of the agent read it, or correct `model`",
-            Self::ModelNotGguf(_) => "convert it, fetch it again, or correct `model`",
-            Self::PortTaken { .. } => "end what listens there, or leave `port` out",
+            Self::ProgramNotExecutable(_) => {
+                "name a program, or make the file executable with `chmod +x`"
+            }
+            Self::ModelMissing(_) => "create the file, or correct `model`",
+            Self::ModelUnreadable(..) => {
+                "allow the user of the agent to read it, or correct `model`"
+            }
+            Self::ModelNotGguf(_) => "convert it, download it again, or correct `model`",
+            Self::PortTaken { .. } => "stop the process that listens there, or omit `port`",
             Self::NotEnoughVram { .. } => {
-                "free some, or set `device_mask`, or offload in part by `args = [\"-ngl\", …]`"
+                "free memory, set `device_mask`, or offload a part by `args = [\"-ngl\", …]`"
             }
         }
     }
 }
 
-/// Something that would keep the engines of a pool from starting.
+/// A problem that keeps the engines of a pool from starting.
 #[derive(Debug)]
-pub struct Finding {
-    /// Whose engines.
+pub struct PreflightFinding {
+    /// The pool.
     pub pool_id: PoolId,
-    /// What it is, and how to hint it.
+    /// The problem.
     pub error: PreflightError,
 }
 
-/// Looks at everything the engines of `file` need, VRAM for all of them together included, and
-/// starts nothing. Does file I/O, and asks for the VRAM.
+/// Checks everything that the engines of `file` need, including VRAM for all of them together. Does
+/// file I/O and reads the VRAM, but starts nothing.
 #[must_use]
-pub fn check(file: &PoolFile, free_vram: Arc<FreeVram>) -> Vec<Finding> {
-    let vram = Vram::new(free_vram);
-    // Held to the end, so that each engine is counted beside those before it.
-    let mut promises = Vec::new();
+pub fn check_pool_file(file: &PoolFile, free_vram: Arc<FreeVram>) -> Vec<PreflightFinding> {
+    let vram = VramLedger::new(free_vram);
+    // Held to the end, so that each engine is counted in addition to those before it.
+    let mut reservations = Vec::new();
     let mut findings = Vec::new();
     for spec in &file.pools {
         let mut errors = preflight(spec);
         for _ in 0..spec.replicas {
-            match vram.promise(spec.device_mask.as_deref(), vram_needed(spec)) {
-                // Pools that sleep need not be awake together.
-                Ok(promise) if spec.sleep_after.is_some() => drop(promise),
-                Ok(promise) => promises.push(promise),
+            match vram.reserve(spec.device_mask.as_deref(), vram_needed(spec)) {
+                // Pools that scale to zero need not run at the same time.
+                Ok(reservation) if spec.sleep_after.is_some() => drop(reservation),
+                Ok(reservation) => reservations.push(reservation),
                 Err(error) => {
-                    errors.push(error);
+                    errors.push(error.into());
                     break;
                 }
             }
         }
-        findings.extend(errors.into_iter().map(|error| Finding {
+        findings.extend(errors.into_iter().map(|error| PreflightFinding {
             pool_id: spec.pool_id.clone(),
             error,
         }));
@@ -119,7 +132,7 @@ pub fn check(file: &PoolFile, free_vram: Arc<FreeVram>) -> Vec<Finding> {
     findings
 }
 
-/// Looks at everything an engine of `spec` needs but VRAM. Does file I/O.
+/// Checks everything that an engine of `spec` needs except VRAM. Does file I/O.
 #[must_use]
 pub fn preflight(spec: &PoolSpec) -> Vec<PreflightError> {
     let model = match &spec.launch {
@@ -131,11 +144,14 @@ pub fn preflight(spec: &PoolSpec) -> Vec<PreflightError> {
     program.into_iter().chain(model).chain(port).collect()
 }
 
+/// An error and its hint.
+pub(crate) fn describe(error: &PreflightError) -> String {
+    format!("{error}; {}", error.hint())
+}
+
 /// The errors as one text; `None` when there are none.
 pub(crate) fn summary(errors: &[PreflightError]) -> Option<String> {
-    let texts: Vec<String> = (errors.iter())
-        .map(|error| format!("{error}; {}", error.hint()))
-        .collect();
+    let texts: Vec<String> = errors.iter().map(describe).collect();
     (!texts.is_empty()).then(|| texts.join("; "))
 }
 
@@ -144,7 +160,7 @@ fn check_program(spec: &PoolSpec) -> Result<(), PreflightError> {
     let candidates: Vec<PathBuf> = if program.contains('/') {
         vec![program.into()]
     } else {
-        // As the system looks for it: in the path that the engine will have.
+        // Search as the system will: in the `PATH` of the engine.
         let own = spec.env.get("PATH").map(std::ffi::OsString::from);
         let path = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
         std::env::split_paths(&path)
@@ -193,27 +209,27 @@ fn check_port(port: u16) -> Result<(), PreflightError> {
         .map_err(|source| PreflightError::PortTaken { port, source })
 }
 
-/// A port of loopback that is free now. Should somebody else take it before the engine does, the
-/// engine fails and the next start has another one.
+/// A free port of loopback. If another process takes it before the engine does, the engine fails
+/// and its next start gets another port.
 pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())
 }
 
-/// How much VRAM an engine of `spec` takes at least: the size of its model in bytes. 0 when nobody
-/// knows.
+/// The least VRAM that an engine of `spec` takes: the size of its model in bytes; 0 when it is not
+/// known.
 pub(crate) fn vram_needed(spec: &PoolSpec) -> u64 {
     let Launch::LlamaCpp(llama) = &spec.launch else {
         return 0;
     };
     let devices = gpu_inventory::cuda_visible_devices(spec.device_mask.as_deref());
     let without_gpu = devices.is_ok_and(|devices| devices.is_some_and(|names| names.is_empty()));
-    let decides_alone = |argument: &String| {
+    let sets_offload = |argument: &String| {
         let name = argument.split('=').next().unwrap_or(argument);
         OFFLOAD_ARGUMENTS.contains(&name)
     };
-    if without_gpu || llama.args.iter().any(decides_alone) {
+    if without_gpu || llama.args.iter().any(sets_offload) {
         return 0;
     }
     model_files(&llama.model)
@@ -222,7 +238,8 @@ pub(crate) fn vram_needed(spec: &PoolSpec) -> u64 {
         .fold(0, |sum, metadata| sum.saturating_add(metadata.len()))
 }
 
-/// A model in several files is named by its first, `name-00001-of-00003.gguf`.
+/// The files of a model. A model in several files is named by its first,
+/// `name-00001-of-00003.gguf`.
 fn model_files(first: &Path) -> Vec<PathBuf> {
     let parts = || {
         let name = first.file_name()?.to_str()?;

@@ -1,5 +1,5 @@
-//! Processes: started in a group of their own, known again after a restart of the agent, signalled
-//! as a group.
+//! Engine processes: started in their own process group, identified across restarts of the agent,
+//! and signalled as a group.
 
 use std::{env, fs::File, io, process::Stdio, time::Duration};
 
@@ -10,37 +10,36 @@ use rustix::{
 };
 use tokio::process::{Child, Command};
 
-use crate::{PoolSpec, cpu_share};
+use crate::{cpu_share, spec::PoolSpec};
 
-/// What the agent knows and an engine must not.
-const SECRETS_OF_THE_AGENT: [&str; 1] = ["LLORCH_API_TOKEN"];
+/// Secrets of the agent that an engine must not get.
+const AGENT_SECRETS: [&str; 1] = ["LLORCH_API_TOKEN"];
 
-/// What the agent's service manager told the agent. An engine that believed it meant itself would
-/// speak for the agent.
-const WORDS_OF_THE_MANAGER: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+/// Variables of the agent's service manager. An engine that used them would report to the manager
+/// in place of the agent.
+const SERVICE_MANAGER_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// How often an adopted process is looked at. It is not our child, so nobody tells us when it ends;
-/// the probes and the refused connections of its requests tell of it no later.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often an adopted process is checked. It is not a child of this process, so its exit is not
+/// signalled. Probes and failed requests notice it earlier.
+const ADOPTED_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A process and no other: a number may be used again, but not with the same start.
+/// Identifies a process. A process id can be reused, but not with the same start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct ProcessIdentity {
     pub(crate) pid: u32,
     /// When it started, in clock ticks since the machine did.
     pub(crate) started: u64,
 }
 
-impl Identity {
-    /// The process that has this number now.
+impl ProcessIdentity {
+    /// The process that has this id now.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let started = stat(pid).ok()??.started;
         Some(Self { pid, started })
     }
 
-    /// Whether it runs. One that has ended and that nobody has asked after does not. One that
-    /// cannot be looked at just now does: that this process has no file descriptor left ends no
-    /// engine.
+    /// Whether it runs. A zombie does not. A process that cannot be checked for lack of file
+    /// descriptors does.
     pub(crate) fn is_alive(self) -> bool {
         match stat(self.pid) {
             Ok(stat) => stat.is_some_and(|stat| stat.started == self.started && !stat.has_ended),
@@ -48,22 +47,24 @@ impl Identity {
         }
     }
 
-    /// Signals its process group. Without one that is no error.
+    /// Signals its process group. A missing group is no error.
     pub(crate) fn signal_group(self, signal: Signal) {
-        // While anything is left of the group, its number is given to no new process. A process of
-        // this number that started at another time therefore means that nothing is left.
+        // While the group exists, its id is not reused. A process with this id and another start
+        // time means that the group is gone.
         let is_another = matches!(stat(self.pid), Ok(Some(stat)) if stat.started != self.started);
         let group = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if let (false, Some(group)) = (is_another, group)
             && let Err(error) = rustix::process::kill_process_group(group, signal)
             && error != Errno::SRCH
         {
-            tracing::warn!(pid = self.pid, ?signal, %error, "cannot signal an engine; end it by hand");
+            tracing::warn!(
+                pid = self.pid, ?signal, %error, "cannot signal an engine; stop the process"
+            );
         }
     }
 }
 
-/// This start of the machine, where it says so.
+/// Identifies the current boot of the machine, if the system supports it.
 pub(crate) fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(text.trim().to_owned())
@@ -74,7 +75,7 @@ struct Stat {
     started: u64,
 }
 
-/// `None` of what cannot be understood.
+/// `None` when the format is not understood.
 fn stat(pid: u32) -> io::Result<Option<Stat>> {
     Ok(parse_stat(&std::fs::read_to_string(format!(
         "/proc/{pid}/stat"
@@ -98,24 +99,24 @@ fn parse_stat(text: &str) -> Option<Stat> {
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Exit {
+pub(crate) struct ProcessExit {
     /// With exit code 0.
     pub(crate) clean: bool,
-    /// For the operator.
+    /// How, for the operator.
     pub(crate) how: String,
 }
 
-/// A process that runs. Dropping it does not end it.
+/// A running process. Dropping it does not end it.
 #[derive(Debug)]
 pub(crate) struct Process {
-    identity: Identity,
+    identity: ProcessIdentity,
     /// None when it was started by an earlier agent.
     child: Option<Child>,
 }
 
 impl Process {
-    /// Starts the program of `spec`, in a process group of its own and without a standard input.
-    /// `threads` is its share of the machine, when it has one.
+    /// Starts the program of `spec` in its own process group, without standard input. `threads` is
+    /// its CPU share, if it has one.
     pub(crate) fn start(
         spec: &PoolSpec,
         port: u16,
@@ -127,25 +128,24 @@ impl Process {
             .stdout(out)
             .stderr(err)
             .spawn()?;
-        // It was not waited for, so it has its number and its place in /proc, even if it has ended
-        // already.
+        // It is not reaped yet, so it is in /proc even if it has ended already.
         let pid = child.id().unwrap_or_default();
-        let identity = Identity::of(pid).unwrap_or(Identity { pid, started: 0 });
+        let identity = ProcessIdentity::of(pid).unwrap_or(ProcessIdentity { pid, started: 0 });
         Ok(Self {
             identity,
             child: Some(child),
         })
     }
 
-    /// One that an earlier agent has started.
-    pub(crate) fn adopt(identity: Identity) -> Self {
+    /// A process that an earlier agent has started.
+    pub(crate) fn adopt(identity: ProcessIdentity) -> Self {
         Self {
             identity,
             child: None,
         }
     }
 
-    pub(crate) fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> ProcessIdentity {
         self.identity
     }
 
@@ -153,26 +153,26 @@ impl Process {
         self.child.is_none()
     }
 
-    /// Returns when it has ended. Safe to drop and call again.
-    pub(crate) async fn ended(&mut self) -> Exit {
+    /// Returns when it has ended. Cancel-safe.
+    pub(crate) async fn ended(&mut self) -> ProcessExit {
         let Some(child) = &mut self.child else {
             while self.identity.is_alive() {
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(ADOPTED_POLL_INTERVAL).await;
             }
-            return Exit {
+            return ProcessExit {
                 clean: false,
-                how: "it ended; how is not known, because it was started by an earlier agent"
+                how: "it ended; its exit status is unknown, because an earlier agent started it"
                     .to_owned(),
             };
         };
         match child.wait().await {
-            Ok(status) => Exit {
+            Ok(status) => ProcessExit {
                 clean: status.success(),
                 how: status.to_string(),
             },
-            Err(error) => Exit {
+            Err(error) => ProcessExit {
                 clean: false,
-                how: format!("it ended; how is not known: {error}"),
+                how: format!("it ended; its exit status is unknown: {error}"),
             },
         }
     }
@@ -185,10 +185,10 @@ fn command(spec: &PoolSpec, port: u16, threads: Option<u32>) -> Command {
         .args(spec.arguments(&port))
         .stdin(Stdio::null())
         .process_group(0);
-    for name in SECRETS_OF_THE_AGENT.iter().chain(&WORDS_OF_THE_MANAGER) {
+    for name in AGENT_SECRETS.iter().chain(&SERVICE_MANAGER_VARIABLES) {
         command.env_remove(name);
     }
-    // Whoever starts the agent may have said it for all engines.
+    // The environment of the agent may set it for all engines.
     if let Some(threads) = threads.filter(|_| env::var_os(cpu_share::VARIABLE).is_none()) {
         command.env(cpu_share::VARIABLE, threads.to_string());
     }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_the_kernel_says() {
+    fn process_status_is_parsed() {
         let text = "42 (a) b (c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 10 20";
         let stat = parse_stat(text).unwrap();
         assert_eq!((stat.has_ended, stat.started), (false, 98765));
@@ -239,15 +239,15 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_itself_and_no_other() {
-        let ourselves = Identity::of(std::process::id()).unwrap();
+    fn a_process_is_identified_by_its_start_time() {
+        let ourselves = ProcessIdentity::of(std::process::id()).unwrap();
         assert!(ourselves.is_alive());
-        let earlier = Identity {
+        let earlier = ProcessIdentity {
             started: ourselves.started - 1,
             ..ourselves
         };
         assert!(!earlier.is_alive());
-        // Signals nobody: the number is ours, the start is not. Otherwise this test would not live.
+        // Signals nothing, because the start time differs. Otherwise this test would be killed.
         earlier.signal_group(Signal::KILL);
         assert!(boot_id().is_some_and(|id| id.len() > 30));
     }

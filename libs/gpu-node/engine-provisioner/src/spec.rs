@@ -1,109 +1,108 @@
-//! What a pool's engines are to be: how they are started, and how patient their supervisor is.
+//! The specification of a pool: how its engines are started, and its timeouts.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use pool_registry_types::{EngineKind, PoolId, ReplicaId};
 use sha2::{Digest as _, Sha256};
 
-/// Stands for the engine's port in a command and in the values of the environment.
+/// Replaced by the engine's port in the command and in the values of `env`.
 pub(crate) const PORT_PLACEHOLDER: &str = "{port}";
 
-/// Loading a large model from a network disk takes minutes; one that takes longer than this does
-/// not come.
+/// Loading a large model from a network disk takes minutes. An engine that takes longer than this
+/// will not become ready.
 pub(crate) const DEFAULT_READY_TIMEOUT: Duration = Duration::from_secs(600);
-/// As long as the agent itself waits for running requests when it is stopped.
+/// The same as the agent's own drain timeout.
 pub(crate) const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
-/// After its requests have ended an engine only frees memory; those with worker processes take
-/// seconds.
+/// After its requests have ended an engine only frees memory. Engines with worker processes take
+/// seconds for that.
 pub(crate) const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// When an engine that ended by itself is started again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RestartPolicy {
-    /// Whatever it ended with.
+    /// After every exit.
     Always,
-    /// Unless it ended with exit code 0.
+    /// After every exit except exit code 0.
     #[default]
     OnFailure,
-    /// Not by itself.
+    /// Never.
     Never,
 }
 
-/// What becomes of an engine when the agent is told to stop.
+/// What happens to an engine when the agent stops.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnAgentStop {
-    /// It is stopped too.
+    /// It is stopped.
     #[default]
     Stop,
-    /// It goes on; the next start of the agent adopts it.
+    /// It continues, and the next agent adopts it.
     Leave,
 }
 
 /// How an engine is started.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Launch {
-    /// A command line of the operator's: the program and its arguments.
+    /// A command line: the program and its arguments.
     Command(Vec<String>),
-    /// A `llama-server` whose command line is made from what the pool file says.
+    /// A `llama-server` whose command line is built from the pool file.
     LlamaCpp(LlamaCpp),
 }
 
-/// What a `llama-server` is to serve.
+/// The model and settings of a `llama-server`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LlamaCpp {
     /// The program.
     pub binary: String,
-    /// The GGUF file; of a model in several files the first.
+    /// The GGUF file; the first one of a model in several files.
     pub model: PathBuf,
-    /// Tokens that one request may use, prompt and answer together.
+    /// Tokens per request, prompt and completion together.
     pub context: u32,
     /// CPU threads of one engine; `None` means its share of the machine.
     pub threads: Option<u32>,
-    /// More arguments, which come last and so have the last word.
+    /// Further arguments. They come last and so override the others.
     pub args: Vec<String>,
 }
 
-/// One pool: engines that are all alike.
+/// One pool of identical engines.
 ///
-/// Its `Debug` form shows neither arguments nor the environment: both may carry keys.
+/// Its `Debug` form omits arguments and environment, because both may contain secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PoolSpec {
-    /// Which pool.
+    /// The id of the pool.
     pub pool_id: PoolId,
-    /// What kind of engine answers.
+    /// The kind of engine.
     pub engine: EngineKind,
     /// How an engine is started.
     pub launch: Launch,
     /// How many requests one engine serves at once.
     pub slots: u32,
-    /// The models it serves; empty means "ask the engine".
+    /// The models that it serves; empty means that the engine is asked.
     pub models: Vec<String>,
     /// The devices it may use; `None` means all.
     pub device_mask: Option<String>,
-    /// How many engines there are.
+    /// The number of engines.
     pub replicas: u32,
-    /// Where it listens on loopback; `None` means that a free port is chosen at each start.
+    /// Its port on loopback; `None` chooses a free port at each start.
     pub port: Option<u16>,
-    /// What is added to the environment it inherits.
+    /// Variables in addition to the inherited environment.
     pub env: BTreeMap<String, String>,
     /// When it is started again.
     pub restart: RestartPolicy,
-    /// How long it may take from its start until it takes requests.
+    /// How long it may take from its start until it is ready.
     pub ready_timeout: Duration,
     /// How long a stop waits for running requests.
     pub drain_timeout: Duration,
-    /// How long it may take from SIGTERM until it is gone.
+    /// How long it may take from SIGTERM until it has ended.
     pub stop_grace: Duration,
-    /// What becomes of it when the agent stops.
+    /// What happens to it when the agent stops.
     pub on_agent_stop: OnAgentStop,
-    /// How long the pool must be idle before its engines are stopped until somebody needs them;
-    /// `None` means never.
+    /// How long the pool must be idle before it is scaled to zero; `None` means never.
     pub sleep_after: Option<Duration>,
 }
 
 impl PoolSpec {
-    /// A pool that no file knows any more, as far as it takes to end its engines.
-    pub(crate) fn forgotten(pool_id: PoolId, engine: EngineKind) -> Self {
+    /// A pool that is no longer in the pool file: what is needed to stop its engines.
+    pub(crate) fn removed(pool_id: PoolId, engine: EngineKind) -> Self {
         Self {
             pool_id,
             engine,
@@ -123,13 +122,13 @@ impl PoolSpec {
         }
     }
 
-    /// The names of its replicas: `r0`, `r1`, …
+    /// The ids of its replicas: `r0`, `r1`, …
     pub fn replica_ids(&self) -> impl Iterator<Item = ReplicaId> + use<> {
-        // Such a name is always an identifier.
+        // These are always valid ids.
         (0..self.replicas).filter_map(|index| ReplicaId::new(&format!("r{index}")).ok())
     }
 
-    /// The program that is started.
+    /// Its program.
     #[must_use]
     pub fn program(&self) -> &str {
         match &self.launch {
@@ -138,7 +137,7 @@ impl PoolSpec {
         }
     }
 
-    /// Its arguments when it is to listen on `port`.
+    /// Its arguments for `port`.
     pub(crate) fn arguments(&self, port: &str) -> Vec<String> {
         match &self.launch {
             Launch::Command(argv) => argv.iter().skip(1).map(|text| fill(text, port)).collect(),
@@ -147,7 +146,8 @@ impl PoolSpec {
     }
 
     fn llama_arguments(&self, llama: &LlamaCpp, port: &str) -> Vec<String> {
-        // llama-server divides its context by its slots, and guesses either when it is not told.
+        // llama-server divides its context by its slots, and chooses both itself when they are not
+        // set.
         let context = u64::from(llama.context) * u64::from(self.slots);
         let mut arguments = vec![
             "--host".to_owned(),
@@ -162,7 +162,7 @@ impl PoolSpec {
             context.to_string(),
         ];
         if let Some(name) = self.models.first() {
-            // What its answers call the model.
+            // The name of the model in its responses.
             arguments.extend(["--alias".to_owned(), name.clone()]);
         }
         if let Some(threads) = llama.threads {
@@ -172,10 +172,10 @@ impl PoolSpec {
         arguments
     }
 
-    /// What is set in its environment when it is to listen on `port`.
+    /// The variables of its environment for `port`.
     pub(crate) fn environment(&self, port: &str) -> BTreeMap<String, String> {
         let mut environment = BTreeMap::new();
-        // Checked when the file was read; a mask that is no mask hides nothing.
+        // The mask was checked when the pool file was read.
         if let Ok(Some(devices)) = gpu_inventory::cuda_visible_devices(self.device_mask.as_deref())
         {
             environment.insert("CUDA_VISIBLE_DEVICES".to_owned(), devices);
@@ -186,8 +186,8 @@ impl PoolSpec {
         environment
     }
 
-    /// Tells one way to start an engine from another: an engine that runs is ours to adopt only
-    /// when it was started just so. A digest, because what goes in may carry keys.
+    /// Identifies the configuration of an engine: a running engine is adopted only when its
+    /// configuration is unchanged. A digest, because arguments and variables may contain secrets.
     pub(crate) fn fingerprint(&self) -> String {
         let mut digest = Sha256::new();
         let mut add = |text: &str| {

@@ -1,4 +1,4 @@
-//! What is said of the engines: one row each, published as a whole.
+//! The status of all engines: one row per engine, published as a whole.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,29 +7,29 @@ use pool_registry::PoolRegistry;
 use pool_registry_types::{HttpUrl, PoolId, ReplicaId};
 use tokio::{sync::watch, time::Instant};
 
-/// Where an engine is in its life.
+/// The phase of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// It does not run, and nobody wants it to.
+pub enum EnginePhase {
+    /// It does not run and will not be started.
     Stopped,
-    /// Its process runs, and it does not yet take requests.
+    /// Its process runs but does not take requests yet.
     Starting,
-    /// It takes requests, and its handoff says so.
+    /// It takes requests and has a handoff.
     Ready,
     /// It gets no new requests; running ones finish.
     Draining,
-    /// It was told to end.
+    /// It got a signal to end.
     Stopping,
-    /// It does not run, and is started when somebody needs it.
-    Sleeping,
-    /// It ended or could not be started; it is tried again.
+    /// It does not run, and is started by the first request.
+    ScaledToZero,
+    /// It ended or could not be started; it is started again after a pause.
     Backoff,
-    /// It is not tried again until somebody asks for it.
+    /// It is not started again until a restart of the pool.
     Failed,
 }
 
-impl Phase {
-    /// Its name in lower case, for logs and answers.
+impl EnginePhase {
+    /// Its name for logs and responses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,51 +38,51 @@ impl Phase {
             Self::Ready => "ready",
             Self::Draining => "draining",
             Self::Stopping => "stopping",
-            Self::Sleeping => "sleeping",
+            Self::ScaledToZero => "scaled to zero",
             Self::Backoff => "backoff",
             Self::Failed => "failed",
         }
     }
 
-    /// Nothing runs, and nothing more happens by itself.
+    /// Nothing runs, and nothing happens without a command or a request.
     #[must_use]
     pub fn is_at_rest(self) -> bool {
-        matches!(self, Self::Stopped | Self::Failed | Self::Sleeping)
+        matches!(self, Self::Stopped | Self::Failed | Self::ScaledToZero)
     }
 
-    /// A start has come to its end, good or bad.
+    /// A start has succeeded or failed.
     #[must_use]
     pub fn is_settled(self) -> bool {
         self.is_at_rest() || matches!(self, Self::Ready | Self::Backoff)
     }
 }
 
-/// One engine. While a replica is being replaced it has two.
+/// The status of one engine. A replica that is being replaced has two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineStatus {
     /// Its pool.
     pub pool_id: PoolId,
     /// Which of the pool's replicas it is.
     pub replica_id: ReplicaId,
-    /// Where it is in its life.
-    pub phase: Phase,
-    /// Its process.
+    /// Its phase.
+    pub phase: EnginePhase,
+    /// Its process id.
     pub pid: Option<u32>,
     /// Where it listens, or will.
     pub url: Option<HttpUrl>,
-    /// Since when its process runs, as far as this agent knows; how long is its uptime.
+    /// When this agent started or adopted its process.
     pub up_since: Option<Instant>,
     /// How often it was started again.
     pub restarts: u64,
-    /// It was started by an earlier life of this agent.
+    /// An earlier agent started it.
     pub adopted: bool,
     /// Why it does not run, with the last lines of its stderr.
     pub last_error: Option<Arc<str>>,
 }
 
-/// All rows, and who reads them: those who subscribe, and the registry.
+/// The status of all engines. Published to subscribers, and to the registry.
 #[derive(Debug, Clone)]
-pub(crate) struct Board {
+pub(crate) struct StatusBoard {
     rows: Arc<Mutex<Rows>>,
     sender: Arc<watch::Sender<Arc<[EngineStatus]>>>,
     registry: PoolRegistry,
@@ -91,13 +91,13 @@ pub(crate) struct Board {
 #[derive(Debug, Default)]
 struct Rows {
     next: u64,
-    /// In order of their making.
+    /// In order of creation.
     rows: BTreeMap<u64, EngineStatus>,
-    /// What the registry was told.
+    /// The absent replicas that the registry knows.
     absent: BTreeMap<(PoolId, ReplicaId), String>,
 }
 
-impl Board {
+impl StatusBoard {
     pub(crate) fn new(registry: PoolRegistry) -> Self {
         Self {
             rows: Arc::default(),
@@ -110,10 +110,10 @@ impl Board {
         self.sender.subscribe()
     }
 
-    pub(crate) fn row(&self) -> Row {
+    pub(crate) fn row(&self) -> StatusRow {
         let mut rows = self.rows.lock();
         rows.next += 1;
-        Row {
+        StatusRow {
             id: rows.next,
             board: self.clone(),
         }
@@ -135,7 +135,7 @@ impl Board {
     }
 }
 
-/// The replicas of which no engine is ready or offered, and why: as their latest engine says.
+/// The replicas without an engine that is ready or offered, with the reason of their latest engine.
 fn absent(rows: &[EngineStatus]) -> BTreeMap<(PoolId, ReplicaId), String> {
     let name = |row: &EngineStatus| (row.pool_id.clone(), row.replica_id.clone());
     let mut absent = BTreeMap::new();
@@ -146,22 +146,24 @@ fn absent(rows: &[EngineStatus]) -> BTreeMap<(PoolId, ReplicaId), String> {
         };
         absent.insert(name(row), reason);
     }
-    for row in (rows.iter()).filter(|row| matches!(row.phase, Phase::Ready | Phase::Sleeping)) {
+    for row in (rows.iter())
+        .filter(|row| matches!(row.phase, EnginePhase::Ready | EnginePhase::ScaledToZero))
+    {
         absent.remove(&name(row));
     }
     absent
 }
 
-/// An engine's row; it goes with the engine.
+/// The row of an engine; dropping it removes the row.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct StatusRow {
     id: u64,
-    board: Board,
+    board: StatusBoard,
 }
 
-impl Row {
+impl StatusRow {
     pub(crate) fn set(&self, status: EngineStatus) {
-        // Published under the lock, so that an older state never replaces a newer one.
+        // Publish under the lock, so that an older state never replaces a newer one.
         let mut rows = self.board.rows.lock();
         if rows.rows.get(&self.id) != Some(&status) {
             rows.rows.insert(self.id, status);
@@ -170,7 +172,7 @@ impl Row {
     }
 }
 
-impl Drop for Row {
+impl Drop for StatusRow {
     fn drop(&mut self) {
         let mut rows = self.board.rows.lock();
         if rows.rows.remove(&self.id).is_some() {
@@ -183,7 +185,7 @@ impl Drop for Row {
 mod tests {
     use super::*;
 
-    fn status(replica: &str, phase: Phase, error: Option<&str>) -> EngineStatus {
+    fn status(replica: &str, phase: EnginePhase, error: Option<&str>) -> EngineStatus {
         EngineStatus {
             pool_id: PoolId::new("p").unwrap(),
             replica_id: ReplicaId::new(replica).unwrap(),
@@ -198,10 +200,10 @@ mod tests {
     }
 
     #[test]
-    fn the_registry_hears_of_every_engine_that_is_not_ready() {
+    fn the_registry_knows_every_engine_that_is_not_ready() {
         let registry = PoolRegistry::new(Vec::new());
-        let board = Board::new(registry.clone());
-        let said = || -> Vec<String> {
+        let board = StatusBoard::new(registry.clone());
+        let errors = || -> Vec<String> {
             let pools = registry.statuses();
             let replicas = pools
                 .into_iter()
@@ -209,17 +211,17 @@ mod tests {
             replicas.filter_map(|replica| replica.last_error).collect()
         };
         let (old, new, other) = (board.row(), board.row(), board.row());
-        old.set(status("r0", Phase::Ready, None));
-        other.set(status("r1", Phase::Backoff, Some("it crashed")));
-        assert_eq!(said(), ["backoff: it crashed"]);
-        new.set(status("r0", Phase::Starting, None));
+        old.set(status("r0", EnginePhase::Ready, None));
+        other.set(status("r1", EnginePhase::Backoff, Some("it crashed")));
+        assert_eq!(errors(), ["backoff: it crashed"]);
+        new.set(status("r0", EnginePhase::Starting, None));
         assert_eq!(
-            said(),
+            errors(),
             ["backoff: it crashed"],
-            "the old one serves until the new one does"
+            "the old engine serves until the new one does"
         );
-        old.set(status("r0", Phase::Draining, None));
-        assert_eq!(said(), ["starting", "backoff: it crashed"]);
+        old.set(status("r0", EnginePhase::Draining, None));
+        assert_eq!(errors(), ["starting", "backoff: it crashed"]);
         assert_eq!(board.subscribe().borrow().len(), 3);
         drop((old, new, other));
         assert!(registry.statuses().is_empty() && board.subscribe().borrow().is_empty());

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// A test that fails leaves nothing behind for longer than this.
+/// The process exits after this time, so that a failed test leaves nothing behind.
 const LIFETIME: Duration = Duration::from_secs(120);
 
 fn main() -> io::Result<()> {
@@ -24,7 +24,7 @@ fn main() -> io::Result<()> {
             }
         }
     });
-    // A client that goes away is no failure; the end of the listener or of the lifetime ends the
+    // A client that disconnects is no failure. The end of the listener or of the lifetime ends the
     // program.
     while failure.recv_timeout(LIFETIME).is_ok() {}
     Ok(())

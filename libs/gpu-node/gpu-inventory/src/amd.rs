@@ -1,4 +1,4 @@
-//! AMD's GPUs, by what the `amdgpu` driver publishes in sysfs.
+//! AMD's GPUs, from the files of the `amdgpu` driver in sysfs.
 
 use std::{
     fs, io,
@@ -6,13 +6,17 @@ use std::{
     str::FromStr,
 };
 
-use crate::{GpuError, GpuProblem, GpuReading, GpuSource, problem::ErrorText};
+use crate::{
+    problem::{ErrorText, GpuError, GpuProblem},
+    reading::GpuReading,
+    source::GpuSource,
+};
 
-/// Where the kernel lists graphics cards.
+/// The kernel's list of graphics cards.
 const DRM: &str = "/sys/class/drm";
 
-/// AMD's GPUs. Their index is their place among AMD's cards in the order of the kernel's card
-/// numbers, which is how ROCm counts them, too.
+/// AMD's GPUs. Their index is their position among AMD's cards in the order of the kernel's card
+/// numbers, as in ROCm.
 #[derive(Debug, Clone)]
 pub struct AmdSource {
     root: PathBuf,
@@ -25,7 +29,7 @@ impl AmdSource {
         Self::with_root(DRM)
     }
 
-    /// The cards in another folder of that structure.
+    /// The cards in another folder of the same structure.
     #[must_use]
     pub fn with_root(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
@@ -111,7 +115,7 @@ fn read_gpu(index: u32, device: &Path) -> GpuReading {
     }
 }
 
-/// The name the card carries, which only server cards do, otherwise the number of the model.
+/// The product name, which only server cards have; otherwise the number of the model.
 fn name(device: &Path) -> String {
     let carried = text(device, "product_name")
         .ok()

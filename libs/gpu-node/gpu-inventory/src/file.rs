@@ -1,23 +1,28 @@
-//! GPUs that a file describes, for machines without any.
+//! GPUs described by a file, for machines without GPUs.
 
 use std::{fs, io::Read as _, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::{GpuError, GpuReading, GpuSource, problem::ErrorText};
+use crate::{
+    problem::{ErrorText, GpuError},
+    reading::GpuReading,
+    source::GpuSource,
+};
 
-/// The most of the file that is read, in bytes: some hundred for each GPU.
+/// The largest file in bytes; a GPU takes a few hundred.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// The twin of the other sources: a JSON file that is read anew each time.
+/// A JSON file in place of a driver. It is read on each call.
 ///
 /// ```json
-/// {"gpus": [{"index": 0, "name": "RTX 3090", "vram_total_bytes": 24000000000, "vram_used_bytes": 6000000000}]}
+/// {"gpus": [{"index": 0, "name": "RTX 3090", "vram_total_bytes": 24000000000,
+///            "vram_used_bytes": 6000000000}]}
 /// ```
 ///
-/// The fields are those of [`GpuReading`]; all but `index` and `name` may be absent. People write
-/// this file, so a field that does not exist is an error. Free memory is computed where only total
-/// and used are given.
+/// The fields are those of [`GpuReading`]; all except `index` and `name` are optional. Unknown
+/// fields are errors, because people write this file. Free memory is computed if only total and
+/// used are given.
 #[derive(Debug, Clone)]
 pub struct FileSource {
     path: PathBuf,
@@ -30,7 +35,7 @@ struct Described {
 }
 
 impl FileSource {
-    /// What the file at `path` describes.
+    /// The GPUs in the file at `path`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
@@ -58,7 +63,7 @@ impl FileSource {
 impl GpuSource for FileSource {
     fn read(&mut self) -> Result<Vec<GpuReading>, GpuError> {
         let mut text = String::new();
-        // A longer one is cut, and then wrong; a device has no end.
+        // A longer file is cut and therefore invalid; a device file has no end.
         let read = fs::File::open(&self.path)
             .and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text));
         read.map(|_| text)
@@ -76,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_get_wrong_is_named() {
+    fn mistakes_are_reported() {
         for (text, reason) in [
             ("", "EOF"),
             (r#"{"gpus":[{"index":0}]}"#, "name"),

@@ -2,18 +2,18 @@
 
 use std::{fs, io, num::NonZeroUsize, path::Path, thread};
 
-/// What the process has apart from GPUs.
+/// The resources of the process apart from GPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostResources {
-    /// CPU cores this process may use: its affinity and the CPU quota of its cgroup are respected.
+    /// CPU cores that this process may use, by its affinity and the CPU quota of its cgroup.
     pub cpu_cores: u32,
-    /// Memory in bytes: that of the machine, or the limit of the process's cgroup where that is
-    /// lower; 0 when the system does not tell.
+    /// Memory in bytes: of the machine, or the limit of the process's cgroup if that is lower; 0
+    /// when it is not known.
     pub ram_total_bytes: u64,
 }
 
 impl HostResources {
-    /// Asks the system.
+    /// Reads them from the system.
     #[must_use]
     pub fn detect() -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -27,14 +27,14 @@ impl HostResources {
 /// The name of this machine.
 ///
 /// # Errors
-/// When the system does not tell it, or it is not UTF-8.
+/// When it cannot be read, or is not UTF-8.
 pub fn hostname() -> io::Result<String> {
     hostname::get()?
         .into_string()
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the hostname is not UTF-8"))
 }
 
-/// Memory in bytes by the files of a system whose root is `root`.
+/// Memory in bytes, from the files of a system with the given root.
 fn ram(root: &Path) -> u64 {
     let installed = fs::read_to_string(root.join("proc/meminfo"))
         .ok()
@@ -66,8 +66,7 @@ fn cgroup_limit(root: &Path) -> Option<u64> {
     };
     let mount = root.join(mount);
     let own = Path::new(group.trim_start_matches('/'));
-    // A container may see its own group as the root of the mount: groups that are not there do not
-    // count.
+    // In a container its own group may be the root of the mount, so skip missing groups.
     let limits = own.ancestors().filter_map(|above| {
         let text = fs::read_to_string(mount.join(above).join(file)).ok()?;
         limit(&text)
@@ -81,8 +80,8 @@ enum Version {
     Two,
 }
 
-/// The group that limits memory, of `/proc/self/cgroup`: `hierarchy:controllers:path` in each line.
-/// Where both versions are in use, version 1 has the memory controller if it lists it.
+/// The group that limits memory, from `/proc/self/cgroup` (`hierarchy:controllers:path` per line).
+/// If both versions are in use, version 1 has the memory controller if it lists it.
 fn memory_group(membership: &str) -> Option<(Version, &str)> {
     let mut found = None;
     for line in membership.lines() {
@@ -104,8 +103,8 @@ fn memory_group(membership: &str) -> Option<(Version, &str)> {
     found
 }
 
-/// A limit in bytes; `max` is none. Version 1 writes a huge number instead, which the installed
-/// memory beats.
+/// A limit in bytes; `max` means none. Version 1 writes a number above the installed memory
+/// instead.
 fn limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
@@ -114,7 +113,7 @@ fn limit(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A system made of files.
+    /// The root of a system with these files.
     fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
@@ -178,7 +177,7 @@ mod tests {
                 ],
                 2048,
             ),
-            // In a container the mount's root is the group.
+            // In a container the root of the mount is the group.
             (
                 &[MEMINFO, two, ("sys/fs/cgroup/memory.max", "8192\n")],
                 8192,
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_something() {
+    fn this_machine_has_resources() {
         let host = HostResources::detect();
         assert!(host.cpu_cores >= 1);
         assert!(host.ram_total_bytes > 16 * 1024 * 1024, "{host:?}");

@@ -1,4 +1,4 @@
-//! The inventory: one source, the host's resources, and what was said about them.
+//! The inventory: a GPU source, the host's resources, and the log of problems.
 
 use std::{collections::BTreeMap, error::Error, fmt, time::Duration};
 
@@ -7,28 +7,34 @@ use pool_registry_types::{Capabilities, MAX_GPUS};
 use tracing::{info, warn};
 
 use crate::{
-    AmdSource, GpuError, GpuSource, HostResources, NoGpus, NvmlSource, Snapshot,
+    amd::AmdSource,
+    host::HostResources,
+    nvml::NvmlSource,
+    problem::GpuError,
+    problem_log::{ProblemChanges, ProblemLog},
     reader::Reader,
-    said::{News, Said},
+    reading::GpuReading,
+    snapshot::Snapshot,
+    source::{GpuSource, NoGpus},
 };
 
-/// How long a reading may take. A healthy driver needs some milliseconds, the first time up to a
-/// second; a heartbeat waits no longer than this for one that hangs.
+/// How long a reading may take. A healthy driver needs a few milliseconds, and up to a second the
+/// first time. A heartbeat waits no longer than this for a driver that hangs.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The hardware of this machine, read anew with each question.
+/// The hardware of this machine, read on each call.
 ///
 /// Problems are logged once when they begin and once when they are over.
 pub struct Inventory {
     reader: Reader,
     host: HostResources,
     timeout: Duration,
-    said: Mutex<Said>,
+    problems: Mutex<ProblemLog>,
 }
 
 impl Inventory {
-    /// Looks which GPUs this machine has: NVIDIA's where their library is installed, even when the
-    /// driver does not work yet; otherwise AMD's where there are some; otherwise none.
+    /// Detects the GPUs of this machine: NVIDIA's if their library is installed, even when the
+    /// driver does not work yet; otherwise AMD's if there are some; otherwise none.
     #[must_use]
     pub fn detect() -> Self {
         Self::new(
@@ -54,7 +60,7 @@ impl Inventory {
             reader: Reader::start(source),
             host,
             timeout,
-            said: Mutex::default(),
+            problems: Mutex::default(),
         }
     }
 
@@ -62,7 +68,7 @@ impl Inventory {
     #[must_use]
     pub fn read(&self) -> Snapshot {
         let snapshot = self.reader.read(self.timeout);
-        let News { begun, over } = self.said.lock().update(problems(&snapshot));
+        let ProblemChanges { begun, over } = self.problems.lock().update(problems(&snapshot));
         for (subject, problem) in begun {
             warn!(subject, problem, "a GPU problem");
         }
@@ -78,44 +84,42 @@ impl Inventory {
         &self.host
     }
 
-    /// What a registration tells: the GPUs that answer, CPU cores and memory.
+    /// The capabilities for a registration: the GPUs that answer, CPU cores and memory.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         let snapshot = self.read();
         let usable = snapshot.gpus.iter().filter(|gpu| gpu.is_usable());
         Capabilities {
-            gpus: usable
-                .take(MAX_GPUS)
-                .map(crate::GpuReading::to_wire)
-                .collect(),
+            gpus: usable.take(MAX_GPUS).map(GpuReading::to_wire).collect(),
             cpu_cores: self.host.cpu_cores,
             ram_total_bytes: self.host.ram_total_bytes,
         }
     }
 
     /// Free memory in bytes of the devices that `mask` names; see [`Snapshot::vram_free_for`] for
-    /// masks. A name that fits no device counts 0 and is logged once. For several masks,
-    /// [`read`](Self::read) once and ask [`vram_free_in`](Self::vram_free_in).
+    /// masks. A name that matches no device counts as 0 and is logged once. For several masks, call
+    /// [`read`](Self::read) once and [`vram_free_in`](Self::vram_free_in) for each.
     #[must_use]
     pub fn vram_free_for(&self, mask: Option<&str>) -> u64 {
         self.vram_free_in(&self.read(), mask)
     }
 
-    /// The same of a reading that was taken before.
+    /// The same for an earlier reading.
     #[must_use]
     pub fn vram_free_in(&self, snapshot: &Snapshot, mask: Option<&str>) -> u64 {
         let (free, unknown) = snapshot.vram_free_for(mask);
         if snapshot.problem.is_some() {
-            // Nobody knows which devices there are, and why has been said.
+            // The devices are not known, and the reason was logged.
             return free;
         }
-        let mut said = self.said.lock();
+        let mut problems = self.problems.lock();
         for name in unknown {
-            if said.is_new_name(name) {
+            if problems.is_new_name(name) {
                 warn!(
                     device = ?name,
                     gpus = snapshot.gpus.len(),
-                    "a device mask names no device of this machine that works; correct the mask of the pool or the GPU"
+                    "a device mask names no working device of this machine; correct the mask of \
+                     the pool, or fix the GPU"
                 );
             }
         }
@@ -139,7 +143,8 @@ fn detect_source(mut nvml: NvmlSource, mut amd: AmdSource) -> Box<dyn GpuSource>
             info!(gpus = gpus.len(), "NVIDIA GPUs found");
             return Box::new(nvml);
         }
-        // Somebody wants these GPUs to work. The first reading says what is missing.
+        // The library is installed, so these GPUs should work. The first reading logs what is
+        // wrong.
         Err(_) => return Box::new(nvml),
     }
     match amd.read() {
@@ -154,7 +159,7 @@ fn detect_source(mut nvml: NvmlSource, mut amd: AmdSource) -> Box<dyn GpuSource>
     }
 }
 
-/// Every problem by what has it.
+/// Every problem by its subject.
 fn problems(snapshot: &Snapshot) -> BTreeMap<String, String> {
     let whole = snapshot
         .problem
@@ -168,7 +173,7 @@ fn problems(snapshot: &Snapshot) -> BTreeMap<String, String> {
     whole.chain(single).collect()
 }
 
-/// An error and what caused it.
+/// An error and its causes.
 fn chain(error: &GpuError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,23 +1,22 @@
 //! The GPUs, CPU cores and memory of this machine.
 //!
-//! A [`GpuSource`] reads the GPUs anew each time: [`NvmlSource`] asks NVIDIA's driver,
-//! [`AmdSource`] reads what AMD's driver publishes under `/sys`, [`FileSource`] reads a file that
-//! stands in for either on machines without GPUs, and [`NoGpus`] has none. An [`Inventory`] asks
-//! one of them on a thread of its own, so that a driver that hangs holds up nobody, says each
-//! problem once, and answers what a node wants to know.
+//! A [`GpuSource`] reads the GPUs on each call: [`NvmlSource`] asks NVIDIA's driver, [`AmdSource`]
+//! reads what AMD's driver publishes under `/sys`, [`FileSource`] reads a file on machines without
+//! GPUs, and [`NoGpus`] has none. An [`Inventory`] reads a source on its own thread, so that a
+//! driver that hangs blocks no caller for long, and logs each problem once.
 //!
 //! ```
 //! let inventory = gpu_inventory::Inventory::detect();
-//! let capabilities = inventory.capabilities(); // what a registration tells
-//! let free = inventory.vram_free_for(Some("GPU0,GPU1")); // what a heartbeat tells of a pool
+//! let capabilities = inventory.capabilities(); // for a registration
+//! let free = inventory.vram_free_for(Some("GPU0,GPU1")); // of a pool, for a heartbeat
 //! # assert!(capabilities.cpu_cores > 0);
 //! # let _ = free;
 //! ```
 //!
-//! This is the only crate that knows NVML. Nothing of NVIDIA is needed to build it: the driver's
-//! library is opened when the program runs, and a machine without it simply has no such GPUs.
+//! This is the only crate that uses NVML. Nothing of NVIDIA is needed to build it: the driver's
+//! library is opened at run time, and a machine without it has no such GPUs.
 
-// Peers choose the numbers here: a sum or a product of them must not panic.
+// These numbers come from drivers: arithmetic must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod amd;
@@ -27,9 +26,10 @@ mod inventory;
 mod mask;
 mod nvml;
 mod problem;
+mod problem_log;
 mod reader;
 mod reading;
-mod said;
+mod snapshot;
 mod source;
 
 pub use amd::AmdSource;
@@ -39,10 +39,11 @@ pub use inventory::Inventory;
 pub use mask::cuda_visible_devices;
 pub use nvml::NvmlSource;
 pub use problem::{ErrorText, GpuError, GpuProblem};
-pub use reading::{GpuReading, MigReading, Snapshot};
+pub use reading::{GpuReading, MigReading};
+pub use snapshot::Snapshot;
 pub use source::{GpuSource, NoGpus};
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// Compiles the examples of the README as doctests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,17 +1,17 @@
-//! Which devices a mask means, and how much memory they have free.
+//! Device masks: which devices a mask names, and their free memory.
 
 use std::collections::BTreeMap;
 
-use crate::GpuReading;
+use crate::reading::GpuReading;
 
-/// What `CUDA_VISIBLE_DEVICES` must be so that a program sees the devices of `mask` and no others:
-/// `None` when it may see all. Empty hides every device.
+/// The value of `CUDA_VISIBLE_DEVICES` for the devices of `mask`; `None` for all devices. An empty
+/// value hides every device.
 ///
-/// Indices are those of the driver, which orders devices by their PCI bus; CUDA does so only where
+/// Indices are those of the driver, which orders devices by PCI bus. CUDA does so only if
 /// `CUDA_DEVICE_ORDER` is `PCI_BUS_ID`.
 ///
 /// # Errors
-/// The first name in the mask that is no name of a device.
+/// The first invalid name in the mask.
 pub fn cuda_visible_devices(mask: Option<&str>) -> Result<Option<String>, &str> {
     let mut devices: Vec<String> = Vec::new();
     let mut all = false;
@@ -20,7 +20,7 @@ pub fn cuda_visible_devices(mask: Option<&str>) -> Result<Option<String>, &str> 
             Name::All => all = true,
             Name::Nothing => {}
             Name::Index(index) => devices.push(index.to_string()),
-            // CUDA knows the prefix in capitals only.
+            // CUDA accepts the prefix in capitals only.
             Name::Uuid(uuid) => devices.push(match uuid.split_at_checked(3) {
                 Some((prefix, rest)) => prefix.to_ascii_uppercase() + rest,
                 None => uuid.to_owned(),
@@ -43,7 +43,7 @@ enum Name<'m> {
 
 /// See [`Snapshot::vram_free_for`](crate::Snapshot::vram_free_for).
 pub(crate) fn free<'m>(gpus: &[GpuReading], mask: Option<&'m str>) -> (u64, Vec<&'m str>) {
-    // By what tells devices apart, so that one that is named twice counts once.
+    // Keyed by device, so that a device that is named twice counts once.
     let mut chosen: BTreeMap<(u32, Option<&str>), u64> = BTreeMap::new();
     let mut unknown = Vec::new();
     for text in mask.unwrap_or("all").split(',') {
@@ -72,7 +72,7 @@ pub(crate) fn free<'m>(gpus: &[GpuReading], mask: Option<&'m str>) -> (u64, Vec<
     (sum, unknown)
 }
 
-/// Whether a name that added nothing means a device that was added before.
+/// Whether a name that added nothing names a device that was added before.
 fn named_before(
     name: &Name<'_>,
     gpus: &[GpuReading],
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_name_a_device() {
+    fn devices_are_named_in_several_ways() {
         for (mask, expected, unknown) in [
             (None, 10_021, &[] as &[&str]),
             (Some("all"), 10_021, &[]),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_as_cuda_says_it() {
+    fn a_mask_is_converted_for_cuda() {
         for (mask, expected) in [
             (None, Ok(None)),
             (Some("all"), Ok(None)),
@@ -224,9 +224,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_more_than_there_is(mask in "([gG][pP][uU]-?[0-9]?|[0-9]{1,12}|all|MIG-a*|\\PC{0,4})(,([0-4]|all|,|\\PC{0,3})){0,4}") {
+        fn the_sum_is_never_more_than_there_is(
+            mask in concat!(
+                "([gG][pP][uU]-?[0-9]?|[0-9]{1,12}|all|MIG-a*|\\PC{0,4})",
+                "(,([0-4]|all|,|\\PC{0,3})){0,4}",
+            ),
+        ) {
             let (sum, _) = free(&machine(), Some(&mask));
-            // An instance is part of its GPU, but both can be named.
+            // An instance is a part of its GPU, but both can be named.
             prop_assert!(sum <= 10_021 + 7);
         }
     }

@@ -1,4 +1,4 @@
-//! NVIDIA's GPUs, by NVML.
+//! NVIDIA's GPUs, through NVML.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,17 @@ use nvml_wrapper::{
     struct_wrappers::device::MemoryInfo,
 };
 
-use crate::{GpuError, GpuProblem, GpuReading, GpuSource, MigReading, problem::ErrorText};
+use crate::{
+    problem::{ErrorText, GpuError, GpuProblem},
+    reading::{GpuReading, MigReading},
+    source::GpuSource,
+};
 
-/// `nvmlDeviceGetMigMode` says this of a divided GPU.
+/// The value of `nvmlDeviceGetMigMode` for a divided GPU.
 const MIG_ENABLED: u32 = 1;
 
-/// NVIDIA's GPUs. The driver's library is opened by the first reading, and anew after one that
-/// failed, so a driver that is loaded later or comes back is found.
+/// NVIDIA's GPUs. The driver's library is opened by the first reading, and again after a failed
+/// one, so that a driver that is loaded later is found.
 #[derive(Debug, Default)]
 pub struct NvmlSource {
     library: Option<PathBuf>,
@@ -56,7 +60,7 @@ impl GpuSource for NvmlSource {
         let gpus: Vec<_> = (0..count)
             .map(|index| read_gpu(&nvml, index, driver.clone()))
             .collect();
-        // A GPU that was lost and reset can be seen through a new session only.
+        // A GPU that was reset is visible only in a new session.
         if gpus.iter().all(GpuReading::is_usable) {
             self.nvml = Some(nvml);
         }
@@ -89,7 +93,7 @@ fn read_device(device: &Device<'_>, gpu: &mut GpuReading) {
         Ok(memory) => take_memory(&memory, gpu),
         Err(error) => gpu.problems.push(memory_problem(&error)),
     }
-    // What some GPUs do not tell is no problem of theirs.
+    // Not every GPU reports these values.
     gpu.uuid = device.uuid().ok();
     gpu.compute_capability = device
         .cuda_compute_capability()
@@ -105,7 +109,7 @@ fn read_device(device: &Device<'_>, gpu: &mut GpuReading) {
         gpu.problems.push(GpuProblem::Divided);
         gpu.mig = read_instances(device);
     }
-    // One reason is enough, and several calls may have met it.
+    // Several calls may have failed for the same reason.
     gpu.problems.sort();
     gpu.problems.dedup();
     if !gpu.is_usable() {
@@ -119,7 +123,7 @@ fn take_memory(memory: &MemoryInfo, gpu: &mut GpuReading) {
     gpu.vram_free_bytes = Some(memory.free);
 }
 
-/// The instances there are; their numbers need not be without gaps.
+/// The MIG instances; their numbers may have gaps.
 fn read_instances(device: &Device<'_>) -> Vec<MigReading> {
     let most = device.mig_device_count().unwrap_or(0);
     let instances = (0..most).filter_map(|index| device.mig_device_by_index(index).ok());
@@ -160,7 +164,7 @@ fn gpu_problem(what: &'static str, error: &NvmlError) -> GpuProblem {
 
 fn memory_problem(error: &NvmlError) -> GpuProblem {
     match error {
-        // The older call has no safe wrapper; no memory figures is what an old driver costs.
+        // The older call has no safe wrapper, so an old driver gives no memory figures.
         NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound => GpuProblem::OldDriver,
         other => gpu_problem("memory", other),
     }

@@ -1,4 +1,4 @@
-//! What can be wrong with one GPU, and with all of them.
+//! Problems of one GPU, and of all GPUs.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum GpuError {
-    /// There is no such library: mostly a machine without GPUs of this make.
+    /// There is no such library: usually a machine without NVIDIA GPUs.
     #[error("the library libnvidia-ml.so.1 is not installed")]
     NoLibrary(#[source] ErrorText),
-    /// There is a library of this name, but it is not NVML.
-    #[error("libnvidia-ml.so.1 is not NVIDIA's library: install the driver anew")]
+    /// A library of this name exists, but it is not NVML.
+    #[error("libnvidia-ml.so.1 is not NVIDIA's library: reinstall the driver")]
     WrongLibrary(#[source] ErrorText),
-    /// The library is there, the kernel driver is not.
+    /// The library is installed, the kernel driver is not loaded.
     #[error("NVIDIA's kernel driver is not loaded: try `modprobe nvidia`, and see `dmesg`")]
     NoDriver,
     /// The library was upgraded and the running kernel driver was not.
@@ -23,13 +23,13 @@ pub enum GpuError {
          driver"
     )]
     VersionMismatch,
-    /// This user may not talk to the driver.
+    /// This user may not access the driver.
     #[error("no permission to talk to the GPU driver: check the access to /dev/nvidia*")]
     NoPermission,
-    /// The driver says something else.
+    /// Another error of the driver.
     #[error("the GPU driver does not work, see `nvidia-smi` and `dmesg`")]
     Driver(#[source] ErrorText),
-    /// A file that tells about GPUs cannot be read or understood.
+    /// A file that describes GPUs cannot be read or parsed.
     #[error("cannot use {file}")]
     File {
         /// Its path.
@@ -38,18 +38,18 @@ pub enum GpuError {
         #[source]
         source: ErrorText,
     },
-    /// The driver did not answer in time; what was last read still stands.
+    /// The driver did not answer in time; the last reading is still valid.
     #[error("the GPU driver has not answered for {0:?}: a GPU may hang, see `dmesg`")]
     Late(Duration),
 }
 
-/// The words of somebody else's error, kept so that [`GpuError`] can be cloned and compared.
+/// The text of another error, so that [`GpuError`] can be cloned and compared.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct ErrorText(String);
 
 impl ErrorText {
-    /// What `error` says.
+    /// The text of `error`.
     pub(crate) fn of(error: &impl ToString) -> Self {
         Self(error.to_string())
     }
@@ -62,20 +62,18 @@ pub enum GpuProblem {
     /// It fell off the bus, or needs a reset.
     #[error("it does not answer any more and needs a reset, a reboot or new hardware")]
     Lost,
-    /// The driver is too old to tell its memory (before version 510).
-    #[error(
-        "its driver is too old to tell how much memory it has: upgrade to version 510 or later"
-    )]
+    /// The driver is too old to report its memory (before version 510).
+    #[error("its driver is too old to report its memory: upgrade to version 510 or later")]
     OldDriver,
-    /// It is divided, and engines see its instances only.
+    /// It is divided, so engines see only its instances.
     #[error("it is divided by MIG: name its instances by their UUIDs in device masks")]
     Divided,
-    /// Something that every GPU tells could not be read.
+    /// A value that every GPU reports could not be read.
     #[error("cannot read its {what}: {why}")]
     Unreadable {
         /// Which value.
         what: &'static str,
-        /// The driver's words.
+        /// The error of the driver.
         why: String,
     },
 }

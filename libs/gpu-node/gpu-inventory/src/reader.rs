@@ -1,12 +1,17 @@
-//! A thread that asks the source, so that a driver that hangs holds up nobody else.
+//! A thread that reads the source, so that a driver that hangs does not block its callers.
 
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{GpuError, GpuReading, GpuSource, Snapshot, problem::ErrorText};
+use crate::{
+    problem::{ErrorText, GpuError},
+    reading::GpuReading,
+    snapshot::Snapshot,
+    source::GpuSource,
+};
 
-/// The thread's front. Dropping it ends the thread, unless the driver holds it for ever.
+/// The handle of the thread. Dropping it ends the thread, unless the driver never returns.
 pub(crate) struct Reader {
     shared: Arc<Shared>,
 }
@@ -18,22 +23,22 @@ struct Shared {
     answered: Condvar,
 }
 
-/// Readings are numbered; one at most is on its way.
+/// Readings are numbered; at most one is under way.
 #[derive(Default)]
 struct State {
     asked: u64,
     answered: u64,
-    /// Somebody waited in vain for the reading that is on its way: nobody else needs to.
+    /// A caller timed out waiting for the current reading, so others do not wait for it.
     late: bool,
     closed: bool,
     latest: Snapshot,
 }
 
 impl Reader {
-    /// Starts the thread. Where the system gives none, every reading says so.
+    /// Starts the thread. If the system gives none, every reading has that problem.
     pub(crate) fn start(source: Box<dyn GpuSource>) -> Self {
         let shared = Arc::new(Shared::default());
-        // The thread's lines say what those of its starter say.
+        // Log lines of the thread carry the span of its starter.
         let span = tracing::Span::current();
         let thread = std::thread::Builder::new()
             .name("gpu-inventory".to_owned())
@@ -49,19 +54,18 @@ impl Reader {
         Self { shared }
     }
 
-    /// Reads anew. After `timeout` without an answer it is the last reading, with a problem that
-    /// says so.
+    /// Reads the GPUs. After `timeout` it returns the last reading, with a problem.
     pub(crate) fn read(&self, timeout: Duration) -> Snapshot {
         let mut state = self.shared.state.lock();
         if state.asked == state.answered && !state.closed {
             state.asked = state.asked.saturating_add(1);
             self.shared.asked.notify_one();
         }
-        // Whoever comes while a reading is on its way shares it.
-        let wanted = state.asked;
-        let on_its_way =
-            |state: &mut State| state.answered < wanted && !state.closed && !state.late;
-        let waited = (self.shared.answered).wait_while_for(&mut state, on_its_way, timeout);
+        // Callers share a reading that is under way.
+        let requested = state.asked;
+        let is_pending =
+            |state: &mut State| state.answered < requested && !state.closed && !state.late;
+        let waited = (self.shared.answered).wait_while_for(&mut state, is_pending, timeout);
         state.late |= waited.timed_out();
         let mut snapshot = state.latest.clone();
         if state.late {
@@ -78,7 +82,7 @@ impl Drop for Reader {
     }
 }
 
-/// Says that no answers come any more, however the thread ends.
+/// Marks the thread as ended, also when it panics.
 struct Ended<'a>(&'a Shared);
 
 impl Drop for Ended<'_> {

@@ -1,16 +1,16 @@
-//! Where readings come from.
+//! The sources of GPU readings.
 
-use crate::{GpuError, GpuReading};
+use crate::{problem::GpuError, reading::GpuReading};
 
 /// Reads the GPUs of this machine.
 ///
-/// Each call reads anew. A value that one GPU does not tell is `None`, and a GPU that fails says so
-/// in its `problems`: neither spoils the others.
+/// Each call reads the current values. A value that a GPU does not report is `None`. A GPU that
+/// fails lists its `problems` and does not affect the others.
 pub trait GpuSource: Send {
     /// Reads the GPUs, in index order.
     ///
     /// # Errors
-    /// When nothing can be said about any GPU. Calling again later may succeed.
+    /// When no GPU can be read. A later call may succeed.
     fn read(&mut self) -> Result<Vec<GpuReading>, GpuError>;
 }
 

@@ -1,60 +1,79 @@
-//! What the watcher tells.
+//! What the watcher reports.
 
 use std::path::PathBuf;
 
 use pool_registry_types::Handoff;
 use thiserror::Error;
 
-use crate::read::MAX_FILE_BYTES;
+use crate::limits::MAX_FILE_BYTES;
 
-/// What happened in the directory.
+/// A change in the directory.
 ///
-/// Whoever applies `Appeared`, `Changed` and `Gone` to a map by pool and replica has in it what the
-/// directory says.
+/// Applying `Appeared`, `Changed` and `Gone` to a map by pool and replica yields the state of the
+/// directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// An engine is up.
-    Appeared(Handoff),
-    /// The handoff of a replica says something else than before.
+#[non_exhaustive]
+pub enum HandoffEvent {
+    /// A replica is announced.
+    #[non_exhaustive]
+    Appeared {
+        /// The file that announces it.
+        path: PathBuf,
+        /// Its handoff.
+        handoff: Handoff,
+    },
+    /// The handoff of a replica changed.
+    #[non_exhaustive]
     Changed {
-        /// What it said.
+        /// The file that announces it now.
+        path: PathBuf,
+        /// The handoff before.
         old: Handoff,
-        /// What it says now.
+        /// The handoff now.
         new: Handoff,
     },
     /// The handoff of a replica is gone.
-    Gone(Handoff),
-    /// A file is not taken for a handoff. Said once until the file changes.
+    #[non_exhaustive]
+    Gone {
+        /// The file that announced it.
+        path: PathBuf,
+        /// Its last handoff.
+        handoff: Handoff,
+    },
+    /// A file is refused as a handoff. Reported once until the file changes.
+    #[non_exhaustive]
     Refused {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it; it replaces what was said of this file before.
+        /// What is wrong with it. Replaces an earlier reason for this file.
         reason: Refusal,
     },
-    /// A file that was refused is gone, or a handoff now.
+    /// A file that was refused is gone, or is a handoff now.
+    #[non_exhaustive]
     Resolved {
         /// The file.
         path: PathBuf,
     },
-    /// The first look at the directory is over: everything that was there has been told. Said once;
-    /// a directory that does not exist has nothing in it, one that cannot be listed is waited
-    /// for.
+    /// The first scan is complete: everything that was in the directory has been reported. Reported
+    /// once. A directory that does not exist counts as empty; one that cannot be listed is
+    /// retried.
     Scanned,
 }
 
-/// Why a file is not taken for a handoff.
+/// Why a file is refused as a handoff.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum Refusal {
-    /// It is a symbolic link, and where that leads is nobody's promise.
+    /// It is a symbolic link. Its target may belong to another user.
     #[error("it is a symbolic link; write the file itself")]
     SymbolicLink,
     /// It is a directory, a FIFO, a socket or a device.
     #[error("it is not a regular file")]
     NotAFile,
-    /// It belongs to somebody who has no say here.
-    #[error("it belongs to user {uid}; only files of the agent's own user or of root are taken")]
+    /// It belongs to a user other than the watcher's user and root.
+    #[error("it belongs to user {uid}; only files of the agent's own user or of root are accepted")]
     ForeignOwner {
-        /// Whose it is.
+        /// Its owner.
         uid: u32,
     },
     /// It is too large.
@@ -72,15 +91,15 @@ pub enum Refusal {
         /// Where the first wrong byte is.
         offset: usize,
     },
-    /// It is not JSON, or only the beginning of it.
+    /// It is not JSON, or incomplete.
     #[error("it is not complete JSON: {0}")]
     NotJson(String),
     /// A field is missing or wrong.
     #[error("{0}")]
     WrongField(String),
-    /// Whoever watches has no use for it.
+    /// The filter of the watcher rejected it.
     #[error("{0}")]
-    Unwanted(String),
+    Rejected(String),
     /// Another file announces the same replica.
     #[error("{} announces the same replica", other.display())]
     SameReplica {
@@ -96,17 +115,16 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether somebody may just be writing the file, so that waiting is better than complaining.
-    pub(crate) fn may_pass(&self) -> bool {
+    /// Whether the file may just be being written, so that it is read again before it is refused.
+    pub(crate) fn is_transient(&self) -> bool {
         matches!(
             self,
             Self::NotJson(_) | Self::NotUtf8 { .. } | Self::Unreadable(_)
         )
     }
 
-    /// Whether the file may still stand for what it last said. One that is no file of ours never
-    /// does.
-    pub(crate) fn keeps_last_good(&self) -> bool {
+    /// Whether the last handoff of the file stays valid. Not for a file that must not be read.
+    pub(crate) fn keeps_last_state(&self) -> bool {
         !matches!(
             self,
             Self::SymbolicLink | Self::NotAFile | Self::ForeignOwner { .. }

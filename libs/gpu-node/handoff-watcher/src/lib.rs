@@ -1,31 +1,31 @@
-//! A directory of handoff files turned into appeared, changed and gone events.
+//! Watches a directory of handoff files and reports appeared, changed and gone handoffs.
 //!
-//! Whoever starts an engine writes `{pool_id}_{replica_id}.json` into the runtime directory. A
-//! [`HandoffWatcher`] says what those files say, as [`Event`]s to a callback, on one thread of its
-//! own and without an async runtime:
+//! The starter of an engine writes `{pool_id}_{replica_id}.json` into the runtime directory. A
+//! [`HandoffWatcher`] reports the contents of those files as [`HandoffEvent`]s to a callback, on a
+//! thread of its own and without an async runtime:
 //!
-//! * A file that is written, renamed or deleted is seen within milliseconds by inotify, and in any
-//!   case by the next poll, which looks at every file but reads only those that changed.
-//! * The directory may be missing, come later, go and come back.
-//! * A half-written file keeps its last good state and is retried; only when [`POLLS_TO_REFUSE`]
-//!   polls in a row find it unfinished is it [refused](Event::Refused).
-//! * What is not a plain, small file of our own user or root is never read. What does not fit is
-//!   refused once, with the field and the reason, and disturbs no other file.
-//! * The first look at the directory [ends](Event::Scanned) with everything that was there told.
-//! * Of two files that claim the same replica or the same engine the first one known stays; the
-//!   other is refused, and taken up when the first goes.
+//! * inotify reports a written, renamed or deleted file within milliseconds. Polls find what
+//!   inotify missed: they look at every file, but read only those that changed.
+//! * The directory may be missing, appear later, be removed and come back.
+//! * A half-written file keeps its last valid handoff and is read again. It is
+//!   [refused](HandoffEvent::Refused) after [`POLLS_TO_REFUSE`] incomplete polls in a row.
+//! * Only plain, small files of this user or of root are read. An invalid file is refused once,
+//!   with the field and the reason, and does not affect other files.
+//! * The first scan [ends](HandoffEvent::Scanned) after every existing file has been reported.
+//! * Of two files that claim the same replica or URL, the first one counts. The other is refused,
+//!   and accepted when the first is gone.
 //!
-//! The parts: `core` decides, without I/O and clock; `read` and `scan` look at files; `arm` and
-//! `inbox` turn inotify into hints; `watcher` is the thread that joins them. A hint is never acted
-//! on but by looking at the file itself, so that a lost, late or doubled one does no harm.
+//! `index` decides, without I/O and clock. `read` and `scan` read files; `directory_watch` and
+//! `hint_queue` turn inotify events into hints; `watcher` is the thread. A hint only causes a file
+//! to be read, so lost, late or duplicate events do no harm.
 
-mod arm;
-mod core;
+mod directory_watch;
 mod event;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod inbox;
+mod hint_queue;
+mod index;
 mod limits;
 mod read;
 mod scan;
@@ -33,14 +33,12 @@ mod scan;
 mod tests;
 mod watcher;
 
-pub use core::POLLS_TO_REFUSE;
-pub use event::{Event, Refusal};
-pub use limits::LIMITS;
-pub use read::MAX_FILE_BYTES;
-pub use scan::Rule;
-pub use watcher::{Config, DEFAULT_POLL_INTERVAL, HandoffWatcher};
+pub use event::{HandoffEvent, Refusal};
+pub use index::POLLS_TO_REFUSE;
+pub use limits::{LIMITS, MAX_FILE_BYTES};
+pub use watcher::{DEFAULT_POLL_INTERVAL, HandoffWatcher, HandoffWatcherBuilder};
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// Compiles the examples of the README as doctests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,10 +1,11 @@
-//! The table of what bounds a handoff file, for documents.
+//! The size limit of a handoff file, and the table of limits for documents.
 
-use pool_registry_types::limits::Limit;
+use pool_registry_types::{MAX_HANDOFF_BYTES, limits::Limit};
 
-use crate::MAX_FILE_BYTES;
+/// The largest handoff file in bytes. A thousand model names of the maximum length would need more.
+pub const MAX_FILE_BYTES: u64 = MAX_HANDOFF_BYTES as u64;
 
-/// All of them.
+/// All limits of this crate.
 pub const LIMITS: &[Limit] = &[Limit::new("MAX_FILE_BYTES", MAX_FILE_BYTES, "bytes")
     .because("A handoff file.")
     .enforced_by("handoff-watcher")

@@ -1,4 +1,4 @@
-//! The files of the directory: which there are, and which changed since the last look.
+//! Scanning the directory: which files exist, and which changed since the last scan.
 
 use std::{
     collections::HashMap,
@@ -11,144 +11,151 @@ use std::{
 use pool_registry_types::Handoff;
 
 use crate::{
-    core::{Observation, Seen},
     event::Refusal,
-    read::{Stamp, admit, read},
+    index::{FileObservation, FileState},
+    read::{FileFingerprint, check_metadata, read},
 };
 
-/// Says why a handoff is of no use, although nothing is wrong with it. It is asked on the watcher's
-/// thread, so it should be quick.
-pub type Rule = Box<dyn Fn(&Handoff) -> Result<(), String> + Send>;
+/// Returns the reason for which a valid handoff is refused.
+pub(crate) type HandoffFilter = Box<dyn Fn(&Handoff) -> Result<(), String> + Send>;
 
-/// Looks at files, and remembers their stamps so that an unchanged one is not read again.
+/// Reads files, and remembers their fingerprints so that unchanged files are not read again.
 pub(crate) struct Scanner {
     dir: PathBuf,
-    /// The user whose files are ours.
-    ours: u32,
-    known: HashMap<OsString, Known>,
-    /// What is to be refused although nothing is wrong with it.
-    rule: Option<Rule>,
-    /// How many files were read: what the tests of not reading look at.
+    /// The user of this process.
+    own_uid: u32,
+    known: HashMap<OsString, LastSeen>,
+    filter: Option<HandoffFilter>,
+    /// How many files were read; for tests.
     pub(crate) reads: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Known {
-    stamp: Option<Stamp>,
-    /// An equal stamp means equal content.
-    settled: bool,
+struct LastSeen {
+    fingerprint: Option<FileFingerprint>,
+    /// An equal fingerprint means equal content.
+    reliable: bool,
 }
 
-/// Whether a file of this name can be a handoff. Temporary names are not: `.x.json`, `x.json.tmp`.
+/// Whether a file of this name can be a handoff. Excludes temporary names such as `.x.json` and
+/// `x.json.tmp`.
 pub(crate) fn is_candidate(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name.ends_with(b".json") && !name.starts_with(b".")
 }
 
 impl Scanner {
-    pub(crate) fn new(dir: PathBuf, rule: Option<Rule>) -> Self {
+    pub(crate) fn new(dir: PathBuf, filter: Option<HandoffFilter>) -> Self {
         Self {
-            rule,
+            filter,
             dir,
-            ours: rustix::process::geteuid().as_raw(),
+            own_uid: rustix::process::geteuid().as_raw(),
             known: HashMap::new(),
             reads: 0,
         }
     }
 
-    /// Looks at every file and says what changed, in order of the names. A directory that does not
-    /// exist has no files.
+    /// Scans all files and returns the changed ones, in order of their names. A directory that does
+    /// not exist has no files.
     ///
     /// # Errors
-    /// When the directory cannot be listed: that is no evidence that a file is gone, so nothing
-    /// changes.
-    pub(crate) fn scan(&mut self, now: SystemTime) -> io::Result<Vec<Observation>> {
+    /// When the directory cannot be listed. The known state stays, because the files may still be
+    /// there.
+    pub(crate) fn scan(&mut self, now: SystemTime) -> io::Result<Vec<FileObservation>> {
         let mut names = list(&self.dir)?;
-        // A listing may miss a file that is renamed meanwhile. Whether it is gone only a look can
-        // tell.
+        // A listing may miss a file that is renamed meanwhile, so check known files one by one.
         names.extend(self.known.keys().cloned());
         names.sort_unstable();
         names.dedup();
         Ok(names
             .into_iter()
-            .filter_map(|name| self.look(name, false, now))
+            .filter_map(|name| self.observe(name, false, now))
             .collect())
     }
 
-    /// Looks at those files that somebody said have changed, and reads them also when their stamp
-    /// did not.
-    pub(crate) fn look_at(
+    /// Reads the named files, even when their fingerprint is unchanged.
+    pub(crate) fn read_files(
         &mut self,
         names: impl IntoIterator<Item = OsString>,
         now: SystemTime,
-    ) -> Vec<Observation> {
+    ) -> Vec<FileObservation> {
         names
             .into_iter()
-            .filter_map(|name| self.look(name, true, now))
+            .filter_map(|name| self.observe(name, true, now))
             .collect()
     }
 
-    fn look(
+    fn observe(
         &mut self,
         name: OsString,
-        certainly_changed: bool,
+        force_read: bool,
         now: SystemTime,
-    ) -> Option<Observation> {
+    ) -> Option<FileObservation> {
         let path = self.dir.join(&name);
         let metadata = match fs::symlink_metadata(&path) {
             Ok(metadata) => metadata,
             Err(error) if is_absent(&error) => {
                 let was_known = self.known.remove(&name).is_some();
-                return was_known.then_some(Observation {
+                return was_known.then_some(FileObservation {
                     name,
-                    seen: Seen::Gone,
+                    state: FileState::Absent,
                 });
             }
             Err(error) => {
                 let reason = Refusal::Unreadable(error.to_string());
-                return Some(self.saw(name, None, false, Err(reason)));
+                return Some(self.record(name, None, false, Err(reason)));
             }
         };
-        let stamp = Stamp::of(&metadata);
+        let fingerprint = FileFingerprint::of(&metadata);
         let unchanged = self
             .known
             .get(&name)
-            .is_some_and(|known| known.settled && known.stamp == Some(stamp));
-        if unchanged && !certainly_changed {
+            .is_some_and(|known| known.reliable && known.fingerprint == Some(fingerprint));
+        if unchanged && !force_read {
             return None;
         }
-        let found = match admit(&metadata, self.ours) {
+        let found = match check_metadata(&metadata, self.own_uid) {
             Ok(()) => {
                 self.reads += 1;
-                read(&path, self.ours).and_then(|handoff| self.check(handoff))
+                read(&path, self.own_uid).and_then(|handoff| self.apply_filter(handoff))
             }
             Err(reason) => Err(reason),
         };
-        // What could not be read may be readable next time without any change of the file.
-        let settled = stamp.is_settled(now) && !matches!(found, Err(Refusal::Unreadable(_)));
-        Some(self.saw(name, Some(stamp), settled, found))
+        // An unreadable file may become readable without a change of its metadata.
+        let reliable =
+            fingerprint.is_reliable(now) && !matches!(found, Err(Refusal::Unreadable(_)));
+        Some(self.record(name, Some(fingerprint), reliable, found))
     }
 
-    fn check(&self, handoff: Handoff) -> Result<Handoff, Refusal> {
-        match self.rule.as_ref().map(|rule| rule(&handoff)) {
-            Some(Err(reason)) => Err(Refusal::Unwanted(reason)),
+    fn apply_filter(&self, handoff: Handoff) -> Result<Handoff, Refusal> {
+        match self.filter.as_ref().map(|filter| filter(&handoff)) {
+            Some(Err(reason)) => Err(Refusal::Rejected(reason)),
             Some(Ok(())) | None => Ok(handoff),
         }
     }
 
-    fn saw(
+    fn record(
         &mut self,
         name: OsString,
-        stamp: Option<Stamp>,
-        settled: bool,
+        fingerprint: Option<FileFingerprint>,
+        reliable: bool,
         found: Result<Handoff, Refusal>,
-    ) -> Observation {
-        self.known.insert(name.clone(), Known { stamp, settled });
-        let seen = match found {
-            Ok(handoff) => Seen::Good(handoff),
-            Err(reason) => Seen::Bad { reason, stamp },
+    ) -> FileObservation {
+        self.known.insert(
+            name.clone(),
+            LastSeen {
+                fingerprint,
+                reliable,
+            },
+        );
+        let state = match found {
+            Ok(handoff) => FileState::Valid(handoff),
+            Err(reason) => FileState::Invalid {
+                reason,
+                fingerprint,
+            },
         };
-        Observation { name, seen }
+        FileObservation { name, state }
     }
 }
 
@@ -168,7 +175,7 @@ fn list(dir: &Path) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// No such file, or no such directory on the way to it.
+/// The file, or a directory of its path, does not exist.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),

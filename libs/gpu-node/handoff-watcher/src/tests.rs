@@ -1,10 +1,10 @@
-//! The parts one by one, then the whole on a real directory.
+//! Tests of the parts, then of the watcher on a real directory.
 
-mod arm;
-mod core;
-mod directory;
-mod inbox;
+mod directory_watch;
+mod hint_queue;
+mod index;
 mod model;
 mod read;
+mod scan;
 mod support;
 mod watcher;

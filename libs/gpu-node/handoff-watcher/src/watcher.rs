@@ -1,127 +1,146 @@
-//! The thread that joins the parts, and its handle.
+//! The watcher: its builder, its thread and its handle.
 
 use std::{
     fmt, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, SystemTime},
 };
 
+use pool_registry_types::Handoff;
 use tracing::{debug, warn};
 
 use crate::{
-    arm::{Arm, Connect, by_events},
-    core::{Core, Observation},
-    event::Event,
-    inbox::{Hints, Inbox, Woken, now},
-    scan::{Rule, Scanner},
+    directory_watch::{DirectoryWatch, OpenWatch, inotify},
+    event::HandoffEvent,
+    hint_queue::{ChangeHints, HintQueue, Wakeup, now},
+    index::{FileObservation, HandoffIndex},
+    scan::{HandoffFilter, Scanner},
 };
 
-/// How often every file is looked at when nobody says otherwise. Events are faster; this is for
-/// file systems and moments that have none, and a second is soon enough then.
+/// The default interval of polls, which look at every file. Events are faster; polls are for file
+/// systems without events and for lost events.
 pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The shortest poll interval: below that the watcher would do nothing else.
+/// The shortest poll interval. A shorter one would keep the thread busy with polling alone.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What to watch, and how.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The directory; it need not exist.
-    pub dir: PathBuf,
-    /// How often every file is looked at; at least 10 ms.
-    pub poll_interval: Duration,
-    /// Also be told by the kernel. False where it knows nothing of changes, as on network file
-    /// systems.
-    pub events: bool,
+/// Configures and starts a [`HandoffWatcher`].
+pub struct HandoffWatcherBuilder {
+    dir: PathBuf,
+    poll_interval: Duration,
+    inotify: bool,
+    filter: Option<HandoffFilter>,
 }
 
-impl Config {
-    /// Events and [`DEFAULT_POLL_INTERVAL`] for `dir`.
+impl HandoffWatcherBuilder {
+    /// Sets how often every file is looked at. The default is [`DEFAULT_POLL_INTERVAL`], the
+    /// minimum 10 ms.
     #[must_use]
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            poll_interval: DEFAULT_POLL_INTERVAL,
-            events: true,
-        }
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval.max(MIN_POLL_INTERVAL);
+        self
+    }
+
+    /// Watches by polls alone, without inotify: for network file systems, which report no changes.
+    #[must_use]
+    pub fn without_inotify(mut self) -> Self {
+        self.inotify = false;
+        self
+    }
+
+    /// Refuses valid handoffs for which `filter` returns a reason, as
+    /// [`Refusal::Rejected`](crate::Refusal::Rejected). The filter runs on the watcher's thread, so
+    /// it should be quick.
+    #[must_use]
+    pub fn filter(
+        mut self,
+        filter: impl Fn(&Handoff) -> Result<(), String> + Send + 'static,
+    ) -> Self {
+        self.filter = Some(Box::new(filter));
+        self
+    }
+
+    /// Starts watching. `on_event` runs on the watcher's thread, first with the files that are
+    /// there already. Nothing is watched while it runs, so it should be quick. It must not drop the
+    /// handle.
+    ///
+    /// # Errors
+    /// When the directory is relative and there is no current directory, or no thread can be
+    /// started.
+    pub fn start(
+        self,
+        on_event: impl FnMut(HandoffEvent) + Send + 'static,
+    ) -> io::Result<HandoffWatcher> {
+        let dir = std::path::absolute(&self.dir)?;
+        let hints = Arc::new(HintQueue::default());
+        let open = (self.inotify).then(|| inotify(dir.clone(), Arc::clone(&hints)));
+        let scanner = Scanner::new(dir.clone(), self.filter);
+        HandoffWatcher::spawn(dir, self.poll_interval, hints, open, scanner, on_event)
+    }
+}
+
+impl fmt::Debug for HandoffWatcherBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandoffWatcherBuilder")
+            .field("dir", &self.dir)
+            .field("poll_interval", &self.poll_interval)
+            .field("inotify", &self.inotify)
+            .finish_non_exhaustive()
     }
 }
 
 /// Watches a directory of handoff files until it is dropped.
 pub struct HandoffWatcher {
-    inbox: Arc<Inbox>,
+    hints: Arc<HintQueue>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl HandoffWatcher {
-    /// Starts watching. `on_event` is called on the watcher's thread, first with what is there
-    /// already; while it runs nothing is watched, so it should be quick, and it must not wait
-    /// for this handle to be dropped.
-    ///
-    /// # Errors
-    /// When the directory is relative and there is no current directory, or no thread can be
-    /// started.
-    pub fn start(config: Config, on_event: impl FnMut(Event) + Send + 'static) -> io::Result<Self> {
-        Self::start_with_rule(config, None, on_event)
+    /// A watcher of `dir`, which need not exist yet.
+    #[must_use]
+    pub fn builder(dir: impl AsRef<Path>) -> HandoffWatcherBuilder {
+        HandoffWatcherBuilder {
+            dir: dir.as_ref().to_owned(),
+            poll_interval: DEFAULT_POLL_INTERVAL,
+            inotify: true,
+            filter: None,
+        }
     }
 
-    /// The same, with what is to be refused although nothing is wrong with it.
-    ///
-    /// # Errors
-    /// As [`HandoffWatcher::start`].
-    pub fn start_with_rule(
-        config: Config,
-        rule: Option<Rule>,
-        on_event: impl FnMut(Event) + Send + 'static,
-    ) -> io::Result<Self> {
-        let Config {
-            dir,
-            poll_interval,
-            events,
-        } = config;
-        let dir = std::path::absolute(dir)?;
-        let inbox = Arc::new(Inbox::default());
-        let connect = events.then(|| by_events(dir.clone(), Arc::clone(&inbox)));
-        let scanner = Scanner::new(dir.clone(), rule);
-        Self::start_with(dir, poll_interval, inbox, connect, scanner, on_event)
-    }
-
-    /// The same with another source of events.
-    pub(crate) fn start_with(
+    /// Starts the thread, with any source of hints.
+    pub(crate) fn spawn(
         dir: PathBuf,
         poll_interval: Duration,
-        inbox: Arc<Inbox>,
-        connect: Option<Connect>,
+        hints: Arc<HintQueue>,
+        open: Option<OpenWatch>,
         scanner: Scanner,
-        on_event: impl FnMut(Event) + Send + 'static,
+        on_event: impl FnMut(HandoffEvent) + Send + 'static,
     ) -> io::Result<Self> {
-        let poll_interval = poll_interval.max(MIN_POLL_INTERVAL);
-        let loop_ = Loop {
-            inbox: Arc::clone(&inbox),
-            arm: connect.map(|connect| Arm::new(dir.clone(), poll_interval, connect)),
+        let watch_loop = WatchLoop {
+            hints: Arc::clone(&hints),
+            watch: open.map(|open| DirectoryWatch::new(dir.clone(), poll_interval, open)),
             scanner,
-            core: Core::new(dir.clone()),
+            index: HandoffIndex::new(dir.clone()),
             dir,
             poll_interval,
-            unlistable: false,
-            scanned: false,
+            list_error_logged: false,
+            first_scan_done: false,
             on_event,
         };
-        // The thread's lines say what those of its starter say.
+        // Log lines of the thread carry the span of its starter.
         let span = tracing::Span::current();
         let thread = thread::Builder::new()
             .name("handoff-watcher".to_owned())
-            .spawn(move || span.in_scope(|| loop_.run()))?;
+            .spawn(move || span.in_scope(|| watch_loop.run()))?;
         Ok(Self {
-            inbox,
+            hints,
             thread: Some(thread),
         })
     }
 
-    /// Ends watching and returns when the thread has ended: no event comes afterwards. Dropping
-    /// does the same.
+    /// Stops watching. No event is reported after it returns. Dropping does the same.
     pub fn stop(self) {
         drop(self);
     }
@@ -129,9 +148,9 @@ impl HandoffWatcher {
 
 impl Drop for HandoffWatcher {
     fn drop(&mut self) {
-        self.inbox.stop();
+        self.hints.stop();
         if let Some(thread) = self.thread.take() {
-            // An error means that `on_event` panicked, which the panic hook has told already.
+            // An error means that `on_event` panicked; the panic hook has reported that.
             let _: thread::Result<()> = thread.join();
         }
     }
@@ -143,84 +162,85 @@ impl fmt::Debug for HandoffWatcher {
     }
 }
 
-struct Loop<F> {
-    inbox: Arc<Inbox>,
+struct WatchLoop<F> {
+    hints: Arc<HintQueue>,
     dir: PathBuf,
     poll_interval: Duration,
-    /// `None`: polling is all there is.
-    arm: Option<Arm>,
+    /// `None` when only polls are used.
+    watch: Option<DirectoryWatch>,
     scanner: Scanner,
-    core: Core,
-    /// The directory could not be listed, and that was said.
-    unlistable: bool,
-    /// The directory has been listed once, and that was said.
-    scanned: bool,
+    index: HandoffIndex,
+    list_error_logged: bool,
+    first_scan_done: bool,
     on_event: F,
 }
 
-impl<F: FnMut(Event)> Loop<F> {
+impl<F: FnMut(HandoffEvent)> WatchLoop<F> {
     fn run(mut self) {
         self.scan();
         let mut next_poll = now() + self.poll_interval;
         loop {
-            match self.inbox.wait(next_poll) {
-                Woken::Stop => return,
-                Woken::Due => {
+            match self.hints.wait(next_poll) {
+                Wakeup::Stop => return,
+                Wakeup::PollDue => {
                     self.scan();
-                    let refusals = self.core.polled();
-                    self.tell(refusals);
-                    // From now, not from when it was due: after a stall there is nothing to catch
-                    // up with.
+                    let refusals = self.index.poll_finished();
+                    self.emit(refusals);
+                    // Count from now, so that no polls are caught up after a stall.
                     next_poll = now() + self.poll_interval;
                 }
-                Woken::Hints(hints) => self.follow(hints),
+                Wakeup::Hints(hints) => self.apply_hints(hints),
             }
         }
     }
 
-    fn follow(&mut self, hints: Hints) {
-        if hints.moved
-            && let Some(arm) = &mut self.arm
+    fn apply_hints(&mut self, hints: ChangeHints) {
+        if hints.watch_lost
+            && let Some(watch) = &mut self.watch
         {
-            arm.forget();
+            watch.discard();
         }
         if !hints.names.is_empty() {
-            let observations = self.scanner.look_at(hints.names, SystemTime::now());
+            let observations = self.scanner.read_files(hints.names, SystemTime::now());
             self.observe(observations);
         }
-        if hints.everything {
+        if hints.rescan {
             self.scan();
         }
     }
 
     fn scan(&mut self) {
-        if let Some(arm) = &mut self.arm {
-            arm.ensure();
+        if let Some(watch) = &mut self.watch {
+            watch.ensure();
         }
         match self.scanner.scan(SystemTime::now()) {
             Ok(observations) => {
-                self.unlistable = false;
+                self.list_error_logged = false;
                 self.observe(observations);
-                if !std::mem::replace(&mut self.scanned, true) {
-                    self.tell(vec![Event::Scanned]);
+                if !std::mem::replace(&mut self.first_scan_done, true) {
+                    self.emit(vec![HandoffEvent::Scanned]);
                 }
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.unlistable, true) {
-                    warn!(dir = %self.dir.display(), %error, "the handoff directory cannot be listed and its last state stays; let this user read it");
+                if !std::mem::replace(&mut self.list_error_logged, true) {
+                    warn!(
+                        dir = %self.dir.display(), %error,
+                        "cannot list the handoff directory, so its last state stays; allow this \
+                         user to read it"
+                    );
                 }
             }
         }
     }
 
-    fn observe(&mut self, observations: Vec<Observation>) {
+    fn observe(&mut self, observations: Vec<FileObservation>) {
         if !observations.is_empty() {
-            let events = self.core.observe(observations);
-            self.tell(events);
+            let events = self.index.observe(observations);
+            self.emit(events);
         }
     }
 
-    fn tell(&mut self, events: Vec<Event>) {
+    fn emit(&mut self, events: Vec<HandoffEvent>) {
         for event in events {
             debug!(?event, "handoff");
             (self.on_event)(event);

@@ -1,5 +1,5 @@
-//! The agent of a node whose control plane is in the same process: it registers the node and
-//! reports its state, at once when something changes and at the control plane's interval.
+//! The agent of a node whose control plane is in the same process. It registers the node and
+//! reports its state: at once when something changes, and at the interval of the control plane.
 
 use std::{
     fmt::Debug,
@@ -19,17 +19,17 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::LocalNode;
+use crate::local_node::LocalNode;
 
-/// How long a control plane that refuses the node is left alone.
-const RETRY: Duration = Duration::from_secs(1);
+/// The pause before another report to a control plane that refused the node.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who a node is.
+/// The identity of a node.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub struct NodeIdentity {
     /// Its id.
     pub node_id: NodeId,
-    /// The machine it is.
+    /// The machine it runs on.
     pub machine_id: MachineId,
     /// Where it listens.
     pub address: HttpUrl,
@@ -39,35 +39,35 @@ pub struct Identity {
     pub version: &'static str,
 }
 
-/// Why a control plane does not take what a node says.
+/// Why a control plane does not accept a message of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RegistrarError {
-    /// It knows a later start of this node: the clock was put back.
+    /// A later start of this node has registered: the clock was set back.
     #[error("a later start of this node is known")]
     Stale {
-        /// When that was, as the node counts.
+        /// The incarnation that has registered.
         known: u64,
     },
     /// It does not know the node, which has to register again.
     #[error("the node is not registered")]
     Unknown,
-    /// Something else, for people.
+    /// Another reason, for people.
     #[error("{0}")]
     Refused(String),
 }
 
-/// A control plane in the same process. Nothing here waits.
+/// A control plane in the same process. Its methods do not block.
 pub trait Registrar: Debug + Send + Sync {
-    /// Takes in a node, and says when it is to report next.
+    /// Registers a node. Returns the time until its next report.
     ///
     /// # Errors
-    /// When it does not.
+    /// When it refuses the node.
     fn register(&self, request: RegisterRequest) -> Result<Duration, RegistrarError>;
 
-    /// Takes in the state of a node, and says when it is to report next.
+    /// Accepts a heartbeat. Returns the time until the next one.
     ///
     /// # Errors
-    /// When it does not.
+    /// When it refuses the heartbeat.
     fn report(
         &self,
         node_id: &NodeId,
@@ -79,7 +79,7 @@ pub trait Registrar: Debug + Send + Sync {
 #[derive(Debug)]
 pub struct InProcessAgent {
     node: LocalNode,
-    identity: Identity,
+    identity: NodeIdentity,
     registrar: Arc<dyn Registrar>,
     capabilities: Capabilities,
     incarnation: u64,
@@ -90,7 +90,7 @@ pub struct InProcessAgent {
 impl InProcessAgent {
     /// The agent of `node`, which reports to `registrar`.
     #[must_use]
-    pub fn new(node: LocalNode, identity: Identity, registrar: Arc<dyn Registrar>) -> Self {
+    pub fn new(node: LocalNode, identity: NodeIdentity, registrar: Arc<dyn Registrar>) -> Self {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -105,8 +105,8 @@ impl InProcessAgent {
         }
     }
 
-    /// Reports until `shutdown` is requested. `known` is released when the control plane knows
-    /// every engine that was announced at the start.
+    /// Reports until `shutdown` is requested. Releases `known` when the control plane knows every
+    /// engine that was announced at the start.
     pub async fn run(mut self, known: Latch, shutdown: Shutdown) {
         let mut changes = self.node.registry().subscribe();
         let mut scanned = self.node.scanned();
@@ -114,13 +114,13 @@ impl InProcessAgent {
         // The driver is read on a blocking thread. Only the first read is awaited, because the
         // registration contains it.
         let node = self.node.clone();
-        let mut look: Option<Look> = None;
-        let hardware = spawn_look(move || (node.capabilities(), node.report().1));
+        let mut reading: Option<NodeReading> = None;
+        let hardware = read_blocking(move || (node.capabilities(), node.report().1));
         tokio::select! {
             () = shutdown.requested() => return,
             found = hardware => match found {
                 Ok((capabilities, _)) => self.capabilities = capabilities,
-                Err(error) => tracing::error!(%error, "the hardware of this machine cannot be read"),
+                Err(error) => tracing::error!(%error, "cannot read the hardware of this machine"),
             },
         }
         let mut due = Instant::now() + self.report();
@@ -132,33 +132,34 @@ impl InProcessAgent {
                     if changed.is_err() {
                         return;
                     }
-                    // The GPUs are looked at when it is their time.
+                    // The GPUs are read at the regular interval only.
                     self.report();
                 }
-                // An error says that the watcher is gone: nothing is waited for any more.
+                // An error means that the watcher is gone, so there is nothing to wait for.
                 _ = scanned.wait_for(|scanned| *scanned), if known.is_some() => {
                     self.report();
                     known.take().into_iter().for_each(Latch::release);
                 }
-                Some(looked) = OptionFuture::from(look.as_mut()) => {
-                    look = None;
-                    if let Err(error) = looked {
-                        tracing::error!(%error, "the GPUs cannot be read");
+                Some(result) = OptionFuture::from(reading.as_mut()) => {
+                    reading = None;
+                    if let Err(error) = result {
+                        tracing::error!(%error, "cannot read the GPUs");
                     }
                     due = Instant::now() + self.report();
                 }
-                () = sleep_until(due), if look.is_none() => {
+                () = sleep_until(due), if reading.is_none() => {
                     let node = self.node.clone();
-                    look = Some(spawn_look(move || node.report()));
+                    reading = Some(read_blocking(move || node.report()));
                 }
             }
         }
     }
 
-    /// Reports the node as it is, after it has registered where it must. When to report next.
+    /// Registers the node if necessary, then reports its state. Returns the time until the next
+    /// report.
     fn report(&mut self) -> Duration {
-        // Once more when the control plane has forgotten the node, and once when it knows a later
-        // start.
+        // Retry once when the control plane has forgotten the node, and once when a later
+        // incarnation has registered.
         for _ in 0..3 {
             let sent = if self.is_registered {
                 self.heartbeat()
@@ -174,16 +175,18 @@ impl InProcessAgent {
                 }
                 Err(error @ RegistrarError::Refused(_)) => {
                     let node_id = &self.identity.node_id;
-                    tracing::error!(%node_id, %error, "this machine cannot be its own node");
-                    return RETRY;
+                    tracing::error!(
+                        %node_id, %error, "the control plane in this process refuses this node"
+                    );
+                    return RETRY_INTERVAL;
                 }
             }
         }
-        RETRY
+        RETRY_INTERVAL
     }
 
     fn register(&mut self) -> Result<Duration, RegistrarError> {
-        let Identity {
+        let NodeIdentity {
             node_id,
             machine_id,
             address,
@@ -223,10 +226,10 @@ impl InProcessAgent {
     }
 }
 
-type Look = JoinHandle<(Vec<PoolStatus>, Vec<GpuStatus>)>;
+type NodeReading = JoinHandle<(Vec<PoolStatus>, Vec<GpuStatus>)>;
 
-/// Asks the driver where blocking is allowed, within the present span.
-fn spawn_look<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+/// Reads from the driver on a blocking thread, within the current span.
+fn read_blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     let span = tracing::Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(look))
+    tokio::task::spawn_blocking(move || span.in_scope(read))
 }

@@ -1,30 +1,27 @@
-//! What a node needs to start, looked at without starting it.
+//! Checks what a node needs to start, without starting it.
 
 use std::sync::Arc;
 
-use daemon::{
-    Program, Report,
-    check::{Use, directory},
-};
+use daemon::{DirectoryUse, Program, RUNTIME_DIR, Report, STATE_DIR, check_directory};
 use engine_provisioner::PoolFile;
 use gpu_inventory::{GpuReading, Inventory, Snapshot};
 
-use crate::{NodeConfig, StateDir};
+use crate::node::{NodeConfig, StateDir};
 
-/// Looks at the directories, the GPUs and the engines of a node, and changes nothing.
+/// Checks the directories, GPUs and engines of a node. Changes nothing.
 pub fn check(report: &mut Report, program: &Program, config: &NodeConfig) {
     let starts_engines = config.engines.is_some();
-    let announces = if starts_engines {
-        Use::Write
+    let access = if starts_engines {
+        DirectoryUse::Write
     } else {
-        Use::Read
+        DirectoryUse::Read
     };
-    directory(
+    check_directory(
         report,
         program,
-        "RUNTIME_DIR",
+        &RUNTIME_DIR,
         &config.watch.runtime_dir,
-        announces,
+        access,
     );
     state_dir(report, program, &config.state_dir, starts_engines);
     let snapshot = Inventory::detect().read();
@@ -37,7 +34,7 @@ pub fn check(report: &mut Report, program: &Program, config: &NodeConfig) {
 fn state_dir(report: &mut Report, program: &Program, dir: &StateDir, starts_engines: bool) {
     let path = dir.path();
     let mut found = Report::default();
-    directory(&mut found, program, "STATE_DIR", path, Use::Write);
+    check_directory(&mut found, program, &STATE_DIR, path, DirectoryUse::Write);
     if found.has_errors() && !starts_engines && matches!(dir, StateDir::Optional(_)) {
         let variable = format!("{}STATE_DIR", program.prefix);
         report.warning(
@@ -49,7 +46,7 @@ fn state_dir(report: &mut Report, program: &Program, dir: &StateDir, starts_engi
             format!("let this user write it, or set {variable} to another directory"),
         );
     } else {
-        directory(report, program, "STATE_DIR", path, Use::Write);
+        check_directory(report, program, &STATE_DIR, path, DirectoryUse::Write);
     }
 }
 
@@ -58,7 +55,7 @@ fn gpus(report: &mut Report, snapshot: &Snapshot) {
         report.error(
             "GPUs",
             problem.to_string(),
-            "see `nvidia-smi` and `dmesg`; engines run on the CPU until then, if at all",
+            "see `nvidia-smi` and `dmesg`; until then engines can use the CPU only",
         );
     } else if snapshot.gpus.is_empty() {
         report.ok("GPUs", "none");
@@ -70,7 +67,7 @@ fn gpus(report: &mut Report, snapshot: &Snapshot) {
             Some(problem) => report.warning(
                 subject,
                 format!("{}; {problem}", described(gpu)),
-                "as it says; what runs on other GPUs is not disturbed",
+                "follow the advice; engines on other GPUs are not affected",
             ),
         }
     }
@@ -102,14 +99,14 @@ fn described(gpu: &GpuReading) -> String {
 
 fn engines(report: &mut Report, file: &PoolFile, snapshot: Snapshot) {
     let masks: Vec<Vec<&str>> = (file.pools.iter())
-        // Where no GPU can be read, that has been said.
+        // When no GPU can be read, that has been reported already.
         .map(|pool| match snapshot.problem {
             None => snapshot.vram_free_for(pool.device_mask.as_deref()).1,
             Some(_) => Vec::new(),
         })
         .collect();
-    let free = Arc::new(move |mask: Option<&str>| snapshot.vram_surely_free_for(mask));
-    let findings = engine_provisioner::check(file, free);
+    let free = Arc::new(move |mask: Option<&str>| snapshot.known_vram_free_for(mask));
+    let findings = engine_provisioner::check_pool_file(file, free);
     for (pool, unknown) in file.pools.iter().zip(masks) {
         let subject = format!("pool {}", pool.pool_id);
         let of_pool = || {
@@ -120,7 +117,7 @@ fn engines(report: &mut Report, file: &PoolFile, snapshot: Snapshot) {
         for name in &unknown {
             report.error(
                 &subject,
-                format!("its device_mask names {name:?}, and no GPU that works is called so"),
+                format!("its device_mask names {name:?}, but no working GPU has this name"),
                 "name GPUs by index (`GPU0`) or UUID as above, or write `none` for the CPU",
             );
         }

@@ -1,18 +1,18 @@
-//! The engines of the pool file, as the API of the node changes them.
+//! Restart and reload of the engines of the pool file, for the API of the node.
 
 use std::{error::Error as _, path::PathBuf};
 
 use engine_provisioner::{ChangeError, PoolFile, PoolFileError, Provisioner};
 use http_server::ApiError;
-use node_api::{Change, Engines};
+use node_api::{EngineChange, EngineControl};
 use pool_registry_types::{ErrorCode, PoolId};
 
-/// A pool file that was read, and where, so that it can be read again.
+/// A pool file and its path, so that it can be read again.
 #[derive(Debug, Clone)]
 pub struct PoolFileAt {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it says.
+    /// Its content.
     pub file: PoolFile,
 }
 
@@ -20,7 +20,7 @@ impl PoolFileAt {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// All that is wrong with it, for people.
+    /// All problems with it, for people.
     pub fn read(path: PathBuf) -> Result<Self, String> {
         match PoolFile::read(&path) {
             Ok(file) => Ok(Self { path, file }),
@@ -34,34 +34,34 @@ fn with_cause(error: &PoolFileError) -> String {
     format!("{error}{}", cause.unwrap_or_default())
 }
 
-/// Engines, and the file that says how they are to be.
+/// The engines of a node and the path of their pool file.
 #[derive(Debug)]
 pub(crate) struct PoolFileEngines {
     pub(crate) provisioner: Provisioner,
     pub(crate) path: PathBuf,
 }
 
-impl Engines for PoolFileEngines {
-    fn restart(&self, pool: PoolId) -> Change {
+impl EngineControl for PoolFileEngines {
+    fn restart(&self, pool: PoolId) -> EngineChange {
         let provisioner = self.provisioner.clone();
         Box::pin(async move {
             provisioner
                 .restart(&pool)
                 .await
-                .map_err(|error| answer(&error))
+                .map_err(|error| api_error(&error))
         })
     }
 
-    fn reload(&self, pool: PoolId) -> Change {
+    fn reload(&self, pool: PoolId) -> EngineChange {
         let (provisioner, path) = (self.provisioner.clone(), self.path.clone());
         Box::pin(async move {
             let file = tokio::task::spawn_blocking(move || PoolFile::read(&path))
                 .await
-                .map_err(|error| failed(error.to_string()))?
-                .map_err(|error| failed(with_cause(&error)))?;
+                .map_err(|error| reload_failed(error.to_string()))?
+                .map_err(|error| reload_failed(with_cause(&error)))?;
             let spec = file.pools.into_iter().find(|spec| spec.pool_id == pool);
             let spec = spec.ok_or_else(|| {
-                failed(format!(
+                reload_failed(format!(
                     "the pool file names no pool {pool} any more; restart the agent to end its \
                      engines"
                 ))
@@ -69,16 +69,16 @@ impl Engines for PoolFileEngines {
             provisioner
                 .reload(spec)
                 .await
-                .map_err(|error| answer(&error))
+                .map_err(|error| api_error(&error))
         })
     }
 }
 
-fn failed(message: String) -> ApiError {
+fn reload_failed(message: String) -> ApiError {
     ApiError::new(ErrorCode::ReloadFailed, message)
 }
 
-fn answer(error: &ChangeError) -> ApiError {
+fn api_error(error: &ChangeError) -> ApiError {
     let code = match error {
         ChangeError::UnknownPool(_) => ErrorCode::EnginesNotOurs,
         ChangeError::NotReady { .. } | ChangeError::NotBack { .. } => ErrorCode::ReloadFailed,

@@ -1,4 +1,4 @@
-//! A whole node, and in which order it is built.
+//! A whole node: how it is built, and what it offers.
 
 use std::{
     fmt,
@@ -9,7 +9,9 @@ use std::{
 
 use engine_provisioner::{DirectoryError, Prepared, Provisioner};
 use http_server::Routes;
-use node_api::{DataPathConfig, Dispatcher, Drains, Engines, Gpus, LocalControl, NodeMetrics};
+use node_api::{
+    DataPathConfig, Dispatcher, Drains, EngineControl, Gpus, LocalControl, NodeMetrics,
+};
 use pool_registry::PoolRegistry;
 use pool_registry_types::PoolId;
 use prometheus_client::registry::Registry;
@@ -19,16 +21,18 @@ use stream_proxy::StreamProxy;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::{LocalNode, PoolFileAt, WatchConfig, engines::PoolFileEngines};
+use crate::{
+    engines::{PoolFileAt, PoolFileEngines},
+    local_node::{LocalNode, WatchConfig},
+};
 
-/// Where a node remembers drains, and the engines that it has started.
+/// The directory in which a node stores drains and the engines that it has started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateDir {
-    /// There, or it does not start.
+    /// The node does not start without it.
     Required(PathBuf),
-    /// There where that is possible. Otherwise drains are forgotten with the process, which is a
-    /// warning. The engines of a pool file need it all the same: one that nobody remembers
-    /// would be started twice.
+    /// Used if possible. Otherwise drains are lost when the process ends, and a warning is logged.
+    /// The engines of a pool file require it: an engine without a record would be started twice.
     Optional(PathBuf),
 }
 
@@ -40,34 +44,34 @@ impl StateDir {
     }
 }
 
-/// What a node is to be.
+/// The configuration of a node.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
-    /// What it watches. Drains are taken from the state directory.
+    /// What it watches. Drains come from the state directory.
     pub watch: WatchConfig,
-    /// What it remembers across restarts.
+    /// Its state across restarts.
     pub state_dir: StateDir,
-    /// The engines that it starts; `None` when others start them.
+    /// The engines that it starts; `None` when it starts none.
     pub engines: Option<PoolFileAt>,
-    /// How requests go to engines.
+    /// The data path to its engines.
     pub data_path: DataPathConfig,
 }
 
 /// Why a node cannot be built.
 #[derive(Debug, Error)]
 pub enum NodeError {
-    /// Another process has one of its directories.
+    /// Another process uses one of its directories.
     #[error(transparent)]
     InUse(#[from] InUse),
-    /// Its state directory cannot be made.
-    #[error("cannot make the state directory {}", .dir.display())]
+    /// Its state directory cannot be created.
+    #[error("cannot create the state directory {}", .dir.display())]
     StateDirectory {
         /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// What is drained cannot be read.
+    /// The stored drains cannot be read.
     #[error("read the drained pools")]
     Drains(#[source] StateFileError),
     /// A directory of the pool file's engines cannot be used.
@@ -78,17 +82,17 @@ pub enum NodeError {
     Watcher(#[source] std::io::Error),
 }
 
-/// A node: its pools, its engines, the way to them, and what operators can do to them.
+/// A node: its pools, its engines, their data path, and operations on them.
 pub struct Node {
-    /// `None` for one that watches nothing.
+    /// `None` when it watches nothing.
     local: Option<LocalNode>,
     registry: PoolRegistry,
     engines: Option<Provisioner>,
     drains: Arc<Drains>,
-    changes: Option<Arc<dyn Engines>>,
+    changes: Option<Arc<dyn EngineControl>>,
     dispatcher: Dispatcher,
     metrics: NodeMetrics,
-    /// For as long as it lives.
+    /// Held until the node is dropped.
     _locks: Vec<DirectoryLock>,
 }
 
@@ -101,7 +105,7 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    /// One that watches no directory and remembers nothing: its pools have no engines.
+    /// A node without a handoff directory and without stored state. Its pools have no engines.
     #[must_use]
     pub fn unwatched(pools: Vec<PoolId>, data_path: DataPathConfig, proxy: StreamProxy) -> Self {
         let registry = PoolRegistry::new(pools);
@@ -118,11 +122,11 @@ impl Node {
         }
     }
 
-    /// Takes its directories for itself, recalls what is drained, finds the engines that an earlier
-    /// agent has started, and watches, until `shutdown` is requested.
+    /// Locks its directories, loads drains, adopts engines of an earlier process, and watches
+    /// handoffs until `shutdown` is requested.
     ///
     /// # Errors
-    /// When another process has a directory, or one that is needed cannot be used.
+    /// When another process uses a directory, or a required directory cannot be used.
     pub fn start(
         config: NodeConfig,
         proxy: StreamProxy,
@@ -137,14 +141,16 @@ impl Node {
         } = config;
         let mut locks = Vec::new();
         locks.extend(lock_runtime_dir(&watch.runtime_dir)?);
-        let (drains, lock) = recall(&state_dir, engines.is_some(), tasks, shutdown)?;
+        let (drains, lock) = load_drains(&state_dir, engines.is_some(), tasks, shutdown)?;
         locks.extend(lock);
         watch.drained = drains.targets();
-        // Before the watcher, which would believe the handoffs of engines that are gone.
+        // Before the watcher starts: this removes handoffs of engines that are gone.
         let prepared = match engines {
             Some(PoolFileAt { path, file }) => {
-                let directories =
-                    engine_provisioner::Config::new(&watch.runtime_dir, state_dir.path());
+                let directories = engine_provisioner::ProvisionerConfig::new(
+                    &watch.runtime_dir,
+                    state_dir.path(),
+                );
                 let prepared = Prepared::new(directories, file).map_err(NodeError::Engines)?;
                 Some((prepared, path))
             }
@@ -154,7 +160,7 @@ impl Node {
         let local = LocalNode::start(watch, tasks, shutdown).map_err(NodeError::Watcher)?;
         tracing::info!(dir = %dir.display(), "Handoff watcher started");
         let registry = local.registry().clone();
-        let mut changes: Option<Arc<dyn Engines>> = None;
+        let mut changes: Option<Arc<dyn EngineControl>> = None;
         let engines = prepared.map(|(prepared, path)| {
             let memory = local.clone();
             let free_vram = Arc::new(move |mask: Option<&str>| memory.vram_free_for(mask));
@@ -185,7 +191,7 @@ impl Node {
         })
     }
 
-    /// What it watches; `None` for one that watches nothing.
+    /// Its pools and hardware; `None` when it watches nothing.
     #[must_use]
     pub fn local(&self) -> Option<&LocalNode> {
         self.local.as_ref()
@@ -197,13 +203,13 @@ impl Node {
         &self.registry
     }
 
-    /// The way to its engines.
+    /// The data path to its engines.
     #[must_use]
     pub fn dispatcher(&self) -> &Dispatcher {
         &self.dispatcher
     }
 
-    /// Its GPUs as they were last reported.
+    /// Its GPUs as of the last report.
     #[must_use]
     pub fn gpus(&self) -> Gpus {
         self.local
@@ -211,7 +217,7 @@ impl Node {
             .map_or_else(|| watch::channel(Arc::default()).1, LocalNode::gpus)
     }
 
-    /// What operators can do to it over HTTP.
+    /// Its control API over HTTP.
     #[must_use]
     pub fn routes(&self) -> Routes {
         node_api::routes(
@@ -222,13 +228,13 @@ impl Node {
         )
     }
 
-    /// The same for a control plane in this process.
+    /// Its control API for a control plane in this process.
     #[must_use]
     pub fn control(&self) -> LocalControl {
         LocalControl::new(self.routes())
     }
 
-    /// Adds what it counts to a registry of metrics.
+    /// Adds its metrics to a registry.
     pub fn register_metrics(&self, families: &mut Registry) {
         self.metrics
             .register(families, self.registry.clone(), self.gpus());
@@ -237,8 +243,8 @@ impl Node {
         }
     }
 
-    /// Holds `latch` until every handoff that was there at the start is known; for as long as the
-    /// directory cannot be listed.
+    /// Holds `latch` until every handoff that existed at the start is known. While the directory
+    /// cannot be listed, the latch stays held.
     pub fn hold_until_scanned(&self, latch: Latch, tasks: &Tasks, shutdown: Shutdown) {
         match &self.local {
             Some(local) => local.hold_until_scanned(latch, tasks, shutdown),
@@ -246,7 +252,7 @@ impl Node {
         }
     }
 
-    /// How long [`stop_engines`](Self::stop_engines) may take at most; `None` when it starts no
+    /// The longest time that [`stop_engines`](Self::stop_engines) takes; `None` when it starts no
     /// engines.
     pub async fn stop_limit(&self) -> Option<Duration> {
         match &self.engines {
@@ -255,7 +261,7 @@ impl Node {
         }
     }
 
-    /// Stops the engines that it started, but for those that are to be left running.
+    /// Stops the engines that it started, except those that are configured to keep running.
     pub async fn stop_engines(&self) {
         if let Some(engines) = &self.engines {
             engines.stop_all().await;
@@ -263,17 +269,17 @@ impl Node {
     }
 }
 
-/// The directory is made where that is possible, so that there is something to lock. It need not
-/// be: who starts engines makes it, and who may only read it locks nothing.
+/// Creates the directory if possible, and locks it. A directory that cannot be created or written
+/// is not locked: the starter of engines may create it later.
 fn lock_runtime_dir(dir: &Path) -> Result<Option<DirectoryLock>, InUse> {
     if let Err(error) = state_file::create_directory(dir) {
-        tracing::debug!(dir = %dir.display(), %error, "the runtime directory is not made");
+        tracing::debug!(dir = %dir.display(), %error, "cannot create the runtime directory");
     }
     lock_directory(dir, "node", "the node")
 }
 
-/// What operators have drained before, and the lock on where that is written.
-fn recall(
+/// Loads the stored drains and locks their directory.
+fn load_drains(
     state_dir: &StateDir,
     starts_engines: bool,
     tasks: &Tasks,
@@ -285,7 +291,8 @@ fn recall(
         Err(error) if !starts_engines && matches!(state_dir, StateDir::Optional(_)) => {
             tracing::warn!(
                 dir = %dir.display(), %error,
-                "the state directory cannot be written: drained pools and replicas are forgotten when this process ends"
+                "cannot write the state directory, so drained pools and replicas are lost when \
+                 this process ends"
             );
             return Ok((Drains::in_memory(), None));
         }
@@ -306,7 +313,7 @@ fn recall(
     Ok((drains, lock))
 }
 
-/// Whether this process may make files in a directory that is there.
+/// Whether this process may create files in an existing directory.
 fn is_writable(dir: &Path) -> std::io::Result<()> {
     Ok(rustix::fs::access(
         dir,

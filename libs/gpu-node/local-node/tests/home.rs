@@ -1,4 +1,4 @@
-//! Handoff files become what the control plane is told, and directories belong to one node.
+//! Tests of a node in the process of its control plane: handoffs, reports, drains, directories.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,30 +10,31 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use fake_engine::{FakeEngine, Script};
 use local_node::{
-    Identity, InProcessAgent, Node, NodeConfig, NodeError, Registrar, RegistrarError, StateDir,
+    InProcessAgent, Node, NodeConfig, NodeError, NodeIdentity, Registrar, RegistrarError, StateDir,
     WatchConfig,
 };
 use pool_registry::DrainTarget;
 use pool_registry_types::{
-    HeartbeatRequest, HttpUrl, MachineId, NodeId, PoolId, PoolStatus, RegisterRequest, ReplicaId,
+    HeartbeatRequest, HttpUrl, MAX_REPLICAS, MachineId, NodeId, PoolId, PoolStatus,
+    RegisterRequest, ReplicaId,
 };
 use service_runtime::{Readiness, Shutdown, Tasks};
 use stream_proxy::StreamProxy;
 use tokio::sync::watch;
 
-/// A condition that does not come about within this is a failure.
+/// A condition that does not hold within this time is a failure.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A control plane that keeps what it is told.
+/// A control plane that records registrations and heartbeats.
 #[derive(Debug)]
-struct Told {
+struct RecordingRegistrar {
     registered: watch::Sender<Vec<RegisterRequest>>,
     reported: watch::Sender<Option<HeartbeatRequest>>,
-    /// The start of the node that it knows from before.
+    /// The last incarnation that it knows.
     known: u64,
 }
 
-impl Told {
+impl RecordingRegistrar {
     fn new(known: u64) -> Arc<Self> {
         Arc::new(Self {
             registered: watch::Sender::default(),
@@ -42,7 +43,7 @@ impl Told {
         })
     }
 
-    /// Waits until a report says so.
+    /// Waits until `holds` is true for a report.
     async fn until(&self, what: &str, holds: impl Fn(&[PoolStatus]) -> bool) {
         let mut reported = self.reported.subscribe();
         let waited =
@@ -50,13 +51,13 @@ impl Told {
         let waited = tokio::time::timeout(LIMIT, waited).await.map(drop);
         assert!(
             waited.is_ok(),
-            "in vain waited until {what}: {:?}",
+            "waited in vain until {what}: {:?}",
             self.reported.borrow()
         );
     }
 }
 
-impl Registrar for Told {
+impl Registrar for RecordingRegistrar {
     fn register(&self, request: RegisterRequest) -> Result<Duration, RegistrarError> {
         if request.incarnation <= Some(self.known) {
             return Err(RegistrarError::Stale { known: self.known });
@@ -71,9 +72,20 @@ impl Registrar for Told {
         assert_eq!(last.incarnation, request.incarnation);
         drop(registered);
         self.reported.send_replace(Some(request));
-        // It reports at once what changes; nobody waits for this.
+        // Changes are reported at once, so no test waits for this.
         Ok(LIMIT * 60)
     }
+}
+
+/// Waits until `holds`; the registry has no signal for refusals.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let polling = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(LIMIT, polling).await;
+    assert!(waited.is_ok(), "waited in vain until {what}");
 }
 
 fn write(dir: &Path, name: &str, json: &str) {
@@ -91,15 +103,15 @@ fn config(dir: &Path) -> NodeConfig {
     }
 }
 
-fn agent(node: &Node, told: &Arc<Told>) -> InProcessAgent {
-    let identity = Identity {
+fn agent(node: &Node, registrar: &Arc<RecordingRegistrar>) -> InProcessAgent {
+    let identity = NodeIdentity {
         node_id: NodeId::new("home").unwrap(),
         machine_id: MachineId::new("home").unwrap(),
         address: HttpUrl::new("http://127.0.0.1:8080").unwrap(),
         metrics_address: None,
         version: "1.2.3",
     };
-    InProcessAgent::new(node.local().unwrap().clone(), identity, told.clone())
+    InProcessAgent::new(node.local().unwrap().clone(), identity, registrar.clone())
 }
 
 struct World {
@@ -137,9 +149,9 @@ async fn handoffs_come_and_go() {
     let runtime_dir = dir.path().join("engines");
     let world = World::new();
     let node = world.node(config(dir.path())).unwrap();
-    let told = Told::new(0);
+    let registrar = RecordingRegistrar::new(0);
     let readiness = Readiness::new();
-    let run = agent(&node, &told).run(readiness.latch("handoffs"), world.shutdown.clone());
+    let run = agent(&node, &registrar).run(readiness.latch("handoffs"), world.shutdown.clone());
     world.tasks.spawn("agent", run);
 
     let handoff = format!(
@@ -147,16 +159,17 @@ async fn handoffs_come_and_go() {
         engine.url()
     );
     write(&runtime_dir, "p_r0.json", &handoff);
-    // Nobody wrote the models down: the engine is asked.
-    told.until("the engine has told its models", |pools| {
-        pools.iter().any(|pool| {
-            pool.models_available.as_deref() == Some(&["m".to_owned()])
-                && pool.ready
-                && pool.slots_total == 3
+    // The handoff names no models, so the engine is asked.
+    registrar
+        .until("the engine has named its models", |pools| {
+            pools.iter().any(|pool| {
+                pool.models_available.as_deref() == Some(&["m".to_owned()])
+                    && pool.ready
+                    && pool.slots_total == 3
+            })
         })
-    })
-    .await;
-    let registered = told.registered.borrow()[0].clone();
+        .await;
+    let registered = registrar.registered.borrow()[0].clone();
     assert!(registered.takes_replica_hint && registered.version.as_deref() == Some("1.2.3"));
 
     write(&runtime_dir, "p_r1.json", "{\"pool_id\":");
@@ -165,54 +178,61 @@ async fn handoffs_come_and_go() {
         "p_r0.json",
         &handoff.replace("\"slots\":3", "\"slots\":5"),
     );
-    told.until("the new slots count", |pools| {
-        pools.iter().any(|pool| pool.slots_total == 5)
-    })
-    .await;
+    registrar
+        .until("the new slots count", |pools| {
+            pools.iter().any(|pool| pool.slots_total == 5)
+        })
+        .await;
 
     std::fs::remove_file(runtime_dir.join("p_r0.json")).unwrap();
-    told.until("the pool is gone", <[PoolStatus]>::is_empty)
+    registrar
+        .until("the pool is gone", <[PoolStatus]>::is_empty)
         .await;
     world.end().await;
 }
 
 // spec: CLOUD-12101
 #[tokio::test]
-async fn it_is_ready_when_the_control_plane_knows_every_engine_that_was_there() {
+async fn it_is_ready_when_the_control_plane_knows_every_engine_that_was_announced() {
     let dir = tempfile::tempdir().unwrap();
     let runtime_dir = dir.path().join("engines");
     std::fs::create_dir_all(&runtime_dir).unwrap();
-    let handoff = r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1","slots":3,"models":["m"]}"#;
+    let handoff = r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1",
+        "slots":3,"models":["m"]}"#;
     write(&runtime_dir, "p_r0.json", handoff);
     let world = World::new();
     let node = world.node(config(dir.path())).unwrap();
-    let told = Told::new(0);
+    let registrar = RecordingRegistrar::new(0);
     let readiness = Readiness::new();
-    let run = agent(&node, &told).run(readiness.latch("handoffs"), world.shutdown.clone());
+    let run = agent(&node, &registrar).run(readiness.latch("handoffs"), world.shutdown.clone());
     world.tasks.spawn("agent", run);
-    let mut reports = told.reported.subscribe();
+    let mut reports = registrar.reported.subscribe();
     while !readiness.pending().is_empty() {
         tokio::time::timeout(Duration::from_millis(1), reports.changed())
             .await
             .ok();
     }
-    let report = told.reported.borrow().clone().unwrap();
+    let report = registrar.reported.borrow().clone().unwrap();
     assert_eq!(report.pools[0].slots_total, 3);
     world.end().await;
 }
 
 // spec: CLOUD-12102
 #[tokio::test]
-async fn a_clock_that_was_put_back_does_not_keep_a_node_away() {
+async fn a_node_joins_although_the_clock_was_set_back() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::new();
     let node = world.node(config(dir.path())).unwrap();
     let later = 1 << 60;
-    let told = Told::new(later);
-    let run = agent(&node, &told).run(Readiness::new().latch("handoffs"), world.shutdown.clone());
+    let registrar = RecordingRegistrar::new(later);
+    let run =
+        agent(&node, &registrar).run(Readiness::new().latch("handoffs"), world.shutdown.clone());
     world.tasks.spawn("agent", run);
-    told.until("it reports", |_| true).await;
-    assert_eq!(told.registered.borrow()[0].incarnation, Some(later + 1));
+    registrar.until("it reports", |_| true).await;
+    assert_eq!(
+        registrar.registered.borrow()[0].incarnation,
+        Some(later + 1)
+    );
     world.end().await;
 }
 
@@ -222,21 +242,23 @@ async fn a_drain_is_reported_at_once_and_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let runtime_dir = dir.path().join("engines");
     std::fs::create_dir_all(&runtime_dir).unwrap();
-    let handoff = r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1","slots":3,"models":["m"]}"#;
+    let handoff = r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1",
+        "slots":3,"models":["m"]}"#;
     write(&runtime_dir, "p_r0.json", handoff);
     let is_drained = |pools: &[PoolStatus]| {
         let replicas = pools.iter().flat_map(|pool| pool.replicas.iter().flatten());
         replicas.map(|replica| replica.draining).collect::<Vec<_>>() == [true]
     };
-    for life in ["first", "second"] {
+    for start in ["first", "second"] {
         let world = World::new();
         let node = world.node(config(dir.path())).unwrap();
-        let told = Told::new(0);
-        let run =
-            agent(&node, &told).run(Readiness::new().latch("handoffs"), world.shutdown.clone());
+        let registrar = RecordingRegistrar::new(0);
+        let run = agent(&node, &registrar)
+            .run(Readiness::new().latch("handoffs"), world.shutdown.clone());
         world.tasks.spawn("agent", run);
-        if life == "first" {
-            told.until("the replica is there", |pools| !pools.is_empty())
+        if start == "first" {
+            registrar
+                .until("the replica is there", |pools| !pools.is_empty())
                 .await;
             let (status, _) = node
                 .control()
@@ -244,13 +266,91 @@ async fn a_drain_is_reported_at_once_and_survives_a_restart() {
                 .await;
             assert_eq!(status.as_u16(), 200);
         }
-        told.until("the drain is reported", is_drained).await;
+        registrar.until("the drain is reported", is_drained).await;
         world.end().await;
     }
     let world = World::new();
     let node = world.node(config(dir.path())).unwrap();
     let target = DrainTarget::Replica(PoolId::new("p").unwrap(), ReplicaId::new("r0").unwrap());
     node.registry().undrain(&target).unwrap();
+    world.end().await;
+}
+
+// spec: HAND-18
+#[tokio::test]
+async fn a_handoff_that_leads_to_this_process_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime_dir = dir.path().join("engines");
+    std::fs::create_dir_all(&runtime_dir).unwrap();
+    let handoff = |id: &str, port: u16| {
+        let json = serde_json::json!({
+            "pool_id": "p", "replica_id": id, "engine": "x", "slots": 3, "models": ["m"],
+            "url": format!("http://localhost:{port}"),
+        });
+        write(&runtime_dir, &format!("{id}.json"), &json.to_string());
+    };
+    handoff("itself", 8080);
+    handoff("engine", 8081);
+    let mut config = config(dir.path());
+    config.watch.own_addresses = vec!["127.0.0.1:8080".parse().unwrap()];
+    let world = World::new();
+    let node = world.node(config).unwrap();
+    let registrar = RecordingRegistrar::new(0);
+    let run =
+        agent(&node, &registrar).run(Readiness::new().latch("handoffs"), world.shutdown.clone());
+    world.tasks.spawn("agent", run);
+    registrar
+        .until("the engine is reported", |pools| {
+            pools.iter().any(|pool| pool.slots_total == 3)
+        })
+        .await;
+    let replicas = node.registry().replicas();
+    assert_eq!(replicas.len(), 1, "{replicas:?}");
+    let refused = node.registry().refused();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(
+        refused[0].file.ends_with("engines/itself.json"),
+        "{refused:?}"
+    );
+    assert!(
+        refused[0].reason.contains("not to this process"),
+        "{refused:?}"
+    );
+    world.end().await;
+}
+
+// spec: HAND-19
+#[tokio::test]
+async fn a_handoff_that_the_registry_refuses_is_listed_with_its_own_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime_dir = dir.path().join("engines");
+    std::fs::create_dir_all(&runtime_dir).unwrap();
+    let write_replica = |index: usize| {
+        let port = 1000 + index;
+        let handoff = format!(
+            r#"{{"pool_id":"p","replica_id":"r{index:04}","engine":"x",
+                "url":"http://localhost:{port}","slots":1}}"#
+        );
+        write(&runtime_dir, &format!("file-{index:04}.json"), &handoff);
+    };
+    (0..MAX_REPLICAS).for_each(&write_replica);
+    let world = World::new();
+    let node = world.node(config(dir.path())).unwrap();
+    let registry = node.registry().clone();
+    until("all replicas are known", || {
+        registry.replicas().len() == MAX_REPLICAS
+    })
+    .await;
+    write_replica(MAX_REPLICAS);
+    until("the handoff is refused", || !registry.refused().is_empty()).await;
+    let name = format!("file-{MAX_REPLICAS:04}.json");
+    assert!(
+        registry.refused()[0].file.ends_with(&name),
+        "{:?}",
+        registry.refused()
+    );
+    std::fs::remove_file(runtime_dir.join(name)).unwrap();
+    until("the refusal is cleared", || registry.refused().is_empty()).await;
     world.end().await;
 }
 
@@ -266,9 +366,9 @@ async fn two_nodes_do_not_share_a_directory() {
             state_dir: StateDir::Required(dir.path().join(state)),
             ..config(dir.path())
         });
-        let said = refused.unwrap_err().to_string();
+        let text = refused.unwrap_err().to_string();
         let pid = format!("process {}", std::process::id());
-        assert!(said.contains(&pid), "{said}");
+        assert!(text.contains(&pid), "{text}");
     }
     drop(first);
     world.node(config(dir.path())).unwrap();

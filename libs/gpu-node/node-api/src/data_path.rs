@@ -1,14 +1,9 @@
-//! The way to an engine over HTTP: what headers and paths say becomes a request for the
-//! [`Dispatcher`], and the node's report becomes headers.
+//! The data path over HTTP. Paths and headers become a request for the [`Dispatcher`], and the
+//! node's report becomes headers.
 
 use axum::body::Body as ControlBody;
 use futures_util::{FutureExt as _, future};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
-    header::{AUTHORIZATION, EXPECT},
-    request::Parts,
-    uri::PathAndQuery,
-};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, request::Parts, uri::PathAndQuery};
 use http_body_util::Either;
 use http_server::{ApiError, HttpService, RequestBody, RequestId};
 use pool_registry_types::{
@@ -16,42 +11,39 @@ use pool_registry_types::{
     engine_path::{EnginePath, classify},
     headers,
 };
+use request_forwarding::removed_request_headers;
 use stream_proxy::{Outbound, ProxyBody};
 use tracing::{Instrument as _, Span, field};
 
 use crate::{
-    Dispatcher,
-    dispatch::{Served, Shared, Wanted},
-    not_served::NotServed,
+    dispatch::{Dispatcher, EngineRequest, EngineResponse, Shared},
+    dispatch_error::DispatchError,
     refusal::{Refusal, insert_slots},
 };
 
 const PREFIX: &str = "/v2/pools/";
 const ENGINE: &str = "/engine/";
 
-/// Credentials and hints that are for this hop, and llama-server's resumable streams, which would
-/// go on generating after the client has left.
-static NOT_FORWARDED: [HeaderName; 6] = [
-    headers::VIA,
-    headers::MODEL,
-    headers::REPLICA_HINT,
-    AUTHORIZATION,
-    EXPECT,
-    HeaderName::from_static("x-conversation-id"),
-];
+removed_request_headers! {
+    /// Credentials and hints for this hop.
+    static NOT_FORWARDED = [];
+}
 
-/// Serves `/v2/pools/{id}/engine/{path}` and gives everything else to `inner`.
+/// The request's id, and its trace.
+const SET_HEADERS: usize = 2;
+
+/// Serves `/v2/pools/{id}/engine/{path}`, and passes everything else to `inner`.
 #[derive(Debug, Clone)]
 pub struct DataPath<S> {
     dispatcher: Dispatcher,
     inner: S,
 }
 
-/// The body of a node's answer: an engine's, or one of our own.
+/// The body of a node's response: an engine's, or the node's own.
 pub type NodeBody = Either<ProxyBody, ControlBody>;
 
 impl<S> DataPath<S> {
-    /// The way to the engines of `dispatcher`, before `inner`.
+    /// The data path of `dispatcher` in front of `inner`.
     #[must_use]
     pub fn new(dispatcher: Dispatcher, inner: S) -> Self {
         Self { dispatcher, inner }
@@ -65,30 +57,29 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
         self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Response<NodeBody>> + Send {
-        // They would make a tunnel or an echo of this process or of an engine.
+        // They would turn this process or an engine into a tunnel or an echo.
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             let error = ApiError::new(
                 ErrorCode::MethodNotAllowed,
-                "this server takes neither CONNECT nor TRACE",
+                "this server does not accept CONNECT or TRACE",
             );
             return future::Either::Right(future::Either::Right(refused(error)));
         }
         let Some((pool, path)) = engine_path(request.uri().path()) else {
-            // What operators ask for is rare, and may be worth a line.
+            // Requests of operators are rare, so their spans are always enabled.
             let id = request.body().request_id().map(RequestId::as_str);
             let span =
                 tracing::error_span!(parent: &self.dispatcher.0.node, "request", request_id = id);
-            let answer = self.inner.respond(request).instrument(span);
-            let answer = answer.map(|response| response.map(Either::Right));
-            return future::Either::Right(future::Either::Left(answer));
+            let response = self.inner.respond(request).instrument(span);
+            let response = response.map(|response| response.map(Either::Right));
+            return future::Either::Right(future::Either::Left(response));
         };
-        // The path that goes on begins with the slash before its first part.
-        let after = request.uri().path().len() - path.len() - 1;
+        // The engine's path starts with the slash before its first part.
+        let start = request.uri().path().len() - path.len() - 1;
         match PoolId::new(pool) {
-            // In a box: the state of a request on its way is large, and the server moves the future
-            // around it.
+            // Boxed: the future is large, and the server moves it.
             Ok(pool) => future::Either::Left(Box::pin(async move {
-                self.dispatcher.0.answer(&pool, after, request).await
+                self.dispatcher.0.respond(&pool, start, request).await
             })),
             Err(error) => {
                 let refusal = refused(ApiError::invalid(error.to_string()));
@@ -102,7 +93,7 @@ fn refused(error: ApiError) -> future::Ready<Response<NodeBody>> {
     future::ready(Refusal::from(error).into_response().map(Either::Right))
 }
 
-/// The pool and the engine's path in a path of the data path.
+/// Splits a path of the data path into the pool and the engine's path.
 fn engine_path(path: &str) -> Option<(&str, &str)> {
     let named = path.strip_prefix(PREFIX)?;
     let (pool, path) = named.split_at(named.find('/')?);
@@ -110,28 +101,28 @@ fn engine_path(path: &str) -> Option<(&str, &str)> {
 }
 
 impl Shared {
-    async fn answer(
+    async fn respond(
         &self,
         pool: &PoolId,
-        after: usize,
+        start: usize,
         request: Request<RequestBody>,
     ) -> Response<NodeBody> {
         let span = self.span(pool, &request);
-        let serving = self.forward(pool, after, request, &span);
-        let answer = serving.instrument(span.clone()).await;
-        if let (Err(refusal), false) = (&answer, span.is_disabled()) {
+        let forwarding = self.forward(pool, start, request, &span);
+        let result = forwarding.instrument(span.clone()).await;
+        if let (Err(refusal), false) = (&result, span.is_disabled()) {
             span.record("code", refusal.code().as_str());
             span.record("otel.status_code", "ERROR");
         }
         self.metrics
-            .count(pool, answer.as_ref().err().map(Refusal::code));
-        answer.map_or_else(
+            .count(pool, result.as_ref().err().map(Refusal::code));
+        result.map_or_else(
             |refusal| refusal.into_response().map(Either::Right),
             |served| with_report(served).map(Either::Left),
         )
     }
 
-    /// Around all that is done for a request; off by default (see [`telemetry::REQUEST`]).
+    /// The span that covers a request; disabled by default (see [`telemetry::REQUEST`]).
     fn span(&self, pool: &PoolId, request: &Request<RequestBody>) -> Span {
         let span = tracing::debug_span!(
             target: telemetry::REQUEST,
@@ -152,72 +143,71 @@ impl Shared {
     async fn forward(
         &self,
         pool: &PoolId,
-        after: usize,
+        start: usize,
         request: Request<RequestBody>,
         span: &Span,
-    ) -> Result<Served, Refusal> {
+    ) -> Result<EngineResponse, Refusal> {
         let (mut parts, body) = request.into_parts();
-        let model = model_of(&mut parts.headers)?;
-        let model = model.as_deref();
+        // It ends at this hop.
+        let model = parts.headers.remove(headers::MODEL);
+        let model = model.as_ref().map(model_name).transpose()?;
         if let (Some(model), false) = (model, span.is_disabled()) {
             span.record("model", model);
         }
-        let path = engine_path_of(&parts, after)?;
-        // Before the body is read: who comes in vain shall know at once. And without a slot: a body
-        // that takes its time must not keep others waiting.
+        let path = engine_path_of(&parts, start)?;
+        // Reject before reading the body, and without holding a slot: a slow body must not block
+        // others.
         self.registry
-            .check_room(pool, model)
-            .map_err(|error| self.refusal(pool, &NotServed::no_slot(error)))?;
+            .check_capacity(pool, model)
+            .map_err(|error| self.refusal(pool, &DispatchError::no_slot(error)))?;
         let id = body.request_id().map(RequestId::header_value);
         let body = body
             .read_all(self.config.max_body_bytes)
             .await
             .map_err(ApiError::from)?;
         let hint = hint_of(&parts.headers);
+        let mut set_headers = Vec::with_capacity(SET_HEADERS);
+        set_headers.extend(id.map(|id| (headers::REQUEST_ID, id)));
         let mut outbound = Outbound {
             removed_headers: &NOT_FORWARDED,
-            set_headers: id.into_iter().map(|id| (headers::REQUEST_ID, id)).collect(),
+            set_headers,
             ..Outbound::new(parts.method, path, parts.headers, body)
         };
-        let wanted = Wanted {
+        let request = EngineRequest {
             pool,
             model,
             hint: hint.as_ref(),
-            clocks: self.config.clocks,
+            timeouts: self.config.timeouts,
         };
-        self.serve(wanted, &mut outbound, span)
+        self.dispatch(request, &mut outbound, span)
             .await
-            .map_err(|why| self.refusal(pool, &why))
+            .map_err(|error| self.refusal(pool, &error))
     }
 
-    fn refusal(&self, pool: &PoolId, why: &NotServed) -> Refusal {
-        Refusal::new(pool, why, self.registry.pool_slots(pool))
+    fn refusal(&self, pool: &PoolId, error: &DispatchError) -> Refusal {
+        Refusal::new(pool, error, self.registry.pool_slots(pool))
     }
 }
 
-/// The replica that the gateway has chosen. One that cannot be read is none: the node chooses.
+/// The replica that the gateway has chosen. Without a valid one the node chooses.
 fn hint_of(headers: &HeaderMap) -> Option<ReplicaId> {
     ReplicaId::new(headers.get(headers::REPLICA_HINT)?.to_str().ok()?).ok()
 }
 
-/// The model the control plane says it is about. It is for this hop, so it goes no further.
-fn model_of(headers: &mut HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(model) = headers.remove(headers::MODEL) else {
-        return Ok(None);
-    };
-    let model = std::str::from_utf8(model.as_bytes())
-        .map_err(|_| ApiError::invalid("the header X-Llorch-Model must be UTF-8"))?;
-    Ok(Some(model.to_owned()))
+/// The model that the control plane names.
+fn model_name(header: &HeaderValue) -> Result<&str, ApiError> {
+    std::str::from_utf8(header.as_bytes())
+        .map_err(|_| ApiError::invalid("the header X-Llorch-Model must be UTF-8"))
 }
 
-/// The path that is the engine's: what begins at `after`. It is judged here as well as in the
-/// gateway, because whoever has the node's token can ask the node itself.
-fn engine_path_of(parts: &Parts, after: usize) -> Result<PathAndQuery, ApiError> {
-    let path = parts.uri.path().get(after..).unwrap_or_default();
+/// The engine's path, which starts at `start`. The gateway checks it as well, but a client with the
+/// node's token can send requests to the node itself.
+fn engine_path_of(parts: &Parts, start: usize) -> Result<PathAndQuery, ApiError> {
+    let path = parts.uri.path().get(start..).unwrap_or_default();
     match classify(path) {
         Ok(EnginePath::Inference) => {}
         Ok(EnginePath::Administration) => {
-            let reason = "there is no such route: engines are not administered through a node";
+            let reason = "there is no such route: a node does not forward engine administration";
             return Err(ApiError::new(ErrorCode::NotFound, reason));
         }
         Err(error) => return Err(ApiError::invalid(error.to_string())),
@@ -225,32 +215,32 @@ fn engine_path_of(parts: &Parts, after: usize) -> Result<PathAndQuery, ApiError>
     parts
         .uri
         .path_and_query()
-        .and_then(|whole| whole.as_str().get(after..))
+        .and_then(|whole| whole.as_str().get(start..))
         .and_then(|path| path.parse().ok())
         .ok_or_else(|| ApiError::invalid("the path after /engine/ is not valid"))
 }
 
-/// The engine's answer with what this node says of itself.
-fn with_report(served: Served) -> Response<ProxyBody> {
+/// The engine's response with this node's report.
+fn with_report(served: EngineResponse) -> Response<ProxyBody> {
     let lease = served.lease();
     let slots = lease.slots();
     let replica = HeaderValue::from_str(lease.replica_id().as_str());
     let mut response = served.into_response();
-    let answer = response.headers_mut();
+    let headers = response.headers_mut();
     insert_slots(
-        answer,
+        headers,
         slots.pool,
         [headers::SLOTS_FREE, headers::SLOTS_TOTAL],
     );
     if let Some(slots) = slots.replica {
         insert_slots(
-            answer,
+            headers,
             slots,
             [headers::REPLICA_SLOTS_FREE, headers::REPLICA_SLOTS_TOTAL],
         );
     }
     if let Ok(replica) = replica {
-        answer.insert(headers::REPLICA, replica);
+        headers.insert(headers::REPLICA, replica);
     }
     response
 }
@@ -260,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_pool_and_path() {
+    fn a_path_is_split_into_pool_and_engine_path() {
         for (path, expected) in [
             (
                 "/v2/pools/p/engine/v1/chat/completions",

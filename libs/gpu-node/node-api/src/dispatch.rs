@@ -1,62 +1,58 @@
-//! From a request to an engine's answer: claim a slot, forward, and go to another engine where that
+//! Dispatches a request to an engine: claims a slot, forwards, and uses another engine where that
 //! helps.
 
 use std::sync::Arc;
 
-use engine_probe::{AbandonedRequests, report};
-use http::{HeaderName, HeaderValue, Response};
-use pool_registry::{Claim, ClaimError, PoolRegistry, PromisedSlot, SlotLease};
+use engine_probe::{AbandonedRequests, log_changes};
+use http::Response;
+use pool_registry::{Claim, ClaimError, PendingSlot, PoolRegistry, SlotLease};
 use pool_registry_types::{PoolId, ReplicaId, headers};
-use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
-use telemetry::TRACEPARENT;
+use request_forwarding::{record_result, remove_own_headers, set_trace};
+use stream_proxy::{ForwardError, Outbound, ProxyBody, StreamProxy, Timeouts};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
 
 use crate::{
-    NodeMetrics,
-    not_served::{NotServed, Unanswered},
-    slot::Slot,
+    dispatch_error::{DispatchError, EngineFailure},
+    metrics::NodeMetrics,
+    slot::ClaimedSlot,
 };
 
-/// How many engines of a pool one request is tried on. A refusal of the connection costs nothing,
-/// but an engine whose machine is gone costs a second, and the control plane has other nodes.
+/// The most engines of a pool that one request is sent to. A refused connection costs nothing, but
+/// an unanswered one costs a second, and the control plane has other nodes.
 const MAX_ENGINES_TRIED: usize = 3;
 
-/// How many engines of a pool may break off under one request before it is given back: one that
-/// dies is chance, two in a row point at the request. A second sending to the same engine
-/// ([`Outbound::resend`]) counts as one of them.
+/// The most engines of a pool that may fail one request before the node returns an error, beyond
+/// the first. One failure is chance, two in a row point at the request. A second sending to the
+/// same engine ([`Outbound::resend`]) counts as a failure.
 ///
-/// A request with a hint is given back after the first: its sender knows the pool's engines one by
-/// one, so that it can hold the failure against the right one, and it has a budget for further
-/// executions.
+/// A request with a hint fails with its first engine. Its sender knows the pool's engines, counts
+/// the failure against the right one, and has a budget for further executions.
 const MAX_RESETS: usize = 1;
 
-/// Begins the names of the headers in which this project speaks to itself.
-const OUR_PREFIX: &str = "x-llorch-";
-
-/// What the data path may be told.
+/// Settings of the data path.
 #[derive(Debug, Clone, Copy)]
 pub struct DataPathConfig {
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
     /// Time limits towards the engine.
-    pub clocks: Timeouts,
+    pub timeouts: Timeouts,
 }
 
 impl Default for DataPathConfig {
-    /// 32 MiB, as the control plane, and the proxy's clocks.
+    /// 32 MiB, like the control plane, and the proxy's timeouts.
     fn default() -> Self {
         Self {
             max_body_bytes: 32 * 1024 * 1024,
-            clocks: Timeouts::default(),
+            timeouts: Timeouts::default(),
         }
     }
 }
 
-/// The guarded way to the engines of a node. Cloning is cheap and shares it.
+/// Sends requests to the engines of a node, within their slots. Cloning is cheap and shares it.
 ///
-/// Requests come to it over HTTP, through a [`DataPath`](crate::DataPath), or from the same
-/// process: it is a [`NodeTransport`](node_transport::NodeTransport) itself.
+/// Requests arrive over HTTP through a [`DataPath`](crate::DataPath), or from the same process: it
+/// is a [`NodeTransport`](node_transport::NodeTransport) itself.
 #[derive(Debug, Clone)]
 pub struct Dispatcher(pub(crate) Arc<Shared>);
 
@@ -65,17 +61,17 @@ pub(crate) struct Shared {
     pub(crate) registry: PoolRegistry,
     proxy: StreamProxy,
     pub(crate) config: DataPathConfig,
-    /// `None`: a slot comes back at once when its request is abandoned.
+    /// `None`: a slot is returned at once when its request is abandoned.
     abandoned_requests: Option<AbandonedRequests>,
     pub(crate) metrics: NodeMetrics,
-    /// What says in each line which node this is. Requests are served outside of it: it is on at
-    /// every level, so entering it costs, and a line about a request is rare.
+    /// The span that names this node in log lines. It is enabled at every level, so entering it has
+    /// a cost; requests enter it only for their rare log lines.
     pub(crate) node: Span,
 }
 
 impl Dispatcher {
-    /// The way to the engines of `registry`. `abandoned_requests` keeps the slot of an abandoned request
-    /// until its engine has stopped. The span it is made in is around each line that it logs.
+    /// A dispatcher to the engines of `registry`. `abandoned_requests` keeps the slot of an
+    /// abandoned request until its engine has stopped. Log lines are inside the current span.
     #[must_use]
     pub fn new(
         registry: PoolRegistry,
@@ -95,29 +91,29 @@ impl Dispatcher {
     }
 }
 
-/// What a request asks for.
+/// A request's choice of an engine.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct EngineRequest<'a> {
     pub(crate) pool: &'a PoolId,
     pub(crate) model: Option<&'a str>,
-    /// The replica that its sender has chosen.
+    /// The replica that the gateway has chosen.
     pub(crate) hint: Option<&'a ReplicaId>,
-    pub(crate) clocks: Timeouts,
+    pub(crate) timeouts: Timeouts,
 }
 
-/// An engine's answer and the slot that it occupies.
+/// An engine's response and the slot that it occupies.
 #[derive(Debug)]
-pub(crate) struct Served {
+pub(crate) struct EngineResponse {
     response: Response<ProxyBody>,
-    slot: Slot,
+    slot: ClaimedSlot,
 }
 
-impl Served {
+impl EngineResponse {
     pub(crate) fn lease(&self) -> &SlotLease {
         self.slot.lease()
     }
 
-    /// The answer; its body gives the slot back when the engine is done with it.
+    /// The response. Its body returns the slot when the engine has finished.
     pub(crate) fn into_response(self) -> Response<ProxyBody> {
         let Self { mut response, slot } = self;
         let body = response.body_mut();
@@ -131,61 +127,66 @@ impl Served {
 }
 
 impl Shared {
-    /// Sends a request to an engine of the pool; `span` is around all that is done for it.
-    pub(crate) async fn serve(
+    /// Sends a request to an engine of the pool. `span` covers the request.
+    pub(crate) async fn dispatch(
         &self,
-        wanted: Wanted<'_>,
+        request: EngineRequest<'_>,
         outbound: &mut Outbound,
         span: &Span,
-    ) -> Result<Served, NotServed> {
-        let mut search = Search {
+    ) -> Result<EngineResponse, DispatchError> {
+        let mut search = EngineSearch {
             shared: self,
-            wanted,
+            request,
             tried: Vec::new(),
-            until: None,
+            wake_by: None,
         };
         let mut slot = search.find().await?;
-        let max_resets = if wanted.hint.is_some() { 0 } else { MAX_RESETS };
+        let max_resets = if request.hint.is_some() {
+            0
+        } else {
+            MAX_RESETS
+        };
         let mut resets = 0;
         loop {
             if !span.is_disabled() {
                 span.record("replica_id", slot.lease().replica_id().as_str());
             }
-            let error = match self.ask(slot.lease(), outbound, wanted.clocks).await {
-                Ok(response) => {
+            let error = match self.send_to(slot.lease(), outbound, request.timeouts).await {
+                Ok(mut response) => {
                     slot.answered();
-                    return Ok(answered(response, slot));
+                    // The engine must not speak for this node.
+                    remove_own_headers(response.headers_mut());
+                    return Ok(EngineResponse { response, slot });
                 }
                 Err(error) => error,
             };
             let lease = slot.lease();
-            let unanswered = Unanswered::new(lease, error);
+            let failure = EngineFailure::new(lease, error);
             self.node
-                .in_scope(|| unanswered.log(request_id(outbound), wanted.model));
-            if unanswered.is_reset() {
+                .in_scope(|| failure.log(request_id(outbound), request.model));
+            if failure.is_reset() {
                 resets += 1;
                 outbound.resend.forbid();
             }
             let executions = resets + usize::from(outbound.resend.was_used());
-            let is_unreachable = unanswered.is_unreachable();
-            if !(is_unreachable || (unanswered.is_reset() && executions <= max_resets)) {
-                return Err(unanswered.into());
+            let is_unreachable = failure.is_unreachable();
+            if !(is_unreachable || (failure.is_reset() && executions <= max_resets)) {
+                return Err(failure.into());
             }
             search.tried.push(lease.replica_id().clone());
             if is_unreachable {
-                self.report_unreachable(lease, request_id(outbound), wanted.model);
+                self.report_unreachable(lease, request_id(outbound), request.model);
                 slot.done();
             }
             if search.tried.len() >= MAX_ENGINES_TRIED {
-                return Err(unanswered.into());
+                return Err(failure.into());
             }
             slot = match search.find().await {
                 Ok(other) => other,
-                // That the request may be served soon is worth more to know than that one engine is
-                // gone. The gateway counts this as a try if an engine may have
-                // begun with it.
+                // The sender should rather know that the request may be served soon than that one
+                // engine failed. The gateway counts an attempt if an engine may have started it.
                 Err(other) if other.is_momentary() => return Err(other.after(executions)),
-                Err(_) => return Err(unanswered.into()),
+                Err(_) => return Err(failure.into()),
             };
         }
     }
@@ -193,16 +194,18 @@ impl Shared {
     fn report_unreachable(&self, lease: &SlotLease, request_id: Option<&str>, model: Option<&str>) {
         self.node.in_scope(|| {
             let span = tracing::error_span!("request", request_id, model);
-            span.in_scope(|| report(lease.pool_id(), lease.replica_id(), &lease.unreachable()));
+            span.in_scope(|| {
+                log_changes(lease.pool_id(), lease.replica_id(), &lease.unreachable())
+            });
         });
     }
 
-    async fn ask(
+    async fn send_to(
         &self,
         lease: &SlotLease,
         outbound: &mut Outbound,
-        clocks: Timeouts,
-    ) -> Result<Response<ProxyBody>, stream_proxy::ForwardError> {
+        timeouts: Timeouts,
+    ) -> Result<Response<ProxyBody>, ForwardError> {
         let span = tracing::debug_span!(
             target: telemetry::REQUEST,
             "dispatch",
@@ -211,122 +214,93 @@ impl Shared {
             replica_id = %lease.replica_id(),
             status = field::Empty,
         );
-        if let Some(trace) = telemetry::trace_of(&span) {
-            // What the engine does is a part of this try.
-            outbound
-                .set_headers
-                .retain(|(name, _)| *name != TRACEPARENT);
-            let value = HeaderValue::from_bytes(&trace.to_header());
-            outbound
-                .set_headers
-                .extend(value.ok().map(|value| (TRACEPARENT, value)));
-        }
-        let sending = self.proxy.forward(lease.url(), outbound, clocks);
-        let answer = sending.instrument(span.clone()).await;
-        if !span.is_disabled() {
-            match &answer {
-                Ok(answer) => span.record("status", answer.status().as_u16()),
-                Err(_) => span.record("otel.status_code", "ERROR"),
-            };
-        }
-        answer
+        set_trace(outbound, &span);
+        let sending = self.proxy.forward(lease.url(), outbound, timeouts);
+        let result = sending.instrument(span.clone()).await;
+        record_result(&span, result.as_ref().ok().map(Response::status));
+        result
     }
 }
 
-/// The search for an engine that takes a request.
-struct Search<'a> {
+/// The search for an engine with a free slot.
+struct EngineSearch<'a> {
     shared: &'a Shared,
-    wanted: Wanted<'a>,
+    request: EngineRequest<'a>,
     tried: Vec<ReplicaId>,
-    /// Until when an engine that sleeps must be awake, once one is to be woken.
-    until: Option<Instant>,
+    /// When a sleeping engine must be ready, once one is woken.
+    wake_by: Option<Instant>,
 }
 
-impl Search<'_> {
-    /// A slot of an engine that was not tried. When all that are awake are taken, one that sleeps
-    /// is woken and waited for. One that does not wake counts as tried.
-    async fn find(&mut self) -> Result<Slot, NotServed> {
+impl EngineSearch<'_> {
+    /// Claims a slot of an engine that was not tried. When all slots of the engines that are awake
+    /// are taken, a sleeping engine is woken. One that does not wake counts as tried.
+    async fn find(&mut self) -> Result<ClaimedSlot, DispatchError> {
         let span = tracing::debug_span!(target: telemetry::REQUEST, "admission");
         match span.in_scope(|| self.claim(None))? {
             Claim::Slot(lease) => Ok(self.slot(lease)),
-            // In a box: few requests wake an engine, and the futures around this one are moved for
-            // all of them.
-            Claim::Promised(slot) => Box::pin(self.wake(slot)).instrument(span).await,
+            // Boxed: few requests wake an engine, and every request moves the futures around this
+            // one.
+            Claim::Pending(slot) => Box::pin(self.wake(slot)).instrument(span).await,
         }
     }
 
-    /// `why_not_woken`: why an engine that slept is not there, if one was to be woken.
-    fn claim(&self, why_not_woken: Option<ClaimError>) -> Result<Claim, NotServed> {
-        let Wanted {
+    /// `wake_error`: why an engine that was woken did not become ready.
+    fn claim(&self, wake_error: Option<ClaimError>) -> Result<Claim, DispatchError> {
+        let EngineRequest {
             pool, model, hint, ..
-        } = self.wanted;
+        } = self.request;
         let registry = &self.shared.registry;
-        let claimed = registry.claim_or_wake(pool, model, hint, &self.tried);
+        let claimed = registry.claim_or_start(pool, model, hint, &self.tried);
         claimed.map_err(|error| match error {
-            ClaimError::NotReady(_) => NotServed::no_slot(why_not_woken.unwrap_or(error)),
-            error => NotServed::no_slot(error),
+            ClaimError::NotReady(_) => DispatchError::no_slot(wake_error.unwrap_or(error)),
+            error => DispatchError::no_slot(error),
         })
     }
 
-    async fn wake(&mut self, mut slot: PromisedSlot) -> Result<Slot, NotServed> {
+    async fn wake(&mut self, mut slot: PendingSlot) -> Result<ClaimedSlot, DispatchError> {
         loop {
             let replica = slot.replica_id().clone();
-            let why = match tokio::time::timeout_at(self.until(), slot.awake()).await {
+            let error = match tokio::time::timeout_at(self.wake_by(), slot.ready()).await {
                 Ok(Ok(lease)) => return Ok(self.slot(lease)),
-                Ok(Err(why @ ClaimError::NotReady(_))) => why,
-                Ok(Err(error)) => return Err(NotServed::no_slot(error)),
+                Ok(Err(error @ ClaimError::NotReady(_))) => error,
+                Ok(Err(error)) => return Err(DispatchError::no_slot(error)),
                 Err(_elapsed) => {
-                    let deadline = self.wanted.clocks.deadline;
-                    let is_callers = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                    return Err(NotServed::StillAsleep { is_callers });
+                    let deadline = self.request.timeouts.deadline;
+                    let is_deadline = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                    return Err(DispatchError::StillAsleep { is_deadline });
                 }
             };
             self.tried.push(replica);
-            slot = match self.claim(Some(why))? {
+            slot = match self.claim(Some(error))? {
                 Claim::Slot(lease) => return Ok(self.slot(lease)),
-                Claim::Promised(slot) => slot,
+                Claim::Pending(slot) => slot,
             };
         }
     }
 
-    /// The answer of an engine that sleeps must begin as soon as that of one that is awake.
-    fn until(&mut self) -> Instant {
+    /// The response of a sleeping engine must start as early as that of one that is awake.
+    fn wake_by(&mut self) -> Instant {
         let Timeouts {
             first_byte,
             deadline,
             ..
-        } = self.wanted.clocks;
-        *self.until.get_or_insert_with(|| {
+        } = self.request.timeouts;
+        *self.wake_by.get_or_insert_with(|| {
             let first_byte = Instant::now() + first_byte;
             deadline.map_or(first_byte, |deadline| deadline.min(first_byte))
         })
     }
 
-    fn slot(&self, lease: SlotLease) -> Slot {
-        Slot::new(lease, self.shared.abandoned_requests.as_ref())
+    fn slot(&self, lease: SlotLease) -> ClaimedSlot {
+        ClaimedSlot::new(lease, self.shared.abandoned_requests.as_ref())
     }
 }
 
-/// The id of a request, as it goes on to the engine.
+/// The id of a request that goes to an engine.
 fn request_id(outbound: &Outbound) -> Option<&str> {
     let (_, id) = outbound
         .set_headers
         .iter()
         .find(|(name, _)| *name == headers::REQUEST_ID)?;
     id.to_str().ok()
-}
-
-/// The engine's answer, without what it says in the place of this node.
-fn answered(mut response: Response<ProxyBody>, slot: Slot) -> Served {
-    let answer = response.headers_mut();
-    // Nearly always none, and then no memory is asked for.
-    let claimed: Vec<HeaderName> = answer
-        .keys()
-        .filter(|name| name.as_str().starts_with(OUR_PREFIX))
-        .cloned()
-        .collect();
-    for name in &claimed {
-        answer.remove(name);
-    }
-    Served { response, slot }
 }

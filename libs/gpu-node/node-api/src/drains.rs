@@ -1,124 +1,90 @@
-//! What an operator has drained, remembered across restarts of the agent.
+//! Drained pools and replicas, stored across restarts of the agent.
 
+mod error;
 mod file;
 mod writer;
 
 use std::{
-    collections::BTreeMap,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
-use pool_registry::{DrainTarget, PoolRegistry, UnknownTarget};
+use pool_registry::{DrainTarget, PoolRegistry};
 use pool_registry_types::{PoolId, ReplicaId};
 use serde::Serialize;
 use state_file::StateFileError;
-use thiserror::Error;
 
-use file::{FILE, Times};
+pub use error::DrainError;
+use file::{DrainTable, DrainTimes, FILE};
 pub use writer::DrainsWriter;
-use writer::Pending;
+use writer::WriteQueue;
 
-/// How long a change waits until it is on the disk. A healthy disk takes milliseconds; whoever
-/// asked for the drain should hear of another one before their own client gives up.
+/// How long a change waits for the disk. A healthy disk takes milliseconds; with another one the
+/// operator gets an error before the client's own timeout.
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Why a drain did not begin or end as it should.
-#[derive(Debug, Error)]
-pub enum DrainError {
-    /// The node has no such pool, or the pool no such replica.
-    #[error(transparent)]
-    Unknown(#[from] UnknownTarget),
-    /// It holds now, but not after a restart.
-    #[error("it holds now, but {} cannot be written, so a restart of the agent undoes it", .path.display())]
-    NotRemembered {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: Arc<io::Error>,
-    },
-    /// It holds now; whether it does after a restart is not known yet.
-    #[error(
-        "it holds now, but {} is not written after {} s, so a restart of the agent may undo it: the disk does not answer",
-        .path.display(), .within.as_secs()
-    )]
-    NotWrittenYet {
-        /// The file.
-        path: PathBuf,
-        /// How long that was waited for.
-        within: Duration,
-    },
-}
-
-/// How far a drain is.
+/// The progress of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DrainProgress {
-    /// For how long it has been draining, in milliseconds.
+    /// The duration so far, in milliseconds.
     pub for_ms: u64,
-    /// How long running requests may still take, in milliseconds; 0 when that is over, null
-    /// without a deadline.
+    /// The time left for running requests, in milliseconds; 0 after the deadline, null without
+    /// one.
     pub deadline_ms: Option<u64>,
-    /// Requests that still run.
+    /// Running requests.
     pub requests_running: u64,
 }
-
-type Remembered = BTreeMap<(PoolId, Option<ReplicaId>), Times>;
 
 /// The drains of pools and replicas.
 #[derive(Debug, Default)]
 pub struct Drains {
     /// Never held while a file is written.
-    remembered: Mutex<Remembered>,
-    /// `None` when nobody remembers them.
-    pending: Option<Pending>,
+    table: Mutex<DrainTable>,
+    /// `None` when drains are not stored.
+    queue: Option<WriteQueue>,
 }
 
 impl Drains {
-    /// Drains that nobody remembers.
+    /// Drains that are not stored.
     #[must_use]
     pub fn in_memory() -> Self {
         Self::default()
     }
 
-    /// Those remembered in `state_dir`, which must exist, and what writes their changes: run it as
-    /// a task.
+    /// Loads the drains of `state_dir`, which must exist. The writer stores changes: run it as a
+    /// task.
     ///
-    /// A damaged file is set aside, and the drains it held are forgotten.
+    /// A damaged file is set aside, and its drains are lost.
     ///
     /// # Errors
-    /// When the file is there and cannot be read just now: taking requests for a pool that was
-    /// drained would be worse than not starting.
+    /// When the file exists and cannot be read now. Not starting is better than accepting requests
+    /// for a drained pool.
     pub fn load(state_dir: &Path) -> Result<(Self, DrainsWriter), StateFileError> {
         let path = state_dir.join(FILE);
-        let remembered = file::load(&path, unix_ms())?;
-        let (pending, writer) = writer::pair(path);
+        let table = file::load(&path, unix_ms())?;
+        let (queue, writer) = writer::pair(path);
         let drains = Self {
-            remembered: Mutex::new(remembered),
-            pending: Some(pending),
+            table: Mutex::new(table),
+            queue: Some(queue),
         };
         Ok((drains, writer))
     }
 
-    /// What is drained, in order.
+    /// The drained targets, sorted.
     #[must_use]
     pub fn targets(&self) -> Vec<DrainTarget> {
-        let remembered = self.remembered.lock();
-        let targets = remembered
-            .keys()
-            .cloned()
-            .map(|(pool, replica)| match replica {
-                None => DrainTarget::Pool(pool),
-                Some(replica) => DrainTarget::Replica(pool, replica),
-            });
+        let table = self.table.lock();
+        let targets = table.keys().cloned().map(|(pool, replica)| match replica {
+            None => DrainTarget::Pool(pool),
+            Some(replica) => DrainTarget::Replica(pool, replica),
+        });
         targets.collect()
     }
 
-    /// Drains a pool of `registry`, or one of its replicas, and returns when that is remembered.
-    /// Asking again replaces the deadline.
+    /// Drains a pool of `registry`, or one of its replicas, and returns when that is stored. A
+    /// repeated call replaces the deadline.
     ///
     /// # Errors
     /// When there is no such pool or replica, or the file cannot be written in time.
@@ -129,27 +95,25 @@ impl Drains {
         deadline: Option<Duration>,
     ) -> Result<(), DrainError> {
         let version = {
-            let mut remembered = self.remembered.lock();
+            let mut table = self.table.lock();
             registry.drain(target)?;
             if let Some(key) = key(target) {
                 let now = unix_ms();
-                let since_unix_ms = remembered
-                    .get(&key)
-                    .map_or(now, |before| before.since_unix_ms);
+                let since_unix_ms = table.get(&key).map_or(now, |before| before.since_unix_ms);
                 let deadline_unix_ms =
                     deadline.map(|deadline| now.saturating_add(millis(deadline)));
-                let times = Times {
+                let times = DrainTimes {
                     since_unix_ms,
                     deadline_unix_ms,
                 };
-                remembered.insert(key, times);
+                table.insert(key, times);
             }
-            self.submit(&remembered)
+            self.submit(&table)
         };
         self.written(version).await
     }
 
-    /// Puts a pool or a replica back to work, and returns when that is remembered. Idempotent.
+    /// Ends the drain of a pool or a replica, and returns when that is stored. Idempotent.
     ///
     /// # Errors
     /// When there is no such pool or replica, or the file cannot be written in time.
@@ -159,40 +123,36 @@ impl Drains {
         target: &DrainTarget,
     ) -> Result<(), DrainError> {
         let version = {
-            let mut remembered = self.remembered.lock();
+            let mut table = self.table.lock();
             registry.undrain(target)?;
             if let Some(key) = key(target) {
-                remembered.remove(&key);
+                table.remove(&key);
             }
-            self.submit(&remembered)
+            self.submit(&table)
         };
         self.written(version).await
     }
 
-    /// Hands the whole state to the writer. Called under the lock, so that the file says what came
-    /// last.
-    fn submit(&self, remembered: &Remembered) -> u64 {
-        (self.pending.as_ref()).map_or(0, |pending| pending.submit(file::encode(remembered)))
+    /// Gives the whole state to the writer. Called under the lock, so that states stay in order.
+    fn submit(&self, table: &DrainTable) -> u64 {
+        (self.queue.as_ref()).map_or(0, |queue| queue.submit(file::encode(table)))
     }
 
     async fn written(&self, version: u64) -> Result<(), DrainError> {
-        match &self.pending {
-            Some(pending) => pending.written(version, WRITE_DEADLINE).await,
+        match &self.queue {
+            Some(queue) => queue.written(version, WRITE_DEADLINE).await,
             None => Ok(()),
         }
     }
 
-    /// How far the drain of a pool or a replica is; `None` when nobody drains it.
+    /// The progress of a drain; `None` when the pool or replica is not drained.
     pub(crate) fn progress(
         &self,
         pool: &PoolId,
         replica: Option<&ReplicaId>,
         requests_running: u64,
     ) -> Option<DrainProgress> {
-        let times = *self
-            .remembered
-            .lock()
-            .get(&(pool.clone(), replica.cloned()))?;
+        let times = *self.table.lock().get(&(pool.clone(), replica.cloned()))?;
         let now = unix_ms();
         Some(DrainProgress {
             for_ms: now.saturating_sub(times.since_unix_ms),
@@ -204,7 +164,7 @@ impl Drains {
     }
 }
 
-/// What is remembered of it. The drain of the node is that of its end.
+/// The key of a stored drain. A drain of the whole node is not stored, because it ends the process.
 fn key(target: &DrainTarget) -> Option<(PoolId, Option<ReplicaId>)> {
     match target {
         DrainTarget::Node => None,

@@ -1,36 +1,36 @@
-//! The HTTP API of a GPU node: its pools, and the guarded way to its engines.
+//! The HTTP API of a GPU node: its pools, and the data path to its engines.
 //!
-//! | route | answer |
+//! | route | response |
 //! |---|---|
-//! | `GET /v2/gpus` | the GPUs as the last heartbeat told them |
-//! | `GET /v2/pools` | every pool as the heartbeat tells it, and the handoffs that were refused |
-//! | `GET /v2/pools/{id}` | one of them, with the requests that still run |
-//! | `POST /v2/pools/{id}/drain`, `/undrain` | no new requests, running ones finish; remembered across restarts |
-//! | `POST /v2/pools/{id}/replicas/{id}/drain`, `/undrain` | the same of one of its engines |
-//! | `POST /v2/pools/{id}/restart`, `/reload` | its engines afresh, answered when they are; where this node starts them |
-//! | any method `/v2/pools/{id}/engine/{path}` | forwarded to an engine of the pool, or refused at once |
+//! | `GET /v2/gpus` | the GPUs of the last heartbeat |
+//! | `GET /v2/pools` | all pools as in a heartbeat, and the refused handoffs |
+//! | `GET /v2/pools/{id}` | one pool, with its running requests |
+//! | `POST /v2/pools/{id}/drain`, `/undrain` | stops new requests; survives restarts |
+//! | `POST /v2/pools/{id}/replicas/{id}/drain`, `/undrain` | the same for one engine |
+//! | `POST /v2/pools/{id}/restart`, `/reload` | replaces the engines that this node started |
+//! | any method `/v2/pools/{id}/engine/{path}` | forwards to an engine of the pool, or refuses |
 //!
-//! Engines listen on loopback and have no idea of limits; this is the only way to them from
-//! outside. A request claims a slot before it goes on, so that no engine ever sees more at once
-//! than it has slots for; it is tried on another engine of the pool when nobody listens at the
-//! first. Without a free slot it is refused at once (`503` with `POOL_BUSY` or `POOL_DRAINING`),
-//! because the queue is the control plane's.
+//! Engines listen on loopback and enforce no limits. The data path is the only way to them from
+//! outside. A request claims a slot first, so that no engine gets more requests at once than it has
+//! slots. When an engine cannot be reached, the request goes to another one of the pool. Without a
+//! free slot the node refuses at once (`503` with `POOL_BUSY` or `POOL_DRAINING`), because only the
+//! control plane queues.
 //!
 //! A request may name the replica that the control plane has chosen (`X-Llorch-Replica-Hint`). The
-//! node uses that one when it can take the request, and another one of the pool otherwise. Every
-//! answer names the replica that was used, with its free and total slots and those of the pool, so
-//! that the control plane's view is corrected in passing.
+//! node uses that replica if it can take the request, and another one of the pool otherwise. Every
+//! response names the replica that was used, with its free and total slots and those of the pool,
+//! which corrects the control plane's view.
 //!
-//! [`Dispatcher`] is that way. [`DataPath`] opens it over HTTP; a gateway in the same process uses
-//! it directly, as a [`NodeTransport`](node_transport::NodeTransport).
+//! [`Dispatcher`] implements this. [`DataPath`] serves it over HTTP; a gateway in the same process
+//! uses it directly, as a [`NodeTransport`](node_transport::NodeTransport).
 
 mod control;
 mod data_path;
 mod dispatch;
+mod dispatch_error;
 mod drains;
 mod local_control;
 mod metrics;
-mod not_served;
 #[cfg(feature = "openapi")]
 mod openapi;
 mod pools;
@@ -38,7 +38,7 @@ mod refusal;
 mod slot;
 mod transport;
 
-pub use control::{Change, Engines, Gpus, routes};
+pub use control::{EngineChange, EngineControl, Gpus, routes};
 pub use data_path::{DataPath, NodeBody};
 pub use dispatch::{DataPathConfig, Dispatcher};
 pub use drains::{DrainError, DrainProgress, Drains, DrainsWriter};
@@ -47,7 +47,7 @@ pub use metrics::NodeMetrics;
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// The README's examples are compiled with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -11,14 +11,14 @@ use tower::ServiceExt as _;
 pub struct LocalControl(Router);
 
 impl LocalControl {
-    /// Those of `routes`, as [`routes`](crate::routes) makes them.
+    /// A caller of [`routes`](crate::routes).
     #[must_use]
     pub fn new(routes: Routes) -> Self {
         Self(with_fallbacks(routes.into_router()))
     }
 
-    /// `POST` of the JSON `body`, which may be empty, to `path`; its status and body. A path that
-    /// cannot be one is not found.
+    /// Sends `POST` with the JSON `body`, which may be empty, to `path`. Returns status and body.
+    /// An invalid path is not found.
     pub async fn post(&self, path: &str, body: Bytes) -> (StatusCode, Bytes) {
         let mut request = Request::builder().method(Method::POST).uri(path);
         if !body.is_empty() {
@@ -27,10 +27,10 @@ impl LocalControl {
         let Ok(request) = request.body(Body::from(body)) else {
             return (StatusCode::NOT_FOUND, Bytes::new());
         };
-        let Ok(answer) = self.0.clone().oneshot(request).await;
-        let status = answer.status();
-        // Our own answers are whole already, and no larger than the node's pools.
-        let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await;
+        let Ok(response) = self.0.clone().oneshot(request).await;
+        let status = response.status();
+        // The node's own responses are in memory already, and no larger than its pools.
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await;
         (status, body.unwrap_or_default())
     }
 }
@@ -47,7 +47,7 @@ mod tests {
 
     // spec: PATH-71
     #[tokio::test]
-    async fn a_caller_in_the_same_process_gets_the_answers_of_the_routes() {
+    async fn a_caller_in_the_same_process_gets_the_same_responses() {
         let registry = PoolRegistry::new(vec![PoolId::new("p").unwrap()]);
         let gpus = watch::channel(Arc::default()).1;
         let control =
@@ -71,9 +71,9 @@ mod tests {
             ),
             ("not a path", Bytes::new(), 404, ""),
         ] {
-            let (found, text) = control.post(path, body).await;
+            let (status_found, text) = control.post(path, body).await;
             let text = String::from_utf8_lossy(&text).into_owned();
-            assert_eq!(found.as_u16(), status, "{path}: {text}");
+            assert_eq!(status_found.as_u16(), status, "{path}: {text}");
             assert!(text.contains(says), "{path}: {text}");
         }
     }

@@ -1,4 +1,4 @@
-//! What a node counts of its requests, and its pools and GPUs as metrics, read when somebody asks.
+//! The node's metrics: counted requests, and its pools and GPUs, which are read at each scrape.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -15,7 +15,7 @@ use prometheus_client::{
 use telemetry::gauges;
 use tokio::sync::watch;
 
-/// What stands for a pool that there is not.
+/// The label of a pool that does not exist.
 const OTHER: &str = "other";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,12 +28,12 @@ struct RequestLabels {
 #[derive(Debug, Clone, Default)]
 pub struct NodeMetrics {
     requests: Family<RequestLabels, Counter>,
-    /// Those of requests that were answered, found without writing labels: nearly all are.
+    /// The counters of answered requests, by pool: nearly all requests. A lookup writes no labels.
     answered: Arc<RwLock<HashMap<PoolId, Counter, RandomState>>>,
 }
 
 impl NodeMetrics {
-    /// Adds them to a registry, with the pools of `pools` and the `gpus`.
+    /// Adds the metrics to a registry, with the pools of `pools` and the `gpus`.
     pub fn register(
         &self,
         registry: &mut Registry,
@@ -46,7 +46,7 @@ impl NodeMetrics {
              refusal",
             self.requests.clone(),
         );
-        registry.register_collector(Box::new(Present { pools, gpus }));
+        registry.register_collector(Box::new(StateCollector { pools, gpus }));
     }
 
     pub(crate) fn count(&self, pool: &PoolId, refused: Option<ErrorCode>) {
@@ -56,7 +56,7 @@ impl NodeMetrics {
             counter.inc();
             return;
         }
-        // A pool that there is not is what somebody made up.
+        // Clients must not make up labels.
         let named = match refused {
             Some(ErrorCode::NotFound) => OTHER,
             _ => pool.as_str(),
@@ -73,14 +73,14 @@ impl NodeMetrics {
     }
 }
 
-/// Pools and GPUs as they are now.
+/// Collects the current pools and GPUs.
 #[derive(Debug)]
-struct Present {
+struct StateCollector {
     pools: PoolRegistry,
     gpus: watch::Receiver<Arc<[GpuStatus]>>,
 }
 
-impl Collector for Present {
+impl Collector for StateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let pools = self.pools.statuses();
         let each = |value: fn(&pool_registry_types::PoolStatus) -> f64| {
@@ -169,7 +169,7 @@ impl Collector for Present {
         gauges(
             encoder,
             "llorch_agent_gpu_power_watts",
-            "What a GPU draws, in watts",
+            "The power that a GPU draws, in watts",
             of_gpus(|gpu| gpu.power_watts.map(f64::from)),
         )?;
         gauges(
@@ -194,7 +194,7 @@ mod tests {
 
     // spec: SEE-7, SEE-10
     #[test]
-    fn pools_and_requests_are_on_the_page_and_made_up_names_are_not() {
+    fn the_page_shows_pools_and_requests_without_made_up_names() {
         let pool = PoolId::new("p").unwrap();
         let (metrics, node) = (Metrics::new("test", "0"), NodeMetrics::default());
         let pools = PoolRegistry::new(vec![pool.clone()]);

@@ -1,4 +1,4 @@
-//! How these routes describe themselves.
+//! The OpenAPI description of the node's routes.
 
 use utoipa::{
     OpenApi as _,
@@ -7,11 +7,11 @@ use utoipa::{
 
 use crate::control;
 
-/// The descriptions of all [`routes`](crate::routes), and of the way to the engines.
+/// Describes all [`routes`](crate::routes), and the data path to the engines.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    let mut document = Node::openapi();
-    // Any method goes through; these are the ones that engines have.
+    let mut document = NodeApi::openapi();
+    // The data path forwards any method. Engines have these.
     for path in document.paths.paths.values_mut() {
         if let (None, Some(post)) = (&path.get, &path.post)
             && post
@@ -25,7 +25,7 @@ pub fn openapi() -> OpenApi {
     document
 }
 
-/// The tag of what goes to engines.
+/// The tag of the data path.
 const ENGINES: &str = "engines";
 
 #[derive(utoipa::OpenApi)]
@@ -44,16 +44,24 @@ const ENGINES: &str = "engines";
     ),
     components(schemas(pool_registry_types::schema::PathSegment))
 )]
-struct Node;
+struct NodeApi;
 
-/// Forwarded to an engine of the pool, or refused at once. The path is the engine's, with all its
-/// parts.
+/// Forwards to an engine of the pool, or refuses at once. The path is the engine's own.
 #[utoipa::path(post, path = "/v2/pools/{pool_id}/engine/{path}", tag = ENGINES,
-    params(("pool_id" = pool_registry_types::PoolId, Path, description = "The pool."),
-        ("path" = pool_registry_types::schema::PathSegment, Path, description = "The engine's own path. Its slashes are sent as they are.")),
-    responses((status = "default", description = "The engine's answer.", body = Object),
+    params(
+        ("pool_id" = pool_registry_types::PoolId, Path, description = "The pool."),
+        ("path" = pool_registry_types::schema::PathSegment, Path,
+            description = "The engine's own path. Its slashes are sent as they are.")
+    ),
+    responses(
+        (status = "default", description = "The engine's response.", body = Object),
         (status = 404, description = "NOT_FOUND"), (status = 502, description = "WORKER_RESET"),
         (status = 503, description = "POOL_BUSY, POOL_DRAINING, POOL_UNAVAILABLE"),
-        (status = 504, description = "DEADLINE_EXCEEDED")))]
-#[expect(dead_code, reason = "what it describes is no handler")]
+        (status = 504, description = "DEADLINE_EXCEEDED")
+    )
+)]
+#[expect(
+    dead_code,
+    reason = "this function carries the description of a route without a handler"
+)]
 fn to_an_engine() {}

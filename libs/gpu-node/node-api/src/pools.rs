@@ -1,17 +1,17 @@
-//! The node's pools, for people and for the control plane's operators.
+//! Views of the node's pools.
 
 use http_server::ApiError;
 use pool_registry::{PoolRegistry, RefusedHandoff};
 use pool_registry_types::{ErrorCode, PoolId, PoolStatus, ReplicaStatus};
 use serde::Serialize;
 
-use crate::{Drains, drains::DrainProgress};
+use crate::drains::{DrainProgress, Drains};
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct Pools {
     pub(crate) pools: Vec<PoolView>,
-    /// Handoffs that were not taken in.
+    /// Handoffs that were refused.
     refused: Vec<RefusedView>,
 }
 
@@ -28,23 +28,23 @@ impl From<RefusedHandoff> for RefusedView {
     }
 }
 
-/// A pool as the heartbeat tells it, and what is left to do before it is drained.
+/// A pool as in a heartbeat, and the progress of its drain.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct PoolView {
     #[serde(flatten)]
     pub(crate) status: PoolStatus,
-    /// In the place of those of the status, which has none.
+    /// These replace the replicas of the status.
     pub(crate) replicas: Vec<ReplicaView>,
-    /// Requests that its engines serve, or that wait for one to wake; those included whose handoff
-    /// is gone.
+    /// Requests that its engines serve, or that wait for one to wake. Includes engines without a
+    /// handoff.
     pub(crate) requests_running: u64,
-    /// An operator drains it.
+    /// Set while an operator drains it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) drain: Option<DrainProgress>,
 }
 
-/// The same of one replica.
+/// The same for one replica.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct ReplicaView {
@@ -92,7 +92,7 @@ pub(crate) fn view(
         .ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("this node has no pool {id}")))
 }
 
-/// All of them.
+/// All pools.
 pub(crate) fn views(registry: &PoolRegistry, drains: &Drains) -> Pools {
     let statuses = registry.statuses().into_iter();
     Pools {

@@ -1,24 +1,25 @@
-//! What the control plane is told over HTTP: this node's slots, or why there is no engine's answer.
+//! A node's refusals over HTTP, with the pool's slots.
 
 use axum::{body::Body as ControlBody, response::IntoResponse as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::ALLOW};
 use http_server::ApiError;
 use pool_registry::Slots;
 use pool_registry_types::{ErrorCode, PoolId, ReplicaId, headers};
+use request_forwarding::number;
 
-use crate::not_served::NotServed;
+use crate::dispatch_error::DispatchError;
 
-/// What engines may be asked for with.
+/// The methods that engines accept.
 const METHODS: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
-/// An error, and the pool's slots where there is a pool.
+/// An error, and the pool's slots where the pool exists.
 pub(crate) struct Refusal {
     error: ApiError,
     slots: Option<Slots>,
-    /// How many engines may have begun with the request.
+    /// How many engines may have started the request.
     executions: usize,
-    /// The engine that it is about.
+    /// The engine at fault.
     replica: Option<ReplicaId>,
 }
 
@@ -34,25 +35,25 @@ impl From<ApiError> for Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(pool: &PoolId, why: &NotServed, slots: Option<Slots>) -> Self {
-        let (message, executions) = match why {
-            NotServed::NoSlot { error, executions } => {
-                (format!("pool {pool}: {error}"), *executions)
+    pub(crate) fn new(pool: &PoolId, error: &DispatchError, slots: Option<Slots>) -> Self {
+        let (message, executions, replica) = match error {
+            DispatchError::NoSlot { error, executions } => {
+                (format!("pool {pool}: {error}"), *executions, None)
             }
-            NotServed::StillAsleep { .. } => (
-                format!("pool {pool}: its engine was asleep and did not wake in time"),
+            DispatchError::StillAsleep { .. } => (
+                format!("pool {pool}: its engine was asleep and did not become ready in time"),
                 0,
+                None,
             ),
-            NotServed::Unanswered(unanswered) => (unanswered.message(), 0),
+            DispatchError::Engine(failure) => {
+                (failure.message(), 0, Some(failure.replica_id.clone()))
+            }
         };
         Self {
-            error: ApiError::new(why.code(), message),
+            error: ApiError::new(error.code(), message),
             slots,
             executions,
-            replica: match why {
-                NotServed::Unanswered(unanswered) => Some(unanswered.replica_id.clone()),
-                NotServed::NoSlot { .. } | NotServed::StillAsleep { .. } => None,
-            },
+            replica,
         }
     }
 
@@ -63,35 +64,28 @@ impl Refusal {
     pub(crate) fn into_response(self) -> Response<ControlBody> {
         let code = HeaderValue::from_static(self.error.code.as_str());
         let mut response = self.error.into_response();
-        response.headers_mut().insert(headers::REFUSAL, code);
-        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-            response.headers_mut().insert(ALLOW, METHODS);
+        let status = response.status();
+        let headers = response.headers_mut();
+        headers.insert(headers::REFUSAL, code);
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, METHODS);
         }
         if self.executions > 0 {
-            let executions = HeaderValue::from(self.executions);
-            response
-                .headers_mut()
-                .insert(headers::EXECUTIONS, executions);
+            headers.insert(headers::EXECUTIONS, HeaderValue::from(self.executions));
         }
         let replica = self.replica.as_ref();
-        if let Some(replica) =
-            replica.and_then(|replica| HeaderValue::from_str(replica.as_str()).ok())
-        {
-            response.headers_mut().insert(headers::REPLICA, replica);
+        if let Some(replica) = replica.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
+            headers.insert(headers::REPLICA, replica);
         }
         if let Some(slots) = self.slots {
-            insert_slots(
-                response.headers_mut(),
-                slots,
-                [headers::SLOTS_FREE, headers::SLOTS_TOTAL],
-            );
+            insert_slots(headers, slots, [headers::SLOTS_FREE, headers::SLOTS_TOTAL]);
         }
         response
     }
 }
 
-/// Adds free and total slots to an answer, under these two names.
-pub(crate) fn insert_slots(answer: &mut HeaderMap, slots: Slots, [free, total]: [HeaderName; 2]) {
-    answer.insert(free, HeaderValue::from(slots.free));
-    answer.insert(total, HeaderValue::from(slots.total));
+/// Adds free and total slots to a response, under these two names.
+pub(crate) fn insert_slots(headers: &mut HeaderMap, slots: Slots, [free, total]: [HeaderName; 2]) {
+    headers.insert(free, number(slots.free.into()));
+    headers.insert(total, number(slots.total.into()));
 }

@@ -1,26 +1,26 @@
-//! A claimed slot, and what becomes of it when its request is abandoned.
+//! A claimed slot, and how it is returned when its request is abandoned.
 
 use engine_probe::{AbandonedRequests, TrackedRequest};
 use pool_registry::SlotLease;
+use request_forwarding::stream_span;
 use stream_proxy::BodyGuard;
 use tracing::Span;
 
-/// A claimed slot. Dropped before its request is [done](Slot::done), it is kept until the engine
-/// has stopped, where the engine tells.
+/// A claimed slot. When it is dropped before its request is [done](ClaimedSlot::done), the slot is
+/// kept until the engine has stopped, where the engine reports that.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct ClaimedSlot {
     lease: SlotLease,
     /// `None` when abandoned requests are not tracked.
-    visit: Option<TrackedRequest>,
-    /// Around the engine's answer, from its first byte to its end; off by default.
+    tracked: Option<TrackedRequest>,
+    /// Covers the engine's response from its first byte to its end; disabled by default.
     stream: Span,
 }
 
-impl Slot {
+impl ClaimedSlot {
     pub(crate) fn new(lease: SlotLease, abandoned_requests: Option<&AbandonedRequests>) -> Self {
         Self {
-            visit: abandoned_requests
-                .map(|abandoned_requests| abandoned_requests.track(lease.engine(), lease.url())),
+            tracked: abandoned_requests.map(|tracker| tracker.track(lease.engine(), lease.url())),
             lease,
             stream: Span::none(),
         }
@@ -30,30 +30,30 @@ impl Slot {
         &self.lease
     }
 
-    /// The engine's answer has begun.
+    /// The engine's response has started.
     pub(crate) fn answered(&mut self) {
-        self.stream = tracing::debug_span!(target: telemetry::REQUEST, "stream");
-        if let Some(visit) = &self.visit {
-            visit.answered();
+        self.stream = stream_span();
+        if let Some(tracked) = &self.tracked {
+            tracked.answered();
         }
     }
 
-    /// The engine has nothing to do with the request any more: it is answered, or never came there.
+    /// The engine has finished the request, or never got it.
     pub(crate) fn done(mut self) {
-        self.visit = None;
+        self.tracked = None;
     }
 }
 
-impl BodyGuard for Slot {
+impl BodyGuard for ClaimedSlot {
     fn done(self: Box<Self>) {
-        Slot::done(*self);
+        ClaimedSlot::done(*self);
     }
 }
 
-impl Drop for Slot {
+impl Drop for ClaimedSlot {
     fn drop(&mut self) {
-        if let Some(visit) = self.visit.take().filter(TrackedRequest::is_watched) {
-            visit.give_up(Box::new(self.lease.abandon()));
+        if let Some(tracked) = self.tracked.take().filter(TrackedRequest::is_tracked) {
+            tracked.abandon(Box::new(self.lease.abandon()));
         }
     }
 }

@@ -1,86 +1,93 @@
-//! This node for a gateway in the same process: what goes over HTTP as headers is handed over as it
-//! is.
+//! This node as a transport for a gateway in the same process. Values replace the headers of HTTP.
 
 use futures_util::future::BoxFuture;
-use node_transport::{NoAnswer, NodeAnswer, NodeRefusal, NodeReport, NodeRequest, NodeTransport};
-use pool_registry_types::ErrorCode;
+use node_transport::{
+    NodeRefusal, NodeReport, NodeRequest, NodeResponse, NodeTransport, TransportError,
+};
+use pool_registry_types::{ErrorCode, HttpUrl};
 use stream_proxy::ForwardError;
 use tracing::Span;
 
 use crate::{
-    Dispatcher,
-    dispatch::{Shared, Wanted},
-    not_served::NotServed,
+    dispatch::{Dispatcher, EngineRequest, Shared},
+    dispatch_error::DispatchError,
 };
 
 impl NodeTransport for Dispatcher {
-    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
+    fn send<'a>(
+        &'a self,
+        request: NodeRequest<'a>,
+    ) -> BoxFuture<'a, Result<NodeResponse, TransportError>> {
         Box::pin(self.0.send(request))
     }
 }
 
 impl Shared {
-    async fn send(&self, request: NodeRequest<'_>) -> Result<NodeAnswer, NoAnswer> {
+    async fn send(&self, request: NodeRequest<'_>) -> Result<NodeResponse, TransportError> {
         let NodeRequest {
             endpoint,
             model,
             outbound,
-            clocks,
+            timeouts,
         } = request;
         let key = endpoint.key();
-        let wanted = Wanted {
+        let request = EngineRequest {
             pool: &key.pool,
             model: Some(model),
             hint: key.replica.as_ref(),
-            clocks,
+            timeouts,
         };
-        // The gateway's spans are around it.
-        let served = self.serve(wanted, outbound, &Span::none()).await;
+        // The gateway's spans cover the request.
+        let result = self.dispatch(request, outbound, &Span::none()).await;
         self.metrics
-            .count(&key.pool, served.as_ref().err().map(NotServed::code));
-        let served = served.map_err(|why| no_answer(why, endpoint.target()))?;
+            .count(&key.pool, result.as_ref().err().map(DispatchError::code));
+        let served = result.map_err(|error| transport_error(error, endpoint.target()))?;
         let lease = served.lease();
-        // In one process every request is counted by the gateway already, and what else takes slots
-        // is reported at once. So the slots are told only of a replica that the gateway did
-        // not choose.
-        let is_as_chosen = key.replica.as_ref() == Some(lease.replica_id());
-        let slots = || {
-            lease.replica_slots().map(|slots| node_transport::Slots {
-                free: slots.free,
-                total: slots.total,
-            })
+        // In one process the gateway counts every request itself, and other changes of the slots
+        // are reported at once. So report slots only of a replica that the gateway did not choose.
+        let is_chosen = key.replica.as_ref() == Some(lease.replica_id());
+        let report = if is_chosen {
+            NodeReport::default()
+        } else {
+            NodeReport {
+                replica: Some(lease.replica_id().clone()),
+                slots: lease.replica_slots().map(|slots| node_transport::Slots {
+                    free: slots.free,
+                    total: slots.total,
+                }),
+            }
         };
-        let report = NodeReport {
-            replica: (!is_as_chosen).then(|| lease.replica_id().clone()),
-            slots: if is_as_chosen { None } else { slots() },
-        };
-        Ok(NodeAnswer {
+        Ok(NodeResponse {
             report,
             response: served.into_response(),
         })
     }
 }
 
-/// The same that a gateway reads from a node's answer over TCP, but for what only this process can
-/// know of itself.
-fn no_answer(why: NotServed, target: &pool_registry_types::HttpUrl) -> NoAnswer {
+/// The error that a gateway would read from this node's response over TCP. Only the node's own
+/// limits and deadlines are reported more precisely.
+fn transport_error(error: DispatchError, target: &HttpUrl) -> TransportError {
     let refused = |code, executed| {
-        NoAnswer::Refused(NodeRefusal {
+        TransportError::Refused(NodeRefusal {
             code: Some(code),
             pause: None,
             executed,
             replica: None,
         })
     };
-    match why {
-        NotServed::NoSlot { error, executions } => refused(error.code(), executions > 0),
-        NotServed::StillAsleep { is_callers: true } => NoAnswer::failed(ForwardError::Deadline {
-            target: target.clone(),
-        }),
-        NotServed::StillAsleep { is_callers: false } => refused(ErrorCode::DeadlineExceeded, false),
-        NotServed::Unanswered(unanswered) => NoAnswer::Failed {
-            error: unanswered.error,
-            replica: Some(unanswered.replica_id),
+    match error {
+        DispatchError::NoSlot { error, executions } => refused(error.code(), executions > 0),
+        DispatchError::StillAsleep { is_deadline: true } => {
+            TransportError::failed(ForwardError::Deadline {
+                target: target.clone(),
+            })
+        }
+        DispatchError::StillAsleep { is_deadline: false } => {
+            refused(ErrorCode::DeadlineExceeded, false)
+        }
+        DispatchError::Engine(failure) => TransportError::Failed {
+            error: failure.error,
+            replica: Some(failure.replica_id),
         },
     }
 }

@@ -3,26 +3,24 @@
 
 use std::{error::Error, io, time::Duration};
 
-use node_registration::{Config, NodeRegistration};
+use node_registration::{NodeRegistration, RegistrationConfig};
 use pool_registry_types::PoolStatus;
 
 fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     let mut arguments = std::env::args().skip(1);
-    let (Some(orchestrator), Some(node_id)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: heartbeat http://ORCHESTRATOR:8080 NODE_ID".into());
+    let (Some(control_plane), Some(node_id)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: heartbeat http://CONTROL-PLANE:8080 NODE_ID".into());
     };
-    let config = Config {
-        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        pools: vec!["pool-0".parse()?],
-        ..Config::new(
-            node_id.parse()?,
-            node_id.parse()?,
-            "http://127.0.0.1:9200".parse()?,
-            orchestrator.parse()?,
-        )
-    };
-    let registration = NodeRegistration::start(config, pools)?;
+    let config = RegistrationConfig::new(
+        node_id.parse()?,
+        node_id.parse()?,
+        "http://127.0.0.1:9200".parse()?,
+        control_plane.parse()?,
+    )
+    .with_version(env!("CARGO_PKG_VERSION"))
+    .with_pools(vec!["pool-0".parse()?]);
+    let registration = NodeRegistration::new(config).start(pools)?;
 
     tracing::info!("press Enter to deregister");
     io::stdin().read_line(&mut String::new())?;
@@ -31,10 +29,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What a node with one idle engine of four slots would say.
+/// The state of a node with one idle engine of four slots.
 fn pools() -> Vec<PoolStatus> {
     let pool = serde_json::json!({
-        "pool_id": "pool-0", "ready": true, "draining": false, "slots_free": 4, "slots_total": 4, "engine": "llamacpp",
+        "pool_id": "pool-0", "ready": true, "draining": false, "slots_free": 4, "slots_total": 4,
+        "engine": "llamacpp",
     });
     serde_json::from_value(pool).into_iter().collect()
 }

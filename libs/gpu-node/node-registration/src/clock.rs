@@ -1,4 +1,4 @@
-//! The one place of this crate that reads the monotonic clock.
+//! The monotonic clock of this crate.
 
 use std::time::{Duration, Instant};
 

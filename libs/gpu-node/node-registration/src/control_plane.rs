@@ -1,4 +1,4 @@
-//! What a control plane can be asked, and the ways it can fail.
+//! The requests to a control plane, and how they can fail.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use pool_registry_types::{
 };
 use thiserror::Error;
 
-use crate::machine::{Failure, Request};
+use crate::machine::{ControlPlaneRequest, RequestFailure};
 
-/// The three requests. One implementation speaks HTTP; tests script another.
+/// The three requests. One implementation uses HTTP; tests have a scripted one.
 ///
 /// Each call returns after `timeout` at the latest.
 pub(crate) trait ControlPlane: Send + 'static {
@@ -31,8 +31,7 @@ pub(crate) trait ControlPlane: Send + 'static {
         timeout: Duration,
     ) -> Result<HeartbeatResponse, RequestError>;
 
-    /// `DELETE /v2/nodes/{id}?incarnation={incarnation}`. A node that is not there any more is a
-    /// success.
+    /// `DELETE /v2/nodes/{id}?incarnation={incarnation}`. An unknown node is a success.
     fn deregister(
         &mut self,
         url: &HttpUrl,
@@ -45,14 +44,18 @@ pub(crate) trait ControlPlane: Send + 'static {
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum RequestError {
-    /// No whole answer came.
+    /// No complete answer came.
     #[error("no answer: {0}")]
     NoAnswer(String),
     /// This process could not ask: it is at a limit of its own.
     #[error("this process is at a limit of its own: {0}")]
     OwnLimit(String),
     /// It answered with another status than 200.
-    #[error("{status} {}{}{message}", code.as_deref().unwrap_or_default(), if code.is_some() { ": " } else { "" })]
+    #[error(
+        "{status} {}{}{message}",
+        code.as_deref().unwrap_or_default(),
+        if code.is_some() { ": " } else { "" }
+    )]
     Refused {
         status: u16,
         /// The error code, where the answer carried one.
@@ -60,8 +63,8 @@ pub(crate) enum RequestError {
         message: String,
         retry_after: Option<Duration>,
     },
-    /// It answered 200 with a body that no control plane sends.
-    #[error("this is not the answer of an orchestratord: {0}")]
+    /// It answered 200 with an unexpected body.
+    #[error("this is not the answer of a control plane: {0}")]
     NotUnderstood(String),
 }
 
@@ -77,13 +80,13 @@ impl RequestError {
         )
     }
 
-    /// What to do about it. The code decides where there is one, otherwise the status.
-    pub(crate) fn failure(&self, request: Request) -> Failure {
+    /// What to do about it: by the error code if there is one, otherwise by the status.
+    pub(crate) fn failure(&self, request: ControlPlaneRequest) -> RequestFailure {
         let (status, code, retry_after) = match self {
             Self::NoAnswer(_) | Self::OwnLimit(_) => {
-                return Failure::Unavailable { retry_after: None };
+                return RequestFailure::Unavailable { retry_after: None };
             }
-            Self::NotUnderstood(_) => return Failure::Refused,
+            Self::NotUnderstood(_) => return RequestFailure::Refused,
             Self::Refused {
                 status,
                 code,
@@ -92,20 +95,20 @@ impl RequestError {
             } => (*status, code.as_deref(), *retry_after),
         };
         let is = |expected: ErrorCode| code == Some(expected.as_str());
-        let heartbeat = matches!(request, Request::Heartbeat { .. });
+        let heartbeat = matches!(request, ControlPlaneRequest::Heartbeat { .. });
         if is(ErrorCode::StaleIncarnation) {
-            Failure::Superseded
+            RequestFailure::Superseded
         } else if is(ErrorCode::CloudProfileDisabled) || is(ErrorCode::TooManyNodes) {
-            // Of the answers that say "later" those that do not end by themselves.
-            Failure::Refused
+            // These 503 answers do not end without an operator.
+            RequestFailure::Refused
         } else {
             match status {
-                // Should the route itself be missing, the registration that follows is refused.
-                404 if heartbeat => Failure::UnknownNode,
-                409 => Failure::Conflict,
-                413 if heartbeat => Failure::TooLarge,
-                408 | 425 | 429 | 500.. => Failure::Unavailable { retry_after },
-                _ => Failure::Refused,
+                // If the route itself is missing, the next registration is refused.
+                404 if heartbeat => RequestFailure::UnknownNode,
+                409 => RequestFailure::Conflict,
+                413 if heartbeat => RequestFailure::TooLarge,
+                408 | 425 | 429 | 500.. => RequestFailure::Unavailable { retry_after },
+                _ => RequestFailure::Refused,
             }
         }
     }
@@ -126,60 +129,64 @@ mod tests {
 
     #[test]
     fn each_answer_has_its_consequence() {
-        let register = Request::Register;
-        let heartbeat = Request::Heartbeat { seq: 1 };
-        let later = Failure::Unavailable { retry_after: None };
+        let register = ControlPlaneRequest::Register;
+        let heartbeat = ControlPlaneRequest::Heartbeat { seq: 1 };
+        let later = RequestFailure::Unavailable { retry_after: None };
         for (request, error, expected) in [
             (register, RequestError::NoAnswer("refused".into()), later),
             (register, RequestError::OwnLimit("files".into()), later),
             (
                 register,
                 RequestError::NotUnderstood("<html>".into()),
-                Failure::Refused,
+                RequestFailure::Refused,
             ),
             (
                 heartbeat,
                 refused(404, Some(ErrorCode::UnknownNode), None),
-                Failure::UnknownNode,
+                RequestFailure::UnknownNode,
             ),
-            (heartbeat, refused(404, None, None), Failure::UnknownNode),
-            (register, refused(404, None, None), Failure::Refused),
+            (
+                heartbeat,
+                refused(404, None, None),
+                RequestFailure::UnknownNode,
+            ),
+            (register, refused(404, None, None), RequestFailure::Refused),
             (
                 heartbeat,
                 refused(409, Some(ErrorCode::StaleIncarnation), None),
-                Failure::Superseded,
+                RequestFailure::Superseded,
             ),
             (
                 register,
                 refused(409, Some(ErrorCode::NodeIdConflict), None),
-                Failure::Conflict,
+                RequestFailure::Conflict,
             ),
-            (register, refused(409, None, None), Failure::Conflict),
+            (register, refused(409, None, None), RequestFailure::Conflict),
             (
                 register,
                 refused(401, Some(ErrorCode::Unauthorized), None),
-                Failure::Refused,
+                RequestFailure::Refused,
             ),
             (
                 heartbeat,
                 refused(403, Some(ErrorCode::Forbidden), None),
-                Failure::Refused,
+                RequestFailure::Refused,
             ),
             (
                 register,
                 refused(400, Some(ErrorCode::InvalidRequest), None),
-                Failure::Refused,
+                RequestFailure::Refused,
             ),
-            (register, refused(302, None, None), Failure::Refused),
+            (register, refused(302, None, None), RequestFailure::Refused),
             (
                 register,
                 refused(503, Some(ErrorCode::CloudProfileDisabled), None),
-                Failure::Refused,
+                RequestFailure::Refused,
             ),
             (
                 register,
                 refused(503, Some(ErrorCode::TooManyNodes), None),
-                Failure::Refused,
+                RequestFailure::Refused,
             ),
             (
                 heartbeat,
@@ -189,14 +196,18 @@ mod tests {
             (
                 heartbeat,
                 refused(503, Some(ErrorCode::ShuttingDown), Some(700)),
-                Failure::Unavailable {
+                RequestFailure::Unavailable {
                     retry_after: Some(Duration::from_millis(700)),
                 },
             ),
             (heartbeat, refused(429, None, None), later),
-            // A proxy knows no code of ours.
-            (heartbeat, refused(413, None, None), Failure::TooLarge),
-            (register, refused(413, None, None), Failure::Refused),
+            // A proxy sends no error code.
+            (
+                heartbeat,
+                refused(413, None, None),
+                RequestFailure::TooLarge,
+            ),
+            (register, refused(413, None, None), RequestFailure::Refused),
         ] {
             assert_eq!(error.failure(request), expected, "{request:?} {error:?}");
         }

@@ -1,4 +1,4 @@
-//! Starting the thread, and what its owner holds of it.
+//! Starting the thread, and its handle.
 
 use std::{fmt, io, num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -8,114 +8,109 @@ use tracing::dispatcher;
 
 use crate::{
     clock::Clock,
-    config::Config,
+    config::RegistrationConfig,
     control_plane::ControlPlane,
     http::HttpControlPlane,
     incarnation,
-    journal::Journal,
-    machine::Machine,
+    machine::RegistrationMachine,
+    registration_log::RegistrationLog,
     report::NodeReport,
-    shared::{Left, Shared},
+    shared::{Remaining, Shared},
     status::{RegistrationState, RegistrationStatus},
-    worker::{Source, Worker},
+    worker::{NodeSource, Worker},
 };
 
-/// Why the registration could not be started.
+/// Why a registration could not be started.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// [`Config::orchestrators`] is empty.
-    #[error("there must be at least one orchestrator address")]
-    NoOrchestrator,
-    /// The heartbeat interval or a timeout is zero.
-    #[error("the {0} must be more than zero")]
-    Zero(&'static str),
     /// The system gave no thread.
     #[error("cannot start the registration thread")]
     Thread(#[source] io::Error),
 }
 
-/// Why the registration could not be taken back. The control plane notices by the missing
-/// heartbeats.
+/// Why deregistration failed. The control plane notices by the missing heartbeats.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DeregisterError {
-    /// A request was still on its way when the time was up. The thread ends after it.
+    /// A request was still running at the deadline. The thread ends after it.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
-    /// The control plane could not be asked, or refused.
+    /// The control plane could not be reached, or refused.
     #[error("the registration stays until its timeout: {0}")]
     Failed(String),
 }
 
 /// Registers a node and keeps it registered; see the crate documentation.
-#[derive(Debug, Clone, Copy)]
-pub struct NodeRegistration;
+pub struct NodeRegistration {
+    config: RegistrationConfig,
+    capabilities: Box<dyn Fn() -> Capabilities + Send>,
+}
 
 impl NodeRegistration {
-    /// Starts the thread; it registers at once and keeps trying until it is stopped.
-    ///
-    /// `report` is asked on that thread for the full state of the node whenever a heartbeat is
-    /// written: a [`NodeReport`], or its pools alone. It should be quick, for the heartbeat
-    /// waits for it.
-    ///
-    /// # Errors
-    /// When the configuration cannot work or the system gives no thread. That the control plane
-    /// cannot be reached is not an error: see [`RegistrationHandle::status`].
-    pub fn start<R: Into<NodeReport>>(
-        config: Config,
-        report: impl Fn() -> R + Send + 'static,
-    ) -> Result<RegistrationHandle, StartError> {
-        Self::start_with_capabilities(config, report, Capabilities::default)
+    /// A registration that is not started yet, of a node without known hardware.
+    #[must_use]
+    pub fn new(config: RegistrationConfig) -> Self {
+        Self {
+            config,
+            capabilities: Box::new(Capabilities::default),
+        }
     }
 
-    /// Like [`start`](Self::start), with the hardware of the node, which is asked for at each
-    /// registration.
+    /// Sets the source of the node's hardware, which is read at each registration.
+    #[must_use]
+    pub fn with_capabilities(
+        mut self,
+        capabilities: impl Fn() -> Capabilities + Send + 'static,
+    ) -> Self {
+        self.capabilities = Box::new(capabilities);
+        self
+    }
+
+    /// Starts the thread. It registers at once and retries until it is stopped.
+    ///
+    /// `report` runs on that thread for each heartbeat and returns the full state of the node: a
+    /// [`NodeReport`], or its pools alone. It should be quick, because the heartbeat waits for it.
     ///
     /// # Errors
-    /// As for [`start`](Self::start).
-    pub fn start_with_capabilities<R: Into<NodeReport>>(
-        config: Config,
+    /// When the system gives no thread. An unreachable control plane is not an error: see
+    /// [`RegistrationHandle::status`].
+    pub fn start<R: Into<NodeReport>>(
+        self,
         report: impl Fn() -> R + Send + 'static,
-        capabilities: impl Fn() -> Capabilities + Send + 'static,
     ) -> Result<RegistrationHandle, StartError> {
-        let source = Source {
+        let source = NodeSource {
             report: Box::new(move || report().into()),
-            capabilities: Box::new(capabilities),
+            capabilities: self.capabilities,
         };
+        let config = self.config;
         let control_plane = HttpControlPlane::new(config.connect_timeout, config.token.clone());
         start(config, source, control_plane)
     }
 }
 
+impl fmt::Debug for NodeRegistration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeRegistration")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Starts the thread with any control plane.
 pub(crate) fn start(
-    config: Config,
-    source: Source,
+    config: RegistrationConfig,
+    source: NodeSource,
     control_plane: impl ControlPlane,
 ) -> Result<RegistrationHandle, StartError> {
-    let (Some(endpoints), Some(first)) = (
-        NonZeroUsize::new(config.orchestrators.len()),
-        config.orchestrators.first(),
-    ) else {
-        return Err(StartError::NoOrchestrator);
-    };
-    for (name, span) in [
-        ("heartbeat interval", config.heartbeat_interval),
-        ("connect timeout", config.connect_timeout),
-        ("request timeout", config.request_timeout),
-    ] {
-        if span.is_zero() {
-            return Err(StartError::Zero(name));
-        }
-    }
+    let endpoints = NonZeroUsize::MIN.saturating_add(config.fallbacks.len());
     let incarnation = incarnation::next(config.incarnation_file.as_deref());
     let shared = Arc::new(Shared::new(
         Clock::start(),
         RegistrationStatus {
             state: RegistrationState::Registering,
             incarnation,
-            orchestrator: first.clone(),
+            control_plane: config.control_plane.clone(),
             last_error: None,
             last_success_age: None,
             failures_in_a_row: 0,
@@ -126,15 +121,15 @@ pub(crate) fn start(
         },
     ));
     let worker = Worker {
-        machine: Machine::new(config.heartbeat_interval, endpoints),
-        journal: Journal::new(config.node_id.clone()),
+        machine: RegistrationMachine::new(config.heartbeat_interval, endpoints),
+        log: RegistrationLog::new(config.node_id.clone()),
         source,
         control_plane,
         incarnation,
         shared: Arc::clone(&shared),
         config,
     };
-    // The thread logs to wherever its starter logs.
+    // The thread uses the log of its starter.
     let log = dispatcher::get_default(Clone::clone);
     let span = tracing::Span::current();
     std::thread::Builder::new()
@@ -144,24 +139,24 @@ pub(crate) fn start(
     Ok(RegistrationHandle { shared })
 }
 
-/// The owner's end of the registration. Dropping it stops the thread and keeps the registration,
-/// which then ends by its timeout; [`deregister`](Self::deregister) takes it back.
+/// The handle of a registration. Dropping it stops the thread and keeps the registration, which
+/// then ends by its timeout; [`deregister`](Self::deregister) removes it.
 ///
-/// The thread ends at once, or after the request that is on its way, which takes 5 s at most by
-/// default. Dropping does not wait for that.
+/// The thread ends at once, or after the request in flight, which takes 5 s at most by default.
+/// Dropping does not wait for that.
 #[must_use = "dropping the handle stops the heartbeats"]
 pub struct RegistrationHandle {
     shared: Arc<Shared>,
 }
 
 impl RegistrationHandle {
-    /// The state of a pool changed, for instance it began to drain: report it within 50 ms. Cheap,
-    /// never blocks, and many calls become one heartbeat.
+    /// Reports a change of a pool within 50 ms, for example a drain. Cheap and non-blocking;
+    /// several calls become one heartbeat.
     pub fn notify(&self) {
         self.shared.notify();
     }
 
-    /// Something to call [`notify`](Self::notify) with from anywhere else.
+    /// A handle that can only [`notify`](Self::notify).
     #[must_use]
     pub fn notifier(&self) -> Notifier {
         Notifier {
@@ -169,24 +164,24 @@ impl RegistrationHandle {
         }
     }
 
-    /// How things stand.
+    /// The current status.
     #[must_use]
     pub fn status(&self) -> RegistrationStatus {
         self.shared.status()
     }
 
-    /// Takes the registration back and stops the thread. Blocks for `timeout` at most, even when
-    /// the control plane hangs; in async code, call it from a thread that may block.
+    /// Deregisters and stops the thread. Blocks for `timeout` at most, even when the control plane
+    /// hangs; in async code, call it from a thread that may block.
     ///
     /// # Errors
-    /// When the registration could not be taken back in time. The thread is stopped all the same.
+    /// When the node could not be deregistered in time. The thread is stopped anyway.
     pub fn deregister(self, timeout: Duration) -> Result<(), DeregisterError> {
         let until = self.shared.clock.now().saturating_add(timeout);
         self.shared.stop(Some(until));
         match self.shared.wait_finished(until) {
-            Left::Nothing => Ok(()),
-            Left::Running => Err(DeregisterError::TimedOut(timeout)),
-            Left::Registration(error) => {
+            Remaining::Nothing => Ok(()),
+            Remaining::Running => Err(DeregisterError::TimedOut(timeout)),
+            Remaining::Registration(error) => {
                 Err(DeregisterError::Failed(error.unwrap_or_else(|| {
                     "there was no time left to ask".to_owned()
                 })))
@@ -216,7 +211,7 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// The state of a pool changed: report it within 50 ms. Cheap, and never blocks.
+    /// Reports a change of a pool within 50 ms. Cheap and non-blocking.
     pub fn notify(&self) {
         self.shared.notify();
     }

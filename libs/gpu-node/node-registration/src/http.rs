@@ -13,14 +13,14 @@ use ureq::{Agent, Body, RequestBuilder, http::Response};
 
 use crate::control_plane::{ControlPlane, RequestError};
 
-/// The longest answer that is read; a whole one has a few hundred bytes.
+/// The longest answer that is read; the usual size is a few hundred bytes.
 pub(crate) const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
 /// How long an idle connection is kept for the next heartbeat; below the 75 s after which servers
 /// of this project close it.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
-/// How much of a foreign text an error repeats.
+/// How much of a foreign text an error repeats, in characters.
 const MAX_ECHO_CHARS: usize = 200;
 
 /// A client of the control plane.
@@ -35,11 +35,11 @@ impl HttpControlPlane {
         let config = Agent::config_builder()
             .timeout_connect(Some(connect_timeout))
             .http_status_as_error(false)
-            // A redirect would carry the node's state, and perhaps its token, to who knows whom.
+            // A redirect would send the node's state, and perhaps its token, to another server.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // The control plane is a neighbour: a proxy meant for the internet has no business in
-            // between.
+            // The control plane is in the same network. Proxies of the environment are for the
+            // internet.
             .proxy(None)
             .user_agent(concat!("node-registration/", env!("CARGO_PKG_VERSION")))
             .max_idle_age(MAX_IDLE)
@@ -136,7 +136,7 @@ impl ControlPlane for HttpControlPlane {
     }
 }
 
-/// The body of a good answer, read to its end so that the connection can be used again.
+/// The body of a successful answer, read to its end so that the connection can be reused.
 fn read(answer: Result<Response<Body>, ureq::Error>) -> Result<Vec<u8>, RequestError> {
     let mut answer = answer.map_err(|error| no_answer(&error))?;
     let body = answer
@@ -147,15 +147,15 @@ fn read(answer: Result<Response<Body>, ureq::Error>) -> Result<Vec<u8>, RequestE
     if answer.status().as_u16() == 200 {
         return body.map_err(|error| no_answer(&error));
     }
-    // The status says enough when the body cannot be had.
+    // The status is enough when the body cannot be read.
     Err(refusal(&answer, &body.unwrap_or_default()))
 }
 
-/// Why there is no answer: the control plane, or this process itself.
+/// The reason for a missing answer: the control plane, or a limit of this process.
 fn no_answer(error: &ureq::Error) -> RequestError {
     let limit = match error {
         ureq::Error::Io(cause) if is_local_limit(cause) => Some(cause.to_string()),
-        // The name was not found, or so the resolver says.
+        // The resolver also reports this when it cannot open a socket.
         ureq::Error::HostNotFound => spare_descriptor().err().map(|limit| limit.to_string()),
         ureq::Error::Io(cause) if cause.raw_os_error().is_none() => {
             spare_descriptor().err().map(|limit| limit.to_string())
@@ -192,7 +192,7 @@ fn refusal(answer: &Response<Body>, body: &[u8]) -> RequestError {
     }
 }
 
-/// A foreign text as a log may repeat it: shortened, and unable to forge a line.
+/// A foreign text for a log: shortened, without line breaks.
 fn echo(text: &[u8]) -> String {
     String::from_utf8_lossy(text)
         .chars()
@@ -209,7 +209,7 @@ mod tests {
 
     // spec: LIVE-18
     #[test]
-    fn a_limit_of_this_process_is_no_failure_of_the_control_plane() {
+    fn a_limit_of_this_process_is_not_a_failure_of_the_control_plane() {
         let system = |code: i32| no_answer(&ureq::Error::Io(io::Error::from_raw_os_error(code)));
         // EMFILE, ENFILE
         for code in [24, 23] {

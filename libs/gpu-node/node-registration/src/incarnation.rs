@@ -1,4 +1,5 @@
-//! A number that rises with each start, so that messages of an earlier life are told apart.
+//! The incarnation: a number that rises with each start, so that messages of an earlier start can
+//! be recognised.
 
 use std::{
     fs, io,
@@ -9,41 +10,51 @@ use std::{
 
 use state_file::ReadError;
 
-/// The last incarnation of this process: two starts within one millisecond differ, too.
+/// The last incarnation of this process, so that two starts within one millisecond differ.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// What a damaged file means. It goes on after "so ".
-const CONSEQUENCE: &str = "the clock alone counts: where it was set back since the last start, \
-                           the control plane refuses this node until the clock has caught up";
+/// The consequence of a damaged file. It continues a sentence after "so ".
+const CONSEQUENCE: &str = "only the clock counts: if it was set back since the last start, the \
+                           control plane refuses this node until the clock has caught up";
 
-/// The incarnation of a life that begins now: milliseconds since 1970, or more where the clock was
-/// set back since the last one that this process or `file` remembers.
+/// The incarnation of this start: milliseconds since 1970, or more if the clock was set back since
+/// the last one in this process or in `file`.
 ///
-/// A file that cannot be read or written is not worth refusing to start for.
+/// A file that cannot be read or written is logged and does not prevent the start.
 pub(crate) fn next(file: Option<&Path>) -> u64 {
     let incarnation = after(file.map_or(0, last), unix_ms());
     if let Some(file) = file
         && let Err(error) = write(file, incarnation)
     {
-        tracing::warn!(file = %file.display(), %error, "cannot remember the incarnation, so the next start uses the clock alone; correct the state directory");
+        tracing::warn!(
+            file = %file.display(), %error,
+            "cannot store the incarnation, so the next start uses the clock alone; make the file \
+             writable"
+        );
     }
     incarnation
 }
 
-/// The last incarnation that `file` remembers, as far as it can be told.
+/// The last incarnation in `file`, or an estimate.
 fn last(file: &Path) -> u64 {
-    // A damaged file still says when it was written, which is about the number that it held.
+    // The modification time of a damaged file is close to the number that it contained.
     let written = modified_ms(file);
     match state_file::read(file, parse) {
         Ok(saved) => saved.unwrap_or(0),
         Err(ReadError::Damaged(reason)) => {
             if let Err(error) = state_file::set_aside(file, &reason, CONSEQUENCE) {
-                tracing::warn!(file = %file.display(), %error, reason, "cannot set aside a damaged file, so {CONSEQUENCE}; remove it");
+                tracing::warn!(
+                    file = %file.display(), %error, reason,
+                    "cannot set aside a damaged file, so {CONSEQUENCE}; remove it"
+                );
             }
             written
         }
         Err(ReadError::Failed(error)) => {
-            tracing::warn!(file = %file.display(), %error, "cannot read the last incarnation, so {CONSEQUENCE}; correct or remove the file");
+            tracing::warn!(
+                file = %file.display(), %error,
+                "cannot read the last incarnation, so {CONSEQUENCE}; correct or remove the file"
+            );
             written
         }
     }
@@ -108,7 +119,7 @@ mod tests {
         let file = folder.path().join("state").join("incarnation");
         let first = next(Some(&file));
         assert_eq!(fs::read_to_string(&file).unwrap(), format!("{first}\n"));
-        // As an earlier start with a clock far ahead would have left it.
+        // As written by an earlier start with a clock far ahead.
         let ahead = first + 10_000_000_000;
         fs::write(&file, ahead.to_string()).unwrap();
         assert!(next(Some(&file)) > ahead);
@@ -128,7 +139,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("incarnation");
             put(&file);
-            // It was written by a clock that has been set back since.
+            // The clock was set back after it was written.
             let ahead = SystemTime::now() + days * Duration::from_secs(86_400);
             fs::File::open(&file).unwrap().set_modified(ahead).unwrap();
             let incarnation = next(Some(&file));
@@ -144,11 +155,11 @@ mod tests {
 
     // spec: KEEP-21
     #[test]
-    fn a_file_that_cannot_be_read_keeps_nobody_from_starting() {
+    fn a_file_that_cannot_be_read_does_not_prevent_a_start() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("incarnation");
         symlink(&file, &file).unwrap();
-        let said = Log::of(|| assert!(next(Some(&file)) > 0));
-        assert!(said.contains("cannot read the last incarnation"), "{said}");
+        let log = Log::of(|| assert!(next(Some(&file)) > 0));
+        assert!(log.contains("cannot read the last incarnation"), "{log}");
     }
 }

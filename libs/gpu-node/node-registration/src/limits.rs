@@ -1,4 +1,4 @@
-//! The table of what bounds the answers of a control plane, for documents.
+//! The table of limits for documents.
 
 use pool_registry_types::limits::Limit;
 
@@ -7,7 +7,7 @@ use crate::{
     machine::{MAX_ASKED_PAUSE, MAX_SET_INTERVAL},
 };
 
-/// All of them.
+/// All limits of this crate.
 pub const LIMITS: &[Limit] = &[
     Limit::new("MAX_ANSWER_BYTES", MAX_ANSWER_BYTES, "bytes")
         .because("The answer to a registration or heartbeat.")

@@ -1,10 +1,10 @@
-//! What to say to the control plane and when: a pure state machine without I/O, clock or
+//! What to send to the control plane and when: a pure state machine without I/O, clock or
 //! randomness.
 //!
-//! [`Machine::step`] takes the machine, an event, the time and a random number, and returns the
-//! machine and at most one request to send. Whoever runs it sends the request, feeds the outcome
-//! back, and between requests sleeps until [`Machine::wake_at`]. There is never more than one
-//! request on its way, so outcomes cannot overtake one another.
+//! [`RegistrationMachine::step`] takes the machine, an event, the time and a random number, and
+//! returns the machine and at most one request to send. Its runner sends the request, feeds back
+//! the outcome, and sleeps between requests until [`RegistrationMachine::wake_at`]. There is never
+//! more than one request on its way, so outcomes cannot overtake one another.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -18,32 +18,33 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use event::{Event, Failure, Input, Request, Send};
+pub(crate) use event::{
+    ControlPlaneRequest, Input, OutgoingRequest, RegistrationEvent, RequestFailure,
+};
 pub(crate) use pace::{MAX_ASKED_PAUSE, MAX_SET_INTERVAL, Pace};
 
-/// Changes within this time go out as one heartbeat: long enough to gather the engines of one
-/// restart, too short for a person or a router to notice.
+/// Changes within this time are sent as one heartbeat. This is long enough to combine the changes
+/// of one restart, and too short for a person or a router to notice.
 pub(crate) const COALESCE: Duration = Duration::from_millis(50);
 
-/// How much a heartbeat holds at most after one was refused for its size: less than the megabyte
-/// that proxies take when nobody has told them otherwise, and enough for what is needed of the most
-/// pools.
+/// The size limit of heartbeats after one was refused for its size: less than the default limit of
+/// proxies (1 MB), and enough for the needed parts of the most pools.
 pub(crate) const BRIEF_REPORT_BYTES: usize = 768 * 1024;
 
-/// How long reports stay that brief. Then a whole one is tried, because somebody may have raised
-/// the limit.
+/// How long reports stay that short. Then a complete one is tried, because the limit may have been
+/// raised.
 const BRIEF_FOR: Duration = Duration::from_secs(10 * 60);
 
-/// Where the node stands with the control plane.
+/// The phase of the registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum RegistrationPhase {
     /// It is not registered, or the control plane has forgotten it.
     Registering,
     /// Its registration was accepted; heartbeats keep it.
     Registered,
-    /// A later life of this node has registered: this one stays silent for good.
+    /// A later incarnation of this node has registered. This one sends nothing more.
     Superseded,
-    /// It is taking its registration back.
+    /// It is deregistering.
     Deregistering,
     /// Nothing more will be sent.
     Stopped,
@@ -51,12 +52,12 @@ pub(crate) enum Phase {
 
 /// The state; see the module documentation.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Machine {
+pub(crate) struct RegistrationMachine {
     pace: Pace,
     endpoints: NonZeroUsize,
-    phase: Phase,
+    phase: RegistrationPhase,
     /// The request whose outcome is awaited.
-    in_flight: Option<Request>,
+    in_flight: Option<ControlPlaneRequest>,
     /// When the next request is due, unless one is in flight.
     due: Duration,
     /// When the last request was sent; the heartbeat interval counts from here, so that a slow
@@ -70,32 +71,31 @@ pub(crate) struct Machine {
     failures: u32,
     /// The number of the last heartbeat.
     seq: u64,
-    /// The control plane holds a registration of ours, as far as we know: there is something to
-    /// take back.
+    /// The control plane has a registration of this node, as far as known.
     held: bool,
     /// The node's state changed while a request was in flight.
     changed: bool,
-    /// A heartbeat was refused for its size: until when they are brief.
+    /// Until when heartbeats are short, after one was refused for its size.
     brief_until: Option<Duration>,
-    /// Set once stopping was asked for.
+    /// Set once a stop was requested.
     stop: Option<Stop>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Stop {
-    /// Until when the registration may be taken back; `None` keeps it.
+    /// The deadline for deregistration; `None` keeps the registration.
     deregister_by: Option<Duration>,
     /// How many addresses were tried.
     tries: usize,
 }
 
-impl Machine {
+impl RegistrationMachine {
     /// A machine that registers at once.
     pub(crate) fn new(heartbeat_interval: Duration, endpoints: NonZeroUsize) -> Self {
         Self {
             pace: Pace::new(heartbeat_interval),
             endpoints,
-            phase: Phase::Registering,
+            phase: RegistrationPhase::Registering,
             in_flight: None,
             due: Duration::ZERO,
             sent_at: Duration::ZERO,
@@ -109,8 +109,8 @@ impl Machine {
         }
     }
 
-    /// Where the node stands.
-    pub(crate) fn phase(&self) -> Phase {
+    /// The phase.
+    pub(crate) fn phase(&self) -> RegistrationPhase {
         self.phase
     }
 
@@ -124,12 +124,12 @@ impl Machine {
         self.pace.interval()
     }
 
-    /// The control plane holds a registration of ours, as far as we know.
+    /// Whether the control plane has a registration of this node, as far as known.
     pub(crate) fn held(&self) -> bool {
         self.held
     }
 
-    /// How much the next heartbeat may hold.
+    /// The size limit of the next heartbeat.
     pub(crate) fn max_report_bytes(&self) -> usize {
         if self.brief_until.is_some() {
             BRIEF_REPORT_BYTES
@@ -138,21 +138,24 @@ impl Machine {
         }
     }
 
-    /// Until when the registration may be taken back, once stopping was asked for.
+    /// The deadline for deregistration, once a stop was requested.
     pub(crate) fn deregister_by(&self) -> Option<Duration> {
         self.stop.and_then(|stop| stop.deregister_by)
     }
 
-    /// When [`Event::Tick`] is due; `None` while an outcome is awaited or nothing will ever be sent
-    /// unasked.
+    /// When [`RegistrationEvent::Tick`] is due; `None` while a request is in flight, or when
+    /// nothing more will be sent by itself.
     pub(crate) fn wake_at(&self) -> Option<Duration> {
         let waiting = self.in_flight.is_none()
-            && matches!(self.phase, Phase::Registering | Phase::Registered);
+            && matches!(
+                self.phase,
+                RegistrationPhase::Registering | RegistrationPhase::Registered
+            );
         waiting.then_some(self.due)
     }
 
     /// Takes one step.
-    pub(crate) fn step(mut self, input: Input) -> (Self, Option<Send>) {
+    pub(crate) fn step(mut self, input: Input) -> (Self, Option<OutgoingRequest>) {
         self.apply(input);
         let request = self.next_request(input.now);
         if let Some(request) = request {
@@ -160,34 +163,37 @@ impl Machine {
             self.sent_at = input.now;
         }
         let endpoint = self.endpoint;
-        (self, request.map(|request| Send { request, endpoint }))
+        (
+            self,
+            request.map(|request| OutgoingRequest { request, endpoint }),
+        )
     }
 
     fn apply(&mut self, Input { event, now, jitter }: Input) {
         match event {
-            Event::Tick => {}
-            Event::StateChanged => self.on_change(now),
-            Event::Stop { deregister_by } => {
+            RegistrationEvent::Tick => {}
+            RegistrationEvent::StateChanged => self.on_change(now),
+            RegistrationEvent::Stop { deregister_by } => {
                 self.stop.get_or_insert(Stop {
                     deregister_by,
                     tries: 0,
                 });
             }
-            // An outcome nobody waits for cannot mean anything.
+            // Ignore an outcome without a request.
             _ if self.in_flight.is_none() => {}
-            Event::Registered {
+            RegistrationEvent::Registered {
                 next_heartbeat,
                 timeout,
             } => {
                 self.in_flight = None;
-                self.phase = Phase::Registered;
+                self.phase = RegistrationPhase::Registered;
                 self.held = true;
                 self.changed = false;
                 self.pace.registered(next_heartbeat, timeout);
-                // The control plane routes nothing here before it knows the pools.
+                // The control plane sends no requests here before it knows the pools.
                 self.due = now;
             }
-            Event::HeartbeatAccepted {
+            RegistrationEvent::HeartbeatAccepted {
                 next_heartbeat,
                 timeout,
             } => {
@@ -199,27 +205,26 @@ impl Machine {
                     self.on_change(now);
                 }
             }
-            Event::Deregistered => {
+            RegistrationEvent::Deregistered => {
                 self.in_flight = None;
                 self.held = false;
             }
-            Event::Failed(failure) => self.on_failure(failure, now, jitter),
+            RegistrationEvent::Failed(failure) => self.on_failure(failure, now, jitter),
         }
     }
 
     fn on_change(&mut self, now: Duration) {
         if self.in_flight.is_some() {
             self.changed = true;
-        } else if self.phase == Phase::Registered && self.failures == 0 {
+        } else if self.phase == RegistrationPhase::Registered && self.failures == 0 {
             self.due = self.due.min(now.saturating_add(COALESCE));
         }
-        // Otherwise the next request is a retry: it must keep its distance, and it carries the new
-        // state.
+        // Otherwise the next request is a retry. It keeps its delay, and carries the new state.
     }
 
-    fn on_failure(&mut self, failure: Failure, now: Duration, jitter: f64) {
+    fn on_failure(&mut self, failure: RequestFailure, now: Duration, jitter: f64) {
         let request = self.in_flight.take();
-        if request == Some(Request::Deregister) {
+        if request == Some(ControlPlaneRequest::Deregister) {
             if let Some(stop) = &mut self.stop {
                 stop.tries += 1;
             }
@@ -228,44 +233,43 @@ impl Machine {
         }
         self.failures = self.failures.saturating_add(1);
         let delay = match failure {
-            Failure::Superseded => {
-                self.phase = Phase::Superseded;
+            RequestFailure::Superseded => {
+                self.phase = RegistrationPhase::Superseded;
                 self.held = false;
                 return;
             }
-            Failure::Conflict => {
-                self.phase = Phase::Registering;
+            RequestFailure::Conflict => {
+                self.phase = RegistrationPhase::Registering;
                 self.held = false;
                 self.pace.slow_retry(jitter)
             }
-            Failure::UnknownNode => {
-                self.phase = Phase::Registering;
+            RequestFailure::UnknownNode => {
+                self.phase = RegistrationPhase::Registering;
                 self.held = false;
-                // At once the first time. Nodes need no spreading here: their heartbeats are spread
-                // already.
+                // At once the first time. No jitter is needed, because heartbeats have it already.
                 match self.failures - 1 {
                     0 => Duration::ZERO,
                     before => self.pace.backoff(before - 1, jitter),
                 }
             }
-            Failure::TooLarge if self.brief_until.is_none() => {
+            RequestFailure::TooLarge if self.brief_until.is_none() => {
                 self.brief_until = Some(now.saturating_add(BRIEF_FOR));
                 Duration::ZERO
             }
-            Failure::TooLarge | Failure::Refused => {
+            RequestFailure::TooLarge | RequestFailure::Refused => {
                 self.next_endpoint();
                 self.pace.slow_retry(jitter)
             }
-            Failure::Unavailable { retry_after } => {
+            RequestFailure::Unavailable { retry_after } => {
                 self.next_endpoint();
                 self.failover_delay(jitter)
-                    .max(self.pace.asked_pause(retry_after))
+                    .max(self.pace.requested_pause(retry_after))
             }
         };
         self.due = now.saturating_add(delay);
     }
 
-    /// Every address gets one try at once; then all of them rest.
+    /// Tries every address once without delay, then backs off.
     fn failover_delay(&self, jitter: f64) -> Duration {
         let endpoints = u32::try_from(self.endpoints.get()).unwrap_or(u32::MAX);
         match self.failures / endpoints {
@@ -278,31 +282,33 @@ impl Machine {
         self.endpoint = (self.endpoint + 1) % self.endpoints;
     }
 
-    fn next_request(&mut self, now: Duration) -> Option<Request> {
-        if self.in_flight.is_some() || self.phase == Phase::Stopped {
+    fn next_request(&mut self, now: Duration) -> Option<ControlPlaneRequest> {
+        if self.in_flight.is_some() || self.phase == RegistrationPhase::Stopped {
             return None;
         }
         if let Some(stop) = self.stop {
             let may_try =
                 stop.deregister_by.is_some_and(|by| now < by) && stop.tries < self.endpoints.get();
             if self.held && may_try {
-                self.phase = Phase::Deregistering;
-                return Some(Request::Deregister);
+                self.phase = RegistrationPhase::Deregistering;
+                return Some(ControlPlaneRequest::Deregister);
             }
-            self.phase = Phase::Stopped;
+            self.phase = RegistrationPhase::Stopped;
             return None;
         }
         if now < self.due {
             return None;
         }
         match self.phase {
-            Phase::Registering => Some(Request::Register),
-            Phase::Registered => {
+            RegistrationPhase::Registering => Some(ControlPlaneRequest::Register),
+            RegistrationPhase::Registered => {
                 self.seq += 1;
                 self.brief_until = self.brief_until.filter(|until| now < *until);
-                Some(Request::Heartbeat { seq: self.seq })
+                Some(ControlPlaneRequest::Heartbeat { seq: self.seq })
             }
-            Phase::Superseded | Phase::Deregistering | Phase::Stopped => None,
+            RegistrationPhase::Superseded
+            | RegistrationPhase::Deregistering
+            | RegistrationPhase::Stopped => None,
         }
     }
 }

@@ -1,19 +1,35 @@
-//! What a node says in a heartbeat.
+//! The state of a node in a heartbeat.
 
 use pool_registry_types::{GpuStatus, PoolStatus};
 
-/// The state of a node, asked for when a heartbeat is written. A list of pools is one, without
-/// GPUs.
+/// The state of a node, read when a heartbeat is written. A list of pools converts into a report
+/// without GPUs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NodeReport {
     /// All its pools.
     pub pools: Vec<PoolStatus>,
-    /// Its GPUs as they are, in index order; `None` when the node does not look at them.
+    /// Its GPUs, in index order; `None` when the node does not read them.
     pub gpus: Option<Vec<GpuStatus>>,
+}
+
+impl NodeReport {
+    /// A report of pools, without GPUs.
+    #[must_use]
+    pub fn new(pools: Vec<PoolStatus>) -> Self {
+        Self { pools, gpus: None }
+    }
+
+    /// Adds the GPUs.
+    #[must_use]
+    pub fn with_gpus(mut self, gpus: Vec<GpuStatus>) -> Self {
+        self.gpus = Some(gpus);
+        self
+    }
 }
 
 impl From<Vec<PoolStatus>> for NodeReport {
     fn from(pools: Vec<PoolStatus>) -> Self {
-        Self { pools, gpus: None }
+        Self::new(pools)
     }
 }

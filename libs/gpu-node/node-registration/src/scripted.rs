@@ -1,4 +1,4 @@
-//! The thread against a control plane that does as the test says.
+//! Tests of the thread against a scripted control plane.
 
 mod script;
 
@@ -9,12 +9,12 @@ use std::{
 
 use pool_registry_types::HeartbeatRequest;
 
-use crate::{Config, DeregisterError, RegistrationState, StartError};
-use script::{Asked, PATIENCE, config, refused, start, start_with, unreachable};
+use crate::{DeregisterError, RegistrationState};
+use script::{DEADLINE, ReceivedRequest, config, refused, start, start_with, unreachable};
 
 // spec: CLOUD-3003, CLOUD-3011, REG-42
 #[test]
-fn registers_and_reports_what_the_source_says() {
+fn registers_and_reports_the_state_of_the_source() {
     let (registration, script) = start(config(&["http://a:1"]));
     let register = script.register(Ok(()));
     assert_eq!(register.node_id.as_str(), "node");
@@ -51,10 +51,9 @@ fn registers_and_reports_what_the_source_says() {
 
 // spec: CLOUD-3011
 #[test]
-fn heartbeats_come_by_themselves() {
-    let mut config = config(&["http://a:1"]);
-    config.heartbeat_interval = Duration::from_millis(5);
-    let (registration, script) = start(config);
+fn heartbeats_are_sent_regularly() {
+    let config = config(&["http://a:1"]);
+    let (registration, script) = start(config.with_heartbeat_interval(Duration::from_millis(5)));
     script.register(Ok(()));
     for seq in 1..6 {
         assert_eq!(script.heartbeat(Ok(())).seq, Some(seq));
@@ -77,13 +76,13 @@ fn a_forgotten_node_registers_again_with_the_same_incarnation() {
 }
 
 #[test]
-fn an_outage_is_told_once_and_its_end_too() {
+fn an_outage_and_its_end_are_logged_once() {
     let (registration, script) = start(config(&["http://a:1"]));
     for _ in 0..2 {
         script.register(unreachable());
     }
     script.register(Ok(()));
-    // Whoever sees this heartbeat sees the state after the registration.
+    // This heartbeat is sent after the registration was accepted.
     script.heartbeat(unreachable());
     script.heartbeat(Ok(()));
     registration.notify();
@@ -108,26 +107,26 @@ fn an_outage_is_told_once_and_its_end_too() {
 
 // spec: REG-9
 #[test]
-fn another_orchestrator_takes_over() {
+fn the_next_control_plane_is_used_when_one_fails() {
     let (registration, script) = start(config(&["http://a:1", "http://b:1"]));
     script.register(Ok(()));
     script.heartbeat(unreachable());
     let (url, asked) = script.next();
     assert_eq!(url.host(), "b");
-    assert!(matches!(asked, Asked::Heartbeat(_)), "{asked:?}");
+    assert!(matches!(asked, ReceivedRequest::Heartbeat(_)), "{asked:?}");
     script.answers.send(Ok(())).unwrap();
     drop(registration);
 }
 
 // spec: REG-6
 #[test]
-fn an_earlier_life_says_so_and_takes_nothing_back() {
+fn a_superseded_node_logs_it_and_does_not_deregister() {
     let (registration, script) = start(config(&["http://a:1"]));
     script.register(Ok(()));
     script.heartbeat(refused(409, "STALE_INCARNATION"));
     registration.notify();
-    // Had it a word left to say, it would come before the thread's end.
-    assert_eq!(registration.deregister(PATIENCE), Ok(()));
+    // Another request would arrive before the thread ends.
+    assert_eq!(registration.deregister(DEADLINE), Ok(()));
     assert!(script.ended());
     assert_eq!(script.log.count("ERROR"), 1);
     assert_eq!(script.log.count("This node has been superseded"), 1);
@@ -135,7 +134,7 @@ fn an_earlier_life_says_so_and_takes_nothing_back() {
 
 // spec: REG-7
 #[test]
-fn a_refusal_says_what_to_do() {
+fn a_refusal_is_logged_with_advice() {
     for (answer, advice) in [
         (refused(401, "UNAUTHORIZED"), "give this node the token"),
         (
@@ -150,9 +149,9 @@ fn a_refusal_says_what_to_do() {
         let (registration, script) = start(config(&["http://a:1"]));
         script.register(answer);
         assert_eq!(
-            registration.deregister(PATIENCE),
+            registration.deregister(DEADLINE),
             Ok(()),
-            "there is nothing to take back"
+            "there is nothing to deregister"
         );
         assert!(script.ended());
         assert_eq!(script.log.count(advice), 1, "{advice}");
@@ -168,31 +167,30 @@ fn stopping_deregisters() {
     let (deregistered, outcome) = mpsc::channel();
     let stopper = std::thread::spawn(move || {
         deregistered
-            .send(registration.deregister(PATIENCE))
+            .send(registration.deregister(DEADLINE))
             .unwrap()
     });
-    assert!(matches!(script.next().1, Asked::Deregister(_)));
+    assert!(matches!(script.next().1, ReceivedRequest::Deregister(_)));
     script.answers.send(Ok(())).unwrap();
-    assert_eq!(outcome.recv_timeout(PATIENCE), Ok(Ok(())));
+    assert_eq!(outcome.recv_timeout(DEADLINE), Ok(Ok(())));
     stopper.join().unwrap();
     assert_eq!(script.log.count("Deregistered from orchestratord"), 1);
 }
 
 // spec: REG-11
 #[test]
-fn a_later_start_of_the_same_node_stays_when_this_one_leaves() {
+fn a_later_incarnation_stays_registered_when_this_one_stops() {
     let (registration, script) = start(config(&["http://a:1"]));
     let incarnation = script.register(Ok(())).incarnation;
     script.heartbeat(Ok(()));
-    // The thread need not have heard of the later start: it says which one it is, and takes no for
-    // an answer.
+    // The thread may not know of the later incarnation: it names its own, and accepts the refusal.
     script
         .answers
         .send(refused(409, "STALE_INCARNATION"))
         .unwrap();
-    assert_eq!(registration.deregister(PATIENCE), Ok(()));
+    assert_eq!(registration.deregister(DEADLINE), Ok(()));
     match script.next().1 {
-        Asked::Deregister(named) => assert_eq!(Some(named), incarnation),
+        ReceivedRequest::Deregister(named) => assert_eq!(Some(named), incarnation),
         other => panic!("expected a deregistration, not {other:?}"),
     }
     assert!(script.ended(), "it is asked once");
@@ -207,7 +205,7 @@ fn a_later_start_of_the_same_node_stays_when_this_one_leaves() {
 
 // spec: REG-13
 #[test]
-fn a_report_that_is_refused_for_its_size_is_sent_at_once_without_its_lists() {
+fn a_report_that_is_refused_for_its_size_is_resent_without_its_lists() {
     let (registration, script) = start(config(&["http://a:1"]));
     let replica = serde_json::json!({
         "replica_id": "r0", "ready": true, "slots_free": 1, "slots_total": 1,
@@ -233,7 +231,7 @@ fn a_report_that_is_refused_for_its_size_is_sent_at_once_without_its_lists() {
         brief.pools[0].models_available,
         whole.pools[0].models_available
     );
-    // And so it stays for a while.
+    // It stays short for a while.
     registration.notify();
     assert_eq!(models(&script.heartbeat(Ok(()))), 0);
     drop(registration);
@@ -242,62 +240,48 @@ fn a_report_that_is_refused_for_its_size_is_sent_at_once_without_its_lists() {
     assert_eq!(
         script.log.count("which replica has which models"),
         1,
-        "it is said once"
+        "it is logged once"
     );
 }
 
 #[test]
-fn a_failed_deregistration_is_told() {
+fn a_failed_deregistration_is_reported() {
     let (registration, script) = start(config(&["http://a:1"]));
     script.register(Ok(()));
     script.heartbeat(Ok(()));
     script.answers.send(unreachable()).unwrap();
-    let outcome = registration.deregister(PATIENCE);
-    let told =
+    let outcome = registration.deregister(DEADLINE);
+    let reported =
         matches!(&outcome, Err(DeregisterError::Failed(why)) if why.contains("connection refused"));
-    assert!(told, "{outcome:?}");
+    assert!(reported, "{outcome:?}");
 }
 
 // spec: REG-8
 #[test]
-fn a_hanging_request_does_not_hold_up_stopping() {
+fn a_hanging_request_does_not_delay_stopping() {
     let (registration, script) = start(config(&["http://a:1"]));
-    assert!(matches!(script.next().1, Asked::Register(_)));
-    // Nobody answers.
+    assert!(matches!(script.next().1, ReceivedRequest::Register(_)));
+    // The control plane does not answer.
     let short = Duration::from_millis(20);
     assert_eq!(
         registration.deregister(short),
         Err(DeregisterError::TimedOut(short))
     );
-    // The answer comes too late to take anything back: the thread just ends.
+    // The answer comes too late to deregister: the thread ends.
     script.answers.send(Ok(())).unwrap();
     assert!(script.ended());
 }
 
 #[test]
-fn a_source_that_panics_leaves_nobody_waiting() {
+fn a_source_that_panics_ends_the_thread() {
     let (registration, script) = start_with(config(&["http://a:1"]), Arc::default(), || {
         panic!("as the test wants")
     });
     script.register(Ok(()));
-    // A stop that came before the heartbeat would spare the source.
+    // An earlier stop would prevent the heartbeat that calls the source.
     assert!(script.ended());
-    let outcome = registration.deregister(PATIENCE);
-    let told = matches!(&outcome, Err(DeregisterError::Failed(why)) if why.contains("panicked"));
-    assert!(told, "{outcome:?}");
-}
-
-#[test]
-fn a_configuration_that_cannot_work_is_refused() {
-    let refuse = |config: Config| match crate::NodeRegistration::start(config, Vec::new) {
-        Err(error) => error,
-        Ok(_) => panic!("it should not start"),
-    };
-    assert!(matches!(refuse(config(&[])), StartError::NoOrchestrator));
-    let mut never = config(&["http://a:1"]);
-    never.heartbeat_interval = Duration::ZERO;
-    assert!(matches!(
-        refuse(never),
-        StartError::Zero("heartbeat interval")
-    ));
+    let outcome = registration.deregister(DEADLINE);
+    let reported =
+        matches!(&outcome, Err(DeregisterError::Failed(why)) if why.contains("panicked"));
+    assert!(reported, "{outcome:?}");
 }

@@ -1,4 +1,4 @@
-//! What the thread and its handles share: signals one way, status the other.
+//! State shared by the thread and its handles: signals to the thread, status from it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{
     clock::Clock,
-    machine::{Event, Machine},
+    machine::{RegistrationEvent, RegistrationMachine},
     status::{RegistrationState, RegistrationStatus},
 };
 
@@ -19,30 +19,28 @@ pub(crate) struct Shared {
     finished: Condvar,
 }
 
-/// Signals the thread has not seen yet. Each is kept once: they say that something changed, not
-/// what.
+/// Signals that the thread has not handled yet. Each is kept once.
 #[derive(Default)]
 struct Pending {
     changed: bool,
-    stop: Option<Event>,
+    stop: Option<RegistrationEvent>,
 }
 
 struct Published {
     status: RegistrationStatus,
     last_success: Option<Duration>,
-    /// The control plane may still hold a registration of ours.
+    /// The control plane may still have a registration of this node.
     held: bool,
     finished: bool,
 }
 
-/// What there still is when nobody waits any longer.
-pub(crate) enum Left {
+/// What remains after waiting for the thread.
+pub(crate) enum Remaining {
     /// Nothing.
     Nothing,
-    /// The thread has ended, but the control plane still holds the registration; with the last
-    /// error.
+    /// The thread has ended, but the control plane still has the registration; with the last error.
     Registration(Option<String>),
-    /// A request is still on its way; the thread ends after it.
+    /// A request is still in flight; the thread ends after it.
     Running,
 }
 
@@ -68,23 +66,23 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// The thread has to end; the first such wish counts.
+    /// Requests the thread to end; the first request counts.
     pub(crate) fn stop(&self, deregister_by: Option<Duration>) {
         self.pending
             .lock()
             .stop
-            .get_or_insert(Event::Stop { deregister_by });
+            .get_or_insert(RegistrationEvent::Stop { deregister_by });
         self.wake.notify_one();
     }
 
     /// The signals since the last call.
-    pub(crate) fn take_signals(&self) -> impl Iterator<Item = Event> + use<> {
+    pub(crate) fn take_signals(&self) -> impl Iterator<Item = RegistrationEvent> + use<> {
         let Pending { changed, stop } = std::mem::take(&mut *self.pending.lock());
         stop.into_iter()
-            .chain(changed.then_some(Event::StateChanged))
+            .chain(changed.then_some(RegistrationEvent::StateChanged))
     }
 
-    /// Sleeps until a signal comes or it is `until`; without an end when there is none.
+    /// Sleeps until a signal comes, or until `until` if it is given.
     pub(crate) fn sleep(&self, until: Option<Duration>) {
         let mut pending = self.pending.lock();
         while !pending.changed && pending.stop.is_none() {
@@ -100,13 +98,13 @@ impl Shared {
         }
     }
 
-    /// Publishes what `change` makes of the status.
+    /// Changes the published status.
     pub(crate) fn publish(&self, change: impl FnOnce(&mut RegistrationStatus)) {
         change(&mut self.status.lock().status);
     }
 
-    /// Publishes where the machine stands.
-    pub(crate) fn publish_machine(&self, machine: &Machine) {
+    /// Publishes the state of the machine.
+    pub(crate) fn publish_machine(&self, machine: &RegistrationMachine) {
         let mut published = self.status.lock();
         published.held = machine.held();
         let status = &mut published.status;
@@ -144,20 +142,20 @@ impl Shared {
         self.finished.notify_all();
     }
 
-    /// Waits until the thread has ended, at most until `until`, and says what is left of it.
-    pub(crate) fn wait_finished(&self, until: Duration) -> Left {
+    /// Waits until the thread has ended, at most until `until`. Returns what remains.
+    pub(crate) fn wait_finished(&self, until: Duration) -> Remaining {
         let mut published = self.status.lock();
         while !published.finished {
             let left = until.saturating_sub(self.clock.now());
             if left.is_zero() {
-                return Left::Running;
+                return Remaining::Running;
             }
             self.finished.wait_for(&mut published, left);
         }
         if published.held {
-            Left::Registration(published.status.last_error.clone())
+            Remaining::Registration(published.status.last_error.clone())
         } else {
-            Left::Nothing
+            Remaining::Nothing
         }
     }
 }

@@ -1,31 +1,31 @@
-//! What the registration tells about itself.
+//! The status of a registration.
 
 use std::{fmt, time::Duration};
 
 use pool_registry_types::HttpUrl;
 
-use crate::machine::Phase;
+use crate::machine::RegistrationPhase;
 
-/// Where the node stands with the control plane.
+/// The state of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RegistrationState {
-    /// Not registered, or forgotten: it is trying.
+    /// Not registered, or forgotten; it retries.
     Registering,
-    /// Registered. Whether the control plane can be reached just now is another question: see
-    /// [`RegistrationStatus::failures_in_a_row`].
+    /// Registered. [`RegistrationStatus::failures_in_a_row`] tells whether the control plane can be
+    /// reached now.
     Registered,
-    /// A later start of the same node has registered. This one sends nothing more; a person has to
-    /// look.
+    /// A later incarnation of the node has registered. This one sends nothing more; an operator has
+    /// to act.
     Superseded,
-    /// Taking the registration back.
+    /// Deregistering.
     Deregistering,
     /// Nothing more will be sent.
     Stopped,
 }
 
 impl RegistrationState {
-    /// A word for logs and status pages.
+    /// A name for logs and status pages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,14 +44,14 @@ impl fmt::Display for RegistrationState {
     }
 }
 
-impl From<Phase> for RegistrationState {
-    fn from(phase: Phase) -> Self {
+impl From<RegistrationPhase> for RegistrationState {
+    fn from(phase: RegistrationPhase) -> Self {
         match phase {
-            Phase::Registering => Self::Registering,
-            Phase::Registered => Self::Registered,
-            Phase::Superseded => Self::Superseded,
-            Phase::Deregistering => Self::Deregistering,
-            Phase::Stopped => Self::Stopped,
+            RegistrationPhase::Registering => Self::Registering,
+            RegistrationPhase::Registered => Self::Registered,
+            RegistrationPhase::Superseded => Self::Superseded,
+            RegistrationPhase::Deregistering => Self::Deregistering,
+            RegistrationPhase::Stopped => Self::Stopped,
         }
     }
 }
@@ -60,17 +60,17 @@ impl From<Phase> for RegistrationState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegistrationStatus {
-    /// Where the node stands.
+    /// The state.
     pub state: RegistrationState,
-    /// Which life of the node this is.
+    /// The incarnation of this node.
     pub incarnation: u64,
-    /// The control plane address that was used last.
-    pub orchestrator: HttpUrl,
+    /// The address of the control plane that was used last.
+    pub control_plane: HttpUrl,
     /// Why the last failed request failed; `None` while the last request succeeded.
     pub last_error: Option<String>,
     /// How long ago a request last succeeded; `None` before the first.
     pub last_success_age: Option<Duration>,
-    /// Failed requests since a heartbeat was last accepted; 0 means that all is well.
+    /// Failed requests since the last accepted heartbeat.
     pub failures_in_a_row: u32,
     /// Registrations that were accepted.
     pub registrations: u64,

@@ -1,4 +1,4 @@
-//! The thread: asks the machine, sends what it wants, tells it what came of it, sleeps.
+//! The thread: sends the requests of the state machine and feeds back their outcomes.
 
 use std::{
     sync::Arc,
@@ -8,33 +8,36 @@ use std::{
 use pool_registry_types::{Capabilities, HeartbeatRequest, HttpUrl, RegisterRequest};
 
 use crate::{
-    config::Config,
+    config::RegistrationConfig,
     control_plane::{ControlPlane, RequestError},
-    fit::fit,
-    journal::Journal,
-    machine::{Event, Failure, Input, Machine, Phase, Request, Send},
+    machine::{
+        ControlPlaneRequest, Input, OutgoingRequest, RegistrationEvent, RegistrationMachine,
+        RegistrationPhase, RequestFailure,
+    },
+    registration_log::RegistrationLog,
     report::NodeReport,
+    report_limit::limit_size,
     shared::Shared,
 };
 
-/// The node's state, asked for when a message is written, so that it is never stale.
-pub(crate) struct Source {
-    pub(crate) report: Box<dyn Fn() -> NodeReport + std::marker::Send>,
-    pub(crate) capabilities: Box<dyn Fn() -> Capabilities + std::marker::Send>,
+/// The source of the node's state. It is read when a message is written, so that it is current.
+pub(crate) struct NodeSource {
+    pub(crate) report: Box<dyn Fn() -> NodeReport + Send>,
+    pub(crate) capabilities: Box<dyn Fn() -> Capabilities + Send>,
 }
 
 /// Everything the thread owns.
 pub(crate) struct Worker<C> {
-    pub(crate) config: Config,
-    pub(crate) source: Source,
+    pub(crate) config: RegistrationConfig,
+    pub(crate) source: NodeSource,
     pub(crate) control_plane: C,
-    pub(crate) machine: Machine,
-    pub(crate) journal: Journal,
+    pub(crate) machine: RegistrationMachine,
+    pub(crate) log: RegistrationLog,
     pub(crate) incarnation: u64,
     pub(crate) shared: Arc<Shared>,
 }
 
-/// Says that the thread has ended however it ends, so that nobody waits for a thread that is gone.
+/// Marks the thread as ended, also when it panics, so that waiting for it ends.
 struct Finished(Arc<Shared>);
 
 impl Drop for Finished {
@@ -44,75 +47,76 @@ impl Drop for Finished {
 }
 
 impl<C: ControlPlane> Worker<C> {
-    /// Runs until it is told to stop.
+    /// Runs until it is stopped.
     pub(crate) fn run(mut self) {
         let _finished = Finished(Arc::clone(&self.shared));
-        let mut to_send = self.step(Event::Tick);
-        while self.machine.phase() != Phase::Stopped {
+        let mut to_send = self.step(RegistrationEvent::Tick);
+        while self.machine.phase() != RegistrationPhase::Stopped {
             if let Some(send) = to_send {
                 let outcome = self.exchange(send);
-                // What happened meanwhile comes first: a stop must not wait for the request after
-                // this one.
+                // Signals come first: a stop must not wait for one more request.
                 self.take_signals();
                 to_send = self.step(outcome);
             } else {
                 self.shared.sleep(self.machine.wake_at());
-                to_send = self.take_signals().or_else(|| self.step(Event::Tick));
+                to_send = self
+                    .take_signals()
+                    .or_else(|| self.step(RegistrationEvent::Tick));
             }
         }
     }
 
-    /// Passes the signals on. At most one of them leads to a request, because it is then in flight.
-    fn take_signals(&mut self) -> Option<Send> {
+    /// Feeds signals to the machine. At most one leads to a request, because it is then in flight.
+    fn take_signals(&mut self) -> Option<OutgoingRequest> {
         let signals = self.shared.take_signals();
         signals.fold(None, |to_send, signal| to_send.or(self.step(signal)))
     }
 
-    fn step(&mut self, event: Event) -> Option<Send> {
+    fn step(&mut self, event: RegistrationEvent) -> Option<OutgoingRequest> {
         let (machine, send) = self.machine.step(Input {
             event,
             now: self.shared.clock.now(),
             jitter: fastrand::f64(),
         });
         self.machine = machine;
-        if let Event::Registered { .. } = event {
-            self.journal.heartbeats_begin(machine.interval());
+        if let RegistrationEvent::Registered { .. } = event {
+            self.log.heartbeats_begin(machine.interval());
         }
         self.shared.publish_machine(&machine);
         send
     }
 
-    fn exchange(&mut self, send: Send) -> Event {
-        let Some(url) = self.config.orchestrators.get(send.endpoint).cloned() else {
-            // The machine's endpoint is always below the number of addresses; should that ever be
-            // wrong, the next one is tried.
-            return Event::Failed(Failure::Unavailable { retry_after: None });
+    fn exchange(&mut self, send: OutgoingRequest) -> RegistrationEvent {
+        let Some(url) = self.config.control_planes().nth(send.endpoint).cloned() else {
+            // The endpoint is always below the number of addresses. Otherwise the next one is
+            // tried.
+            return RegistrationEvent::Failed(RequestFailure::Unavailable { retry_after: None });
         };
         let outcome = match send.request {
-            Request::Register => self.register(&url),
-            Request::Heartbeat { seq } => self.heartbeat(&url, seq),
-            Request::Deregister => self.deregister(&url),
+            ControlPlaneRequest::Register => self.register(&url),
+            ControlPlaneRequest::Heartbeat { seq } => self.heartbeat(&url, seq),
+            ControlPlaneRequest::Deregister => self.deregister(&url),
         };
         self.shared
-            .publish(|status| status.orchestrator = url.clone());
+            .publish(|status| status.control_plane = url.clone());
         match outcome {
             Ok(event) => {
                 self.shared.succeeded();
                 event
             }
             Err(error) => {
-                self.journal
+                self.log
                     .failed(send.request, &url, &error, self.shared.clock.now());
                 self.shared.publish(|status| {
                     status.failures += 1;
                     status.last_error = Some(error.to_string());
                 });
-                Event::Failed(error.failure(send.request))
+                RegistrationEvent::Failed(error.failure(send.request))
             }
         }
     }
 
-    fn register(&mut self, url: &HttpUrl) -> Result<Event, RequestError> {
+    fn register(&mut self, url: &HttpUrl) -> Result<RegistrationEvent, RequestError> {
         let mut request = RegisterRequest {
             node_id: self.config.node_id.clone(),
             machine_id: self.config.machine_id.clone(),
@@ -129,14 +133,14 @@ impl<C: ControlPlane> Worker<C> {
             .control_plane
             .register(url, &request, self.config.request_timeout)?;
         self.shared.publish(|status| status.registrations += 1);
-        self.journal.registered(url);
-        Ok(Event::Registered {
+        self.log.registered(url);
+        Ok(RegistrationEvent::Registered {
             next_heartbeat: answer.next_heartbeat_ms.map(Duration::from_millis),
             timeout: answer.timeout_ms.map(Duration::from_millis),
         })
     }
 
-    fn heartbeat(&mut self, url: &HttpUrl, seq: u64) -> Result<Event, RequestError> {
+    fn heartbeat(&mut self, url: &HttpUrl, seq: u64) -> Result<RegistrationEvent, RequestError> {
         let NodeReport { pools, gpus } = (self.source.report)();
         let mut request = HeartbeatRequest {
             timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
@@ -147,8 +151,8 @@ impl<C: ControlPlane> Worker<C> {
         };
         request.bound();
         let max_bytes = self.machine.max_report_bytes();
-        self.journal
-            .report_size(fit(&mut request, max_bytes), max_bytes);
+        self.log
+            .report_size(limit_size(&mut request, max_bytes), max_bytes);
         let answer = self.control_plane.heartbeat(
             url,
             &self.config.node_id,
@@ -156,15 +160,15 @@ impl<C: ControlPlane> Worker<C> {
             self.config.request_timeout,
         )?;
         self.shared.publish(|status| status.heartbeats += 1);
-        self.journal
+        self.log
             .heartbeat_accepted(url, seq, self.shared.clock.now());
-        Ok(Event::HeartbeatAccepted {
+        Ok(RegistrationEvent::HeartbeatAccepted {
             next_heartbeat: Duration::from_millis(answer.next_heartbeat_ms),
             timeout: answer.timeout_ms.map(Duration::from_millis),
         })
     }
 
-    fn deregister(&mut self, url: &HttpUrl) -> Result<Event, RequestError> {
+    fn deregister(&mut self, url: &HttpUrl) -> Result<RegistrationEvent, RequestError> {
         let left = self
             .machine
             .deregister_by()
@@ -176,13 +180,15 @@ impl<C: ControlPlane> Worker<C> {
             .control_plane
             .deregister(url, node_id, self.incarnation, timeout)
         {
-            Ok(()) => self.journal.deregistered(url),
-            // There is nothing of ours to take back any more.
-            Err(error) if error.failure(Request::Deregister) == Failure::Superseded => {
-                self.journal.replaced(url);
+            Ok(()) => self.log.deregistered(url),
+            // The registration belongs to a later incarnation.
+            Err(error)
+                if error.failure(ControlPlaneRequest::Deregister) == RequestFailure::Superseded =>
+            {
+                self.log.replaced(url);
             }
             Err(error) => return Err(error),
         }
-        Ok(Event::Deregistered)
+        Ok(RegistrationEvent::Deregistered)
     }
 }

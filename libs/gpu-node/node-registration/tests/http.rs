@@ -11,19 +11,20 @@ mod server;
 
 use std::time::Duration;
 
-use bearer_auth::ApiToken;
 use node_registration::{
-    Config, DeregisterError, NodeRegistration, RegistrationHandle, RegistrationState,
+    ApiToken, DeregisterError, NodeRegistration, RegistrationConfig, RegistrationHandle,
+    RegistrationState,
 };
 use pool_registry_types::PoolStatus;
 use server::{Answer, Port, Server};
 
-/// No test waits this long for what happens at once.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Much longer than anything here takes.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 const REGISTERED: Answer = Answer::json(
     200,
-    r#"{"success":true,"message":"welcome","node_id":"node","next_heartbeat_ms":10000,"timeout_ms":30000}"#,
+    r#"{"success":true,"message":"welcome","node_id":"node","next_heartbeat_ms":10000,
+        "timeout_ms":30000}"#,
 );
 const ACCEPTED: Answer = Answer::json(200, r#"{"success":true,"next_heartbeat_ms":10000}"#);
 const UNKNOWN: Answer = Answer::json(
@@ -35,29 +36,28 @@ const STALE: Answer = Answer::json(
     r#"{"error":{"code":"STALE_INCARNATION","message":"a later one is known","retriable":false}}"#,
 );
 
-fn config(port: u16) -> Config {
-    Config {
-        heartbeat_interval: Duration::from_millis(20),
-        ..Config::new(
-            "node".parse().unwrap(),
-            "machine".parse().unwrap(),
-            "http://node:9200".parse().unwrap(),
-            format!("http://127.0.0.1:{port}").parse().unwrap(),
-        )
-    }
+fn config(port: u16) -> RegistrationConfig {
+    RegistrationConfig::new(
+        "node".parse().unwrap(),
+        "machine".parse().unwrap(),
+        "http://node:9200".parse().unwrap(),
+        format!("http://127.0.0.1:{port}").parse().unwrap(),
+    )
+    .with_heartbeat_interval(Duration::from_millis(20))
 }
 
 fn pools() -> Vec<PoolStatus> {
     vec![
         serde_json::from_str(
-            r#"{"pool_id":"pool-0","ready":true,"draining":false,"slots_free":3,"slots_total":4,"engine":"llamacpp"}"#,
+            r#"{"pool_id":"pool-0","ready":true,"draining":false,"slots_free":3,"slots_total":4,
+                "engine":"llamacpp"}"#,
         )
         .unwrap(),
     ]
 }
 
-fn start(config: Config) -> RegistrationHandle {
-    NodeRegistration::start(config, pools).unwrap()
+fn start(config: RegistrationConfig) -> RegistrationHandle {
+    NodeRegistration::new(config).start(pools).unwrap()
 }
 
 // spec: CLOUD-3010
@@ -92,8 +92,8 @@ fn register_heartbeat_forgotten_register_deregister() {
     assert_eq!(again.json()["incarnation"], incarnation);
     server.answer(ACCEPTED);
 
-    // A heartbeat may be on its way when stopping begins.
-    let stopper = std::thread::spawn(move || registration.deregister(PATIENCE));
+    // A heartbeat may be in flight when stopping begins.
+    let stopper = std::thread::spawn(move || registration.deregister(DEADLINE));
     let last = loop {
         let request = server.answer(ACCEPTED);
         if request.line.starts_with("DELETE") {
@@ -108,14 +108,12 @@ fn register_heartbeat_forgotten_register_deregister() {
 #[test]
 fn the_token_is_sent_with_every_request() {
     let server = Server::start();
-    let registration = start(Config {
-        token: Some(ApiToken::new("0123456789abcdef0123456789abcdef".to_owned()).unwrap()),
-        ..config(server.port())
-    });
+    let token = ApiToken::new("0123456789abcdef0123456789abcdef".to_owned()).unwrap();
+    let registration = start(config(server.port()).with_token(token));
     let expected = Some("Bearer 0123456789abcdef0123456789abcdef");
     assert_eq!(server.answer(REGISTERED).header("authorization"), expected);
     assert_eq!(server.answer(ACCEPTED).header("authorization"), expected);
-    let stopper = std::thread::spawn(move || registration.deregister(PATIENCE));
+    let stopper = std::thread::spawn(move || registration.deregister(DEADLINE));
     let last = loop {
         let request = server.answer(ACCEPTED);
         if request.line.starts_with("DELETE") {
@@ -128,7 +126,7 @@ fn the_token_is_sent_with_every_request() {
 
 // spec: REG-3
 #[test]
-fn a_control_plane_that_comes_later_is_found() {
+fn a_control_plane_that_starts_later_is_found() {
     let port = Port::reserve();
     let registration = start(config(port.number()));
     server::wait_for(|| registration.status().failures >= 2);
@@ -169,7 +167,7 @@ fn a_control_plane_that_restarts_finds_the_node_again() {
 }
 
 #[test]
-fn a_later_life_makes_this_one_silent() {
+fn a_later_incarnation_silences_this_one() {
     let server = Server::start();
     let registration = start(config(server.port()));
     server.answer(REGISTERED);
@@ -177,17 +175,15 @@ fn a_later_life_makes_this_one_silent() {
     server::wait_for(|| registration.status().state == RegistrationState::Superseded);
     let error = registration.status().last_error.unwrap();
     assert_eq!(error, "409 STALE_INCARNATION: a later one is known");
-    // The server answers nothing any more: a DELETE would fail here.
-    assert_eq!(registration.deregister(PATIENCE), Ok(()));
+    // The server answers nothing any more, so a DELETE would fail here.
+    assert_eq!(registration.deregister(DEADLINE), Ok(()));
 }
 
 #[test]
-fn an_answer_that_never_comes_is_given_up() {
+fn a_request_without_an_answer_times_out() {
     let server = Server::start();
-    let registration = start(Config {
-        request_timeout: Duration::from_millis(50),
-        ..config(server.port())
-    });
+    let timeout = Duration::from_millis(50);
+    let registration = start(config(server.port()).with_request_timeout(timeout));
     server.answer(Answer::Silence);
     server::wait_for(|| registration.status().failures >= 1);
     assert!(
@@ -205,7 +201,7 @@ fn an_answer_that_never_comes_is_given_up() {
 
 // spec: REG-8
 #[test]
-fn stopping_does_not_wait_for_an_answer_that_never_comes() {
+fn stopping_does_not_wait_for_a_missing_answer() {
     let server = Server::start();
     let registration = start(config(server.port()));
     server.answer(REGISTERED);
@@ -218,14 +214,14 @@ fn stopping_does_not_wait_for_an_answer_that_never_comes() {
 }
 
 #[test]
-fn a_stranger_on_the_port_is_recognised() {
+fn another_service_on_the_port_is_recognised() {
     let server = Server::start();
     let registration = start(config(server.port()));
     server.answer(Answer::json(200, "<html>hello\n</html>"));
     server::wait_for(|| registration.status().failures == 1);
     let error = registration.status().last_error.unwrap();
     assert!(
-        error.contains("not the answer of an orchestratord"),
+        error.contains("not the answer of a control plane"),
         "{error}"
     );
     assert!(!error.contains('\n'), "{error:?}");

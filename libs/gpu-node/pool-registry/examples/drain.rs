@@ -9,7 +9,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pool = PoolId::new("pool-0")?;
     let registry = PoolRegistry::new(vec![pool.clone()]);
     let handoff: Handoff = serde_json::from_str(
-        r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp","url":"http://localhost:8081","slots":2}"#,
+        r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp",
+            "url":"http://localhost:8081","slots":2}"#,
     )?;
     registry.upsert(handoff)?;
 

@@ -1,45 +1,43 @@
-//! Engines that should be there and are not, and why: told by whoever starts them.
+//! Replicas that should have an engine and have none, with the reason from the provisioner.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use pool_registry_types::{MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaStatus, lines};
 
-use crate::core::{Core, News};
+use crate::core::{RegistryCore, ReportUrgency};
 
-/// The longest reason kept, in bytes: what happened, and the last lines of an engine's stderr.
+/// The longest reason that is kept, in bytes: what happened, and the last lines of an engine's
+/// stderr.
 const MAX_REASON_BYTES: usize = 3 * 1024;
 
-/// Why each engine that is absent is so.
-pub(crate) type Absent = BTreeMap<ReplicaId, Arc<str>>;
-
-impl Core {
+impl RegistryCore {
     pub(crate) fn set_absent(
         &mut self,
         pool_id: &PoolId,
         replica_id: &ReplicaId,
         reason: Option<String>,
-    ) -> News {
+    ) -> ReportUrgency {
         let Some(reason) = reason else {
             let pool = self.pools.get_mut(pool_id);
-            let was_there = pool.is_some_and(|pool| pool.absent.remove(replica_id).is_some());
+            let was_absent = pool.is_some_and(|pool| pool.absent.remove(replica_id).is_some());
             self.forget_if_empty(pool_id);
-            return was_there.into();
+            return was_absent.into();
         };
         if !self.pools.contains_key(pool_id) && self.pools.len() >= MAX_POOLS {
-            return News::No;
+            return ReportUrgency::None;
         }
         let absent = &mut self.pools.entry(pool_id.clone()).or_default().absent;
         if absent.len() >= MAX_REPLICAS && !absent.contains_key(replica_id) {
-            return News::No;
+            return ReportUrgency::None;
         }
-        // Lines are kept: they are those of an engine's log.
+        // Keep line breaks: the reason ends with lines of an engine's log.
         let reason: Arc<str> = lines(&reason, MAX_REASON_BYTES).into();
         let before = absent.insert(replica_id.clone(), reason.clone());
         (before != Some(reason)).into()
     }
 }
 
-/// What a heartbeat says of an engine that is absent.
+/// The status of an absent replica in a heartbeat.
 pub(crate) fn status(replica_id: &ReplicaId, reason: &Arc<str>, draining: bool) -> ReplicaStatus {
     ReplicaStatus {
         last_error: Some(reason.as_ref().to_owned()),

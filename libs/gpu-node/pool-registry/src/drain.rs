@@ -1,18 +1,18 @@
-//! What takes no new requests because an operator wants it so.
+//! Drains: what an operator has excluded from new requests.
 
 use pool_registry_types::{PoolId, ReplicaId};
 use thiserror::Error;
 
-use crate::core::{Core, News, Pool};
+use crate::core::{Pool, RegistryCore, ReportUrgency};
 
-/// What to drain or to put back to work.
+/// What to drain or undrain.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DrainTarget {
-    /// Every pool of the node, also those that appear later.
+    /// Every pool of the node, including pools that appear later.
     Node,
     /// One pool.
     Pool(PoolId),
-    /// One replica of a pool, whatever engine it is.
+    /// One replica of a pool, whichever engine it has.
     Replica(PoolId, ReplicaId),
 }
 
@@ -27,13 +27,13 @@ pub enum UnknownTarget {
     Replica(PoolId, ReplicaId),
 }
 
-impl Core {
+impl RegistryCore {
     /// Starts or ends draining.
     pub(crate) fn set_draining(
         &mut self,
         target: &DrainTarget,
         draining: bool,
-    ) -> Result<News, UnknownTarget> {
+    ) -> Result<ReportUrgency, UnknownTarget> {
         let changed = match target {
             DrainTarget::Node => std::mem::replace(&mut self.draining, draining) != draining,
             DrainTarget::Pool(id) => {
@@ -56,16 +56,16 @@ impl Core {
             }
         };
         if !changed {
-            return Ok(News::No);
+            return Ok(ReportUrgency::None);
         }
         if let DrainTarget::Pool(id) | DrainTarget::Replica(id, _) = target {
             self.forget_if_empty(id);
         }
-        Ok(News::AtOnce)
+        Ok(ReportUrgency::Immediate)
     }
 
-    /// Drains a replica that may come later.
-    pub(crate) fn drain_before(&mut self, pool_id: &PoolId, replica: ReplicaId) {
+    /// Drains a replica that need not exist yet.
+    pub(crate) fn drain_in_advance(&mut self, pool_id: &PoolId, replica: ReplicaId) {
         let pool = self.pools.entry(pool_id.clone()).or_default();
         pool.drained.insert(replica);
     }
@@ -83,16 +83,16 @@ impl Core {
 }
 
 impl Pool {
-    /// Every replica that there is drains by itself.
+    /// Whether it has replicas, and each of them drains by itself.
     pub(crate) fn is_drained_one_by_one(&self) -> bool {
-        let there = || self.replicas.keys().chain(self.asleep.keys());
-        there().next().is_some() && there().all(|id| self.drained.contains(id))
+        let all = || self.replicas.keys().chain(self.scaled_to_zero.keys());
+        all().next().is_some() && all().all(|id| self.drained.contains(id))
     }
 
     fn knows(&self, replica: &ReplicaId) -> bool {
         self.replicas.contains_key(replica)
             || self.absent.contains_key(replica)
-            || self.asleep.contains_key(replica)
+            || self.scaled_to_zero.contains_key(replica)
             || self.drained.contains(replica)
     }
 }

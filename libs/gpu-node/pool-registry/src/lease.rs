@@ -4,51 +4,56 @@ use std::sync::Arc;
 
 use pool_registry_types::{EngineKind, Handoff, HttpUrl, PoolId, ReplicaId};
 
-use crate::{Change, ClaimedSlots, PoolRegistry, ProbeOutcome, Slots, core::News};
+use crate::{
+    core::ReportUrgency,
+    probe::{ProbeOutcome, ReplicaChange},
+    shared::Shared,
+    status::{ClaimedSlots, Slots},
+};
 
-/// For whom a slot is taken.
+/// Why a lease holds its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Held {
+enum Holder {
     /// For a request whose client still waits.
-    ByRequest,
+    Request,
     /// For an engine that may still work on an abandoned request.
-    ByEngine,
-    /// Another lease has it.
-    No,
+    AbandonedRequest,
+    /// It does not: another lease has taken the slot over.
+    Moved,
 }
 
 /// A claimed slot of one engine; dropping it gives the slot back.
 #[derive(Debug)]
 #[must_use = "dropping the lease gives the slot back"]
 pub struct SlotLease {
-    registry: PoolRegistry,
+    shared: Arc<Shared>,
     handoff: Arc<Handoff>,
     generation: u64,
-    held: Held,
+    holder: Holder,
 }
 
 impl SlotLease {
-    pub(crate) fn new(registry: PoolRegistry, handoff: Arc<Handoff>, generation: u64) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, handoff: Arc<Handoff>, generation: u64) -> Self {
         Self {
-            registry,
+            shared,
             handoff,
             generation,
-            held: Held::ByRequest,
+            holder: Holder::Request,
         }
     }
 
-    pub(crate) fn registry(&self) -> &PoolRegistry {
-        &self.registry
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
-    /// Which start of the replica's engine this is.
+    /// The generation of the replica: it rises with each start of its engine.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The engine is there, announced as `handoff`.
-    pub(crate) fn listens_as(&mut self, handoff: Arc<Handoff>) {
+    /// Replaces the handoff when the engine has started.
+    pub(crate) fn set_handoff(&mut self, handoff: Arc<Handoff>) {
         self.handoff = handoff;
     }
 
@@ -58,13 +63,13 @@ impl SlotLease {
         &self.handoff.url
     }
 
-    /// The pool the engine belongs to.
+    /// The pool of the engine.
     #[must_use]
     pub fn pool_id(&self) -> &PoolId {
         &self.handoff.pool_id
     }
 
-    /// Which of the pool's engines it is.
+    /// Which of the pool's replicas it is.
     #[must_use]
     pub fn replica_id(&self) -> &ReplicaId {
         &self.handoff.replica_id
@@ -76,61 +81,50 @@ impl SlotLease {
         &self.handoff.engine
     }
 
-    /// Nobody listens where the engine should: counts like a failed probe, so that a dead engine is
-    /// out of the way before the prober comes round. Says what that changed.
-    pub fn unreachable(&self) -> Vec<Change> {
+    /// Reports that the engine refuses connections. This counts like a failed probe, so that a dead
+    /// engine gets no requests before the next probe. Returns what changed.
+    pub fn unreachable(&self) -> Vec<ReplicaChange> {
         let outcome = ProbeOutcome::failed("the engine refuses connections");
-        self.registry.probed(
-            &self.handoff.pool_id,
-            &self.handoff.replica_id,
-            self.generation,
-            outcome,
-        )
+        (self.shared).probed(self.pool_id(), self.replica_id(), self.generation, outcome)
     }
 
-    /// The slots of its replica just now, this one counted as taken; `None` when the replica has
+    /// The slots of its replica now, with this one counted as taken; `None` when the replica has
     /// been replaced or removed since.
     #[must_use]
     pub fn replica_slots(&self) -> Option<Slots> {
-        self.registry
-            .replica_slots(self.pool_id(), self.replica_id(), self.generation)
+        (self.shared).replica_slots(self.pool_id(), self.replica_id(), self.generation)
     }
 
-    /// The same, and the slots of its pool; none of these when the pool is gone.
+    /// The slots of its replica and of its pool now; zero when the pool is gone.
     #[must_use]
     pub fn slots(&self) -> ClaimedSlots {
-        self.registry
-            .claimed_slots(self.pool_id(), self.replica_id(), self.generation)
+        (self.shared).claimed_slots(self.pool_id(), self.replica_id(), self.generation)
     }
 
     /// Moves the slot to a lease that outlives its request, because the engine may still work on
-    /// that. A heartbeat says so at once, and again when the slot comes back: whoever sent the
-    /// request does not count it any more.
+    /// it. A heartbeat reports this at once, and again when the slot is released: the control
+    /// plane no longer counts the request.
     pub fn abandon(&mut self) -> Self {
-        self.held = Held::No;
+        self.holder = Holder::Moved;
         let lease = Self {
-            registry: self.registry.clone(),
+            shared: Arc::clone(&self.shared),
             handoff: Arc::clone(&self.handoff),
             generation: self.generation,
-            held: Held::ByEngine,
+            holder: Holder::AbandonedRequest,
         };
-        self.registry.tell(News::AtOnce);
+        self.shared.notify(ReportUrgency::Immediate);
         lease
     }
 }
 
 impl Drop for SlotLease {
     fn drop(&mut self) {
-        if self.held == Held::No {
+        if self.holder == Holder::Moved {
             return;
         }
-        self.registry.release(
-            &self.handoff.pool_id,
-            &self.handoff.replica_id,
-            self.generation,
-        );
-        if self.held == Held::ByEngine {
-            self.registry.tell(News::AtOnce);
+        (self.shared).release(self.pool_id(), self.replica_id(), self.generation);
+        if self.holder == Holder::AbandonedRequest {
+            self.shared.notify(ReportUrgency::Immediate);
         }
     }
 }

@@ -1,30 +1,51 @@
-//! What a probe found out, cut down to what a heartbeat may say.
+//! The outcome of a probe, and what it changed.
 
-use pool_registry_types::{EngineLoad, MAX_TEXT_BYTES, one_line, usable_models};
+use pool_registry_types::{
+    EngineKind, EngineLoad, HttpUrl, MAX_TEXT_BYTES, PoolId, ReplicaId, one_line, usable_models,
+};
 
-/// The longest reason kept, in bytes: a line or two for the operator.
+/// The longest reason that is kept, in bytes: a line or two for the operator.
 const MAX_REASON_BYTES: usize = 1024;
 
-/// What one probe of a replica found out.
+/// A live replica, as a prober needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaTarget {
+    /// Its pool.
+    pub pool_id: PoolId,
+    /// Which of the pool's replicas it is.
+    pub replica_id: ReplicaId,
+    /// Rises with each start of its engine. An outcome for another generation is ignored.
+    pub generation: u64,
+    /// Rises when its handoff changes within one generation: the engine may have been restarted.
+    pub revision: u64,
+    /// Where it listens.
+    pub url: HttpUrl,
+    /// What kind of engine it is.
+    pub engine: EngineKind,
+    /// Its handoff declares the models, so that the engine need not be asked.
+    pub declares_models: bool,
+}
+
+/// What one probe of a replica found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProbeOutcome {
-    /// The engine says that it takes requests.
+    /// The engine reports that it takes requests.
     pub ready: bool,
-    /// The models it names; `None` when it was not asked or did not say, which changes nothing.
+    /// The models that it names; `None` (not asked, or not reported) changes nothing.
     pub models: Option<Vec<String>>,
-    /// Why it is not ready, for the operator; only looked at when `ready` is false.
+    /// Why it is not ready, for the operator; only used when `ready` is false.
     pub reason: Option<String>,
-    /// Its version in its own words; `None` changes nothing.
+    /// Its version as it reports it; `None` changes nothing.
     pub engine_version: Option<String>,
-    /// How many requests it serves at once, in its own words; `None` changes nothing.
+    /// How many requests it serves at once, as it reports it; `None` changes nothing.
     pub slots: Option<u32>,
-    /// What it does; `None` when it was not asked, which changes nothing.
+    /// Its load; `None` (not asked) changes nothing.
     pub load: Option<EngineLoad>,
 }
 
-/// What a probe changed that an operator wants to know.
+/// What a probe changed that an operator should see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum ReplicaChange {
     /// The replica takes no requests any more.
     NotReady {
         /// Why.
@@ -32,25 +53,26 @@ pub enum Change {
     },
     /// It takes requests again.
     ReadyAgain,
-    /// The engine has fewer slots than its handoff promises, and gets no more requests than it has.
+    /// The engine has fewer slots than its handoff announces. It gets no more requests than it has
+    /// slots.
     FewerSlots {
-        /// What the handoff says.
-        promised: u32,
-        /// What the engine says.
-        has: u32,
+        /// The slots in the handoff.
+        announced: u32,
+        /// The slots that the engine reports.
+        actual: u32,
     },
-    /// The engine lists models that are not offered: more than a replica may have, or with
-    /// impossible names. None are left out any more when `left_out` is 0.
+    /// The engine lists models that are not offered: more than a replica may have, or with invalid
+    /// names. When `left_out` is 0, all are offered again.
     ModelsLeftOut {
         /// How many are offered.
         kept: usize,
         /// How many are not.
         left_out: usize,
     },
-    /// The engine has as many slots as promised again.
-    SlotsAsPromised {
-        /// What the handoff says.
-        promised: u32,
+    /// The engine has as many slots as announced again.
+    SlotsAsAnnounced {
+        /// The slots in the handoff.
+        announced: u32,
     },
 }
 
@@ -73,7 +95,7 @@ impl ProbeOutcome {
         }
     }
 
-    /// The same with the models the engine names.
+    /// The same with the models that the engine names.
     #[must_use]
     pub fn with_models(self, models: Vec<String>) -> Self {
         Self {
@@ -83,7 +105,7 @@ impl ProbeOutcome {
     }
 }
 
-/// A load that says nothing that a heartbeat may not carry.
+/// `load` within the limits of a heartbeat.
 pub(crate) fn usable_load(load: EngineLoad) -> EngineLoad {
     EngineLoad {
         models_loaded: load.models_loaded.map(|names| usable_models(names).0),
@@ -91,7 +113,7 @@ pub(crate) fn usable_load(load: EngineLoad) -> EngineLoad {
     }
 }
 
-/// `text` as a heartbeat carries it.
+/// `text` within the limits of a heartbeat.
 pub(crate) fn usable_version(text: &str) -> Option<String> {
     Some(one_line(text, MAX_TEXT_BYTES)).filter(|text| !text.is_empty())
 }
@@ -106,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_engine_cannot_spoil_a_heartbeat() {
+    fn values_of_engines_are_bounded_for_a_heartbeat() {
         assert_eq!(usable_version("v1\u{1b}[31m\n").as_deref(), Some("v1 [31m"));
         assert_eq!(usable_version("\n"), None);
         assert_eq!(

@@ -1,17 +1,15 @@
-//! Handoffs that were not taken in, for people: whoever reads them says so.
-
-use std::collections::BTreeMap;
+//! Refused handoffs, for people. The reader of the handoffs reports them.
 
 use pool_registry_types::one_line;
 
-use crate::{core::Core, probe::usable_reason};
+use crate::{core::RegistryCore, probe::usable_reason};
 
-/// The most that are kept. Who has more has one cause for all of them.
+/// The most refusals that are kept. More of them have a common cause.
 const MAX_REFUSED: usize = 256;
-/// The longest file name kept, in bytes: a path may have as many.
+/// The longest file name that is kept, in bytes: the limit of a path.
 const MAX_FILE_BYTES: usize = 4096;
 
-/// A handoff that was not taken in.
+/// A handoff that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedHandoff {
     /// The file it is in.
@@ -20,10 +18,7 @@ pub struct RefusedHandoff {
     pub reason: String,
 }
 
-/// Why each file is refused.
-pub(crate) type Refused = BTreeMap<String, String>;
-
-impl Core {
+impl RegistryCore {
     pub(crate) fn set_refused(&mut self, file: &str, reason: Option<&str>) {
         let file = one_line(file, MAX_FILE_BYTES);
         match reason {
@@ -54,8 +49,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_refused_is_bounded_and_clean() {
-        let mut core = Core::default();
+    fn refusals_are_bounded_and_clean() {
+        let mut core = RegistryCore::default();
         for number in 0..1000 {
             core.set_refused(&format!("{number}.json"), Some("no\n\u{1b}[31m"));
         }
@@ -65,7 +60,7 @@ mod tests {
         assert_eq!(
             core.refused()[0].reason,
             "still",
-            "what is known may change"
+            "a known reason can change"
         );
         for number in 0..1000 {
             core.set_refused(&format!("{number}.json"), None);

@@ -1,15 +1,20 @@
-//! The registry as others hold it: the core behind a lock, and those who wait for it.
+//! The public handle of the registry: the core behind a lock, and waiting for changes.
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use pool_registry_types::{EngineKind, Handoff, HttpUrl, PoolId, PoolStatus, ReplicaId};
-use tokio::sync::{Notify, watch};
+use pool_registry_types::{Handoff, HttpUrl, PoolId, PoolStatus, ReplicaId};
+use tokio::sync::watch;
 
 use crate::{
-    Change, Claim, ClaimError, ClaimedSlots, DrainTarget, ProbeOutcome, PromisedSlot,
-    RefusedHandoff, SlotLease, Slots, UnknownTarget, UpsertError,
-    core::{Claimed, Core, News},
+    claim::{ClaimError, ClaimedSlot},
+    core::{RegistryCore, ReportUrgency, UpsertError},
+    drain::{DrainTarget, UnknownTarget},
+    lease::SlotLease,
+    pending::{Claim, PendingSlot},
+    probe::{ProbeOutcome, ReplicaChange, ReplicaTarget},
+    refused::RefusedHandoff,
+    shared::Shared,
+    status::{PoolUsage, Slots},
 };
 
 /// The pools and replicas of one node. Clones share the same state.
@@ -18,95 +23,46 @@ pub struct PoolRegistry {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    core: Mutex<Core>,
-    version: watch::Sender<u64>,
-    /// Rises when something changed for those who wait for an engine that sleeps, or for whoever
-    /// is to wake it.
-    sleepers: watch::Sender<u64>,
-    idle: Notify,
-}
-
-/// How a pool is used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Slots that were claimed, ever.
-    pub claims: u64,
-    /// Requests that run now.
-    pub running: u64,
-}
-
-/// A replica as whoever probes it needs to know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplicaTarget {
-    /// Its pool.
-    pub pool_id: PoolId,
-    /// Which of the pool's engines it is.
-    pub replica_id: ReplicaId,
-    /// Which life of the replica this is; a result for another life is ignored.
-    pub generation: u64,
-    /// Rises when its handoff changes within one life: the engine may have been restarted.
-    pub revision: u64,
-    /// Where it listens.
-    pub url: HttpUrl,
-    /// What kind of engine it is.
-    pub engine: EngineKind,
-    /// Its handoff declares the models, so that the engine need not be asked.
-    pub declares_models: bool,
-}
-
 impl PoolRegistry {
-    /// A registry whose `configured` pools are reported from the start, not ready while they have
-    /// no replica.
+    /// A registry that reports `configured` pools from the start, as not ready until they have a
+    /// replica.
     #[must_use]
     pub fn new(configured: Vec<PoolId>) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                core: Mutex::new(Core::new(configured)),
-                version: watch::Sender::new(0),
-                sleepers: watch::Sender::new(0),
-                idle: Notify::new(),
-            }),
+            shared: Arc::new(Shared::new(RegistryCore::new(configured))),
         }
     }
 
-    /// Takes in a new or changed handoff: its replica is ready at once.
+    /// Applies a new or changed handoff. Its replica is ready at once.
     ///
     /// # Errors
     /// When the node has more pools, or the pool more replicas, than a heartbeat can carry.
     pub fn upsert(&self, handoff: Handoff) -> Result<(), UpsertError> {
-        let news = self.shared.core.lock().upsert(handoff)?;
-        self.tell(news);
-        self.tell_sleepers();
+        let urgency = self.shared.core.lock().upsert(handoff)?;
+        self.shared.notify(urgency);
+        self.shared.notify_scaled_to_zero();
         Ok(())
     }
 
-    /// Retires a replica: no new work, and forgotten when its last lease is dropped.
+    /// Retires a replica: it gets no new requests, and is forgotten when its last lease is dropped.
     pub fn remove(&self, pool_id: &PoolId, replica_id: &ReplicaId) {
-        let news = self.shared.core.lock().remove(pool_id, replica_id);
-        self.tell(news);
+        let urgency = self.shared.core.lock().remove(pool_id, replica_id);
+        self.shared.notify(urgency);
     }
 
-    /// Takes in what a probe found of the life `generation` of a replica, and says what an operator
-    /// wants to know of that, each change once. About another life it is ignored.
+    /// Applies the outcome of a probe to one generation of a replica. Returns the changes that an
+    /// operator should see, each once. An outcome for another generation is ignored.
     pub fn probed(
         &self,
         pool_id: &PoolId,
         replica_id: &ReplicaId,
         generation: u64,
         outcome: ProbeOutcome,
-    ) -> Vec<Change> {
-        let (news, changes) = self
-            .shared
-            .core
-            .lock()
-            .probed(pool_id, replica_id, generation, outcome);
-        self.tell(news);
-        changes
+    ) -> Vec<ReplicaChange> {
+        self.shared.probed(pool_id, replica_id, generation, outcome)
     }
 
-    /// No new claims; running ones finish. Idempotent.
+    /// Stops new claims; running requests finish. Idempotent.
     ///
     /// # Errors
     /// When the pool or the replica is not known.
@@ -114,8 +70,8 @@ impl PoolRegistry {
         self.set_draining(target, true)
     }
 
-    /// Takes new claims again. A pool of a node that drains as a whole stays draining with it, and
-    /// a replica of a pool. Idempotent.
+    /// Allows new claims again. A pool still drains while its node drains, and a replica while its
+    /// pool drains. Idempotent.
     ///
     /// # Errors
     /// When the pool or the replica is not known.
@@ -123,26 +79,25 @@ impl PoolRegistry {
         self.set_draining(target, false)
     }
 
-    /// Drains the node: no pool takes new claims, also none that appears later.
+    /// Drains the node: all pools stop new claims, including pools that appear later.
     pub fn drain_all(&self) {
         // The node itself is always known.
         let _: Result<(), UnknownTarget> = self.drain(&DrainTarget::Node);
     }
 
-    /// Drains a replica from the moment it appears.
-    pub fn drain_before(&self, pool_id: &PoolId, replica_id: ReplicaId) {
-        self.shared.core.lock().drain_before(pool_id, replica_id);
+    /// Drains a replica that need not exist yet.
+    pub fn drain_in_advance(&self, pool_id: &PoolId, replica_id: ReplicaId) {
+        (self.shared.core.lock()).drain_in_advance(pool_id, replica_id);
     }
 
     fn set_draining(&self, target: &DrainTarget, draining: bool) -> Result<(), UnknownTarget> {
-        let news = self.shared.core.lock().set_draining(target, draining)?;
-        self.tell(news);
-        self.tell_sleepers();
+        let urgency = self.shared.core.lock().set_draining(target, draining)?;
+        self.shared.notify(urgency);
+        self.shared.notify_scaled_to_zero();
         Ok(())
     }
 
-    /// Says how much memory of the pool's devices is free, in bytes. Of a pool that is not known it
-    /// is ignored.
+    /// Sets how much memory of the pool's devices is free, in bytes. Ignored for an unknown pool.
     pub fn set_vram_free(&self, pool_id: &PoolId, bytes: u64) {
         if let Some(pool) = self.shared.core.lock().pools.get_mut(pool_id) {
             pool.vram_free_bytes = bytes;
@@ -151,44 +106,41 @@ impl PoolRegistry {
 
     /// Claims a slot for a request to `model`, or to any model.
     ///
-    /// The replica is the ready one with the most free slots, of equals the first by id. One whose
-    /// models nobody has said is asked only when no replica of the pool names the model.
+    /// Takes the ready replica with the most free slots; of equals, the first by id. A replica
+    /// whose models are unknown is used only when no replica of the pool names the model.
     ///
     /// # Errors
-    /// When no replica can take the request now; the error says why.
+    /// When no replica can take the request now; the error gives the reason.
     pub fn claim(&self, pool_id: &PoolId, model: Option<&str>) -> Result<SlotLease, ClaimError> {
         self.claim_excluding(pool_id, model, &[])
     }
 
-    /// As [`claim`](Self::claim), of a replica that is none of `excluded`: for another try of a
-    /// request.
+    /// As [`claim`](Self::claim), but of a replica that is not in `excluded`: for a retry.
     ///
     /// # Errors
-    /// When no other replica can take the request now; the error says why.
+    /// When no other replica can take the request now; the error gives the reason.
     pub fn claim_excluding(
         &self,
         pool_id: &PoolId,
         model: Option<&str>,
         excluded: &[ReplicaId],
     ) -> Result<SlotLease, ClaimError> {
-        let claimed = self
-            .shared
-            .core
-            .lock()
-            .claim(pool_id, model, None, excluded)?;
+        let mut core = self.shared.core.lock();
+        let claimed = core.claim(pool_id, model, None, excluded)?;
+        drop(core);
         Ok(self.lease(claimed))
     }
 
-    /// As [`claim_excluding`](Self::claim_excluding), or a promised slot of an engine that sleeps
-    /// when none that is awake can take the request. The engine is woken by it.
+    /// As [`claim_excluding`](Self::claim_excluding). When no running engine can take the request,
+    /// claims a slot of one that is scaled to zero, which starts it.
     ///
-    /// The replica `hint` is taken when it can take the request at once; of those that sleep it is
-    /// preferred. Whatever else it names is ignored: the chooser may have seen an older state
-    /// of the pool.
+    /// The replica `hint` is used when it can take the request at once, and preferred among
+    /// replicas that are scaled to zero. Otherwise the hint is ignored: the sender may have seen
+    /// an older state of the pool.
     ///
     /// # Errors
-    /// When no replica can take the request, not even after it was woken; the error says why.
-    pub fn claim_or_wake(
+    /// When no replica can take the request, started or not; the error gives the reason.
+    pub fn claim_or_start(
         &self,
         pool_id: &PoolId,
         model: Option<&str>,
@@ -200,52 +152,44 @@ impl PoolRegistry {
             Ok(claimed) => return Ok(Claim::Slot(self.lease(claimed))),
             Err(why_not) => why_not,
         };
-        let promised = core
-            .claim_asleep(pool_id, model, hint, excluded)
+        let pending = core
+            .claim_scaled_to_zero(pool_id, model, hint, excluded)
             .ok_or(why_not)?;
         drop(core);
-        self.tell_sleepers();
-        Ok(Claim::Promised(PromisedSlot::new(self.lease(promised))))
+        self.shared.notify_scaled_to_zero();
+        Ok(Claim::Pending(PendingSlot::new(self.lease(pending))))
     }
 
-    fn lease(&self, claimed: Claimed) -> SlotLease {
-        SlotLease::new(self.clone(), claimed.handoff, claimed.generation)
+    fn lease(&self, claimed: ClaimedSlot) -> SlotLease {
+        SlotLease::new(
+            Arc::clone(&self.shared),
+            claimed.handoff,
+            claimed.generation,
+        )
     }
 
-    /// Whether [`claim_or_wake`](Self::claim_or_wake) would succeed at this moment, for whoever has
-    /// something to do before it.
+    /// Whether [`claim_or_start`](Self::claim_or_start) would succeed now. Use it to reject a
+    /// request before reading its body.
     ///
     /// # Errors
-    /// When it would not; the error says why.
-    pub fn check_room(&self, pool_id: &PoolId, model: Option<&str>) -> Result<(), ClaimError> {
+    /// When it would not; the error gives the reason.
+    pub fn check_capacity(&self, pool_id: &PoolId, model: Option<&str>) -> Result<(), ClaimError> {
         let core = self.shared.core.lock();
         let Err(why_not) = core.candidate(pool_id, model, &[]) else {
             return Ok(());
         };
         let pool = core.pools.get(pool_id);
-        let sleeper = pool.and_then(|pool| core.sleeper_for(pool, model, None, &[]));
-        sleeper.map(|_| ()).ok_or(why_not)
+        let offered = pool.and_then(|pool| core.scaled_to_zero_candidate(pool, model, None, &[]));
+        offered.map(|_| ()).ok_or(why_not)
     }
 
-    pub(crate) fn release(&self, pool_id: &PoolId, replica_id: &ReplicaId, generation: u64) {
-        let released = self
-            .shared
-            .core
-            .lock()
-            .release(pool_id, replica_id, generation);
-        self.tell(released.news);
-        if released.idle {
-            self.shared.idle.notify_waiters();
-        }
-    }
-
-    /// Every pool as the next heartbeat says it, in order of its id.
+    /// Every pool as the next heartbeat reports it, in order of its id.
     #[must_use]
     pub fn statuses(&self) -> Vec<PoolStatus> {
         self.shared.core.lock().statuses()
     }
 
-    /// The slots of a pool just now; `None` when it is not known.
+    /// The slots of a pool now; `None` when it is not known.
     #[must_use]
     pub fn pool_slots(&self, pool_id: &PoolId) -> Option<Slots> {
         let core = self.shared.core.lock();
@@ -254,41 +198,15 @@ impl PoolRegistry {
             .map(|pool| core.pool_slots(pool_id, pool))
     }
 
-    pub(crate) fn replica_slots(
-        &self,
-        pool_id: &PoolId,
-        replica_id: &ReplicaId,
-        generation: u64,
-    ) -> Option<Slots> {
-        let core = self.shared.core.lock();
-        core.replica_slots(core.pools.get(pool_id)?, replica_id, generation)
-    }
-
-    pub(crate) fn claimed_slots(
-        &self,
-        pool_id: &PoolId,
-        replica_id: &ReplicaId,
-        generation: u64,
-    ) -> ClaimedSlots {
-        let core = self.shared.core.lock();
-        let Some(pool) = core.pools.get(pool_id) else {
-            return ClaimedSlots::default();
-        };
-        ClaimedSlots {
-            pool: core.pool_slots(pool_id, pool),
-            replica: core.replica_slots(pool, replica_id, generation),
-        }
-    }
-
-    /// A number that rises when something changed that a heartbeat must say at once: replicas,
-    /// readiness, draining, slot totals, models, or the slots of abandoned requests. Other
-    /// claims and releases do not move it.
+    /// A number that rises when something changed that a heartbeat must report at once: replicas,
+    /// readiness, draining, slot totals, models, or slots of abandoned requests. Other claims and
+    /// releases do not change it.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.shared.version.subscribe()
+        self.shared.subscribe()
     }
 
-    /// Every live replica, for whoever probes them.
+    /// Every live replica, for a prober.
     #[must_use]
     pub fn replicas(&self) -> Arc<[ReplicaTarget]> {
         let core = self.shared.core.lock();
@@ -306,73 +224,67 @@ impl PoolRegistry {
             .collect()
     }
 
-    /// How many leases are held, over all pools.
+    /// The number of leases, over all pools.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.shared.core.lock().in_flight
     }
 
-    /// How many leases of the engine at `url` are held, those of its earlier lives included.
+    /// The number of leases of the engine at `url`, its earlier generations included.
     #[must_use]
     pub fn in_flight_at(&self, url: &HttpUrl) -> u64 {
         self.shared.core.lock().in_flight_at(url)
     }
 
-    /// How many leases of a pool are held, those of engines whose handoff is gone included.
+    /// The number of leases of a pool, including engines whose handoff is gone.
     #[must_use]
     pub fn in_flight_of(&self, pool_id: &PoolId) -> u64 {
         self.shared.core.lock().in_flight_of(pool_id)
     }
 
-    /// How many leases of a replica are held, those of its earlier engines included.
+    /// The number of leases of a replica, its earlier engines included.
     #[must_use]
     pub fn in_flight_of_replica(&self, pool_id: &PoolId, replica_id: &ReplicaId) -> u64 {
-        self.shared
-            .core
-            .lock()
-            .in_flight_of_replica(pool_id, replica_id)
+        let core = self.shared.core.lock();
+        core.in_flight_of_replica(pool_id, replica_id)
     }
 
-    /// How a pool is used, so that whoever asks twice knows whether it was in between.
+    /// How much a pool is used. Two readings tell whether it was used in between.
     #[must_use]
-    pub fn usage(&self, pool_id: &PoolId) -> Usage {
+    pub fn usage(&self, pool_id: &PoolId) -> PoolUsage {
         let core = self.shared.core.lock();
-        Usage {
+        PoolUsage {
             claims: core.pools.get(pool_id).map_or(0, |pool| pool.claims),
             running: core.in_flight_of(pool_id),
         }
     }
 
-    /// Says why a replica has no handoff though it should have one, or that there is nothing to say
-    /// any more.
+    /// Sets why a replica that should have a handoff has none; `None` clears the reason.
     ///
-    /// It is reported as a replica that is not ready, as long as no handoff announces it.
+    /// The replica is reported as not ready while no handoff announces it.
     pub fn set_absent(&self, pool_id: &PoolId, replica_id: &ReplicaId, reason: Option<String>) {
-        let news = self
-            .shared
-            .core
-            .lock()
-            .set_absent(pool_id, replica_id, reason);
-        self.tell(news);
+        let mut core = self.shared.core.lock();
+        let urgency = core.set_absent(pool_id, replica_id, reason);
+        drop(core);
+        self.shared.notify(urgency);
     }
 
-    /// Says why a file is not taken for a handoff, or that there is nothing to say any more. It is
-    /// for people only.
+    /// Sets why a handoff file is refused; `None` clears the reason. For people only.
     pub fn set_refused(&self, file: &str, reason: Option<&str>) {
         self.shared.core.lock().set_refused(file, reason);
     }
 
-    /// The handoffs that were not taken in, in order of their files.
+    /// The refused handoffs, in order of their files.
     #[must_use]
     pub fn refused(&self) -> Vec<RefusedHandoff> {
         self.shared.core.lock().refused()
     }
 
-    /// Waits until no lease is held. New claims are not kept away: drain first.
+    /// Waits until no lease is held. New claims are still possible: drain first.
     pub async fn idle(&self) {
         loop {
             let mut notified = std::pin::pin!(self.shared.idle.notified());
-            // Listening before looking: a release in between is not missed.
+            // Register before reading, so that a release in between is not missed.
             notified.as_mut().enable();
             if self.in_flight() == 0 {
                 return;
@@ -381,22 +293,43 @@ impl PoolRegistry {
         }
     }
 
-    /// Rises with everything that concerns engines that sleep.
-    pub(crate) fn sleepers(&self) -> watch::Receiver<u64> {
-        self.shared.sleepers.subscribe()
+    /// Offers an engine that is scaled to zero as `handoff` describes it. The first claim starts
+    /// it, see [`wait_for_demand`](Self::wait_for_demand). While a handoff of that name exists, the
+    /// handoff takes precedence.
+    ///
+    /// Returns the handoff with the models that the engine named, when `handoff` names none.
+    pub fn set_scaled_to_zero(&self, handoff: Handoff) -> Handoff {
+        let (handoff, urgency) = self.shared.core.lock().set_scaled_to_zero(handoff);
+        self.shared.notify(urgency);
+        self.shared.notify_scaled_to_zero();
+        handoff
     }
 
-    pub(crate) fn with_core<T>(&self, look: impl FnOnce(&mut Core) -> T) -> T {
-        look(&mut self.shared.core.lock())
+    /// Withdraws the offer of [`set_scaled_to_zero`](Self::set_scaled_to_zero), for `reason`. Not
+    /// needed for an engine that is announced: its handoff fulfils the offer.
+    ///
+    /// Returns false when there is nothing to withdraw: the offer was fulfilled, or another engine
+    /// has made an offer of its own.
+    pub fn withdraw_offer(&self, offer: &Handoff, reason: Option<&str>) -> bool {
+        let stood = self.shared.core.lock().withdraw_offer(offer, reason);
+        if stood {
+            self.shared.notify(ReportUrgency::Immediate);
+            self.shared.notify_scaled_to_zero();
+        }
+        stood
     }
 
-    pub(crate) fn tell_sleepers(&self) {
-        self.shared.sleepers.send_modify(|version| *version += 1);
-    }
-
-    pub(crate) fn tell(&self, news: News) {
-        if news == News::AtOnce {
-            self.shared.version.send_modify(|version| *version += 1);
+    /// Returns when a request waits for this engine, which is scaled to zero.
+    pub async fn wait_for_demand(&self, pool_id: &PoolId, replica_id: &ReplicaId) {
+        let mut changes = self.shared.subscribe_scaled_to_zero();
+        loop {
+            changes.borrow_and_update();
+            if self.shared.core.lock().has_demand(pool_id, replica_id) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
         }
     }
 }

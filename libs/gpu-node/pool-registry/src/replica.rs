@@ -1,25 +1,27 @@
-//! One replica: what its handoff says, what probes found, and how many leases it has given.
+//! One replica: its handoff, what probes found, and how many of its slots are claimed.
 
 use std::sync::Arc;
 
-use pool_registry_types::{EngineLoad, Handoff, MAX_MODEL_NAME_BYTES, MAX_MODELS, usable_models};
+use pool_registry_types::{
+    EngineLoad, Handoff, MAX_MODEL_NAME_BYTES, MAX_MODELS, ReplicaStatus, usable_models,
+};
 
-use crate::probe::{Change, ProbeOutcome, usable_load, usable_reason, usable_version};
+use crate::probe::{ProbeOutcome, ReplicaChange, usable_load, usable_reason, usable_version};
 
-/// This many failed probes in a row make a replica not ready. One may be a busy moment and two a
-/// coincidence; at a probe every two seconds a dead engine is known in six, and the data path finds
-/// it sooner.
-pub const FAILURES_TO_DISTRUST: u32 = 3;
+/// This many failed probes in a row make a replica not ready. One failure may be a busy moment, two
+/// a coincidence. With a probe every two seconds a dead engine is detected within six seconds; the
+/// data path detects it sooner.
+pub const FAILURE_THRESHOLD: u32 = 3;
 
 /// A live replica.
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) handoff: Arc<Handoff>,
-    /// Which life of this replica it is; never used twice by one registry.
+    /// Rises with each start of its engine; never used twice by one registry.
     pub(crate) generation: u64,
-    /// Rises with each handoff of this life.
+    /// Rises with each handoff of this generation.
     pub(crate) revision: u64,
-    /// Leases given and not yet dropped.
+    /// Leases that are held.
     pub(crate) claimed: u32,
     failures_in_a_row: u32,
     not_ready: Option<Arc<str>>,
@@ -33,7 +35,7 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// A replica that was just announced, and is trusted.
+    /// A replica that was just announced. It is ready until probes fail.
     pub(crate) fn new(handoff: Handoff, generation: u64) -> Self {
         Self {
             declared_models: declared_models(&handoff),
@@ -51,22 +53,22 @@ impl Replica {
         }
     }
 
-    /// One that slept, and for which `claimed` requests have waited.
-    pub(crate) fn woken(handoff: Handoff, generation: u64, claimed: u32) -> Self {
+    /// A replica that was scaled to zero and has `claimed` requests waiting for it.
+    pub(crate) fn started(handoff: Handoff, generation: u64, claimed: u32) -> Self {
         Self {
             claimed,
             ..Self::new(handoff, generation)
         }
     }
 
-    /// Whether `handoff` is about the engine this replica already stands for.
+    /// Whether `handoff` announces the engine that this replica already has.
     pub(crate) fn is_same_engine(&self, handoff: &Handoff) -> bool {
         self.handoff.url == handoff.url && self.handoff.engine == handoff.engine
     }
 
-    /// Takes a new handoff of the same engine, which is trusted like the first one. What the engine
-    /// said of its models and slots stays until it is asked again. False when nothing changed.
-    pub(crate) fn announce_again(&mut self, handoff: Handoff) -> bool {
+    /// Applies a new handoff of the same engine, which makes it ready like the first one. Probed
+    /// models and slots stay until the next probe. Returns false when nothing changed.
+    pub(crate) fn update_handoff(&mut self, handoff: Handoff) -> bool {
         if *self.handoff == handoff {
             return false;
         }
@@ -78,12 +80,14 @@ impl Replica {
         true
     }
 
-    /// Takes in what a probe found, and says what changed by it.
-    pub(crate) fn probed(&mut self, outcome: ProbeOutcome) -> Vec<Change> {
+    /// Applies the outcome of a probe and returns what it changed.
+    pub(crate) fn probed(&mut self, outcome: ProbeOutcome) -> Vec<ReplicaChange> {
         if let Some(version) = outcome.engine_version.as_deref().and_then(usable_version) {
             self.probed_version = Some(version.into());
         }
-        let left_out = outcome.models.and_then(|models| self.lists(models));
+        let left_out = outcome
+            .models
+            .and_then(|models| self.set_probed_models(models));
         if let Some(load) = outcome.load {
             self.load = usable_load(load);
         }
@@ -94,76 +98,78 @@ impl Replica {
         };
         readiness
             .into_iter()
-            .chain(self.has_slots(outcome.slots))
+            .chain(self.set_probed_slots(outcome.slots))
             .chain(left_out)
             .collect()
     }
 
-    fn lists(&mut self, models: Vec<String>) -> Option<Change> {
+    fn set_probed_models(&mut self, models: Vec<String>) -> Option<ReplicaChange> {
         let (models, left_out) = usable_models(models);
         let kept = models.len();
         if self.probed_models.as_deref() != Some(&models[..]) {
             self.probed_models = Some(models.into());
         }
         let before = std::mem::replace(&mut self.models_left_out, left_out);
-        (before != left_out).then_some(Change::ModelsLeftOut { kept, left_out })
+        (before != left_out).then_some(ReplicaChange::ModelsLeftOut { kept, left_out })
     }
 
-    fn succeeded(&mut self) -> Option<Change> {
+    fn succeeded(&mut self) -> Option<ReplicaChange> {
         self.failures_in_a_row = 0;
-        self.not_ready.take().map(|_| Change::ReadyAgain)
+        self.not_ready.take().map(|_| ReplicaChange::ReadyAgain)
     }
 
-    fn failed(&mut self, reason: Option<&str>) -> Option<Change> {
+    fn failed(&mut self, reason: Option<&str>) -> Option<ReplicaChange> {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-        if self.failures_in_a_row < FAILURES_TO_DISTRUST {
+        if self.failures_in_a_row < FAILURE_THRESHOLD {
             return None;
         }
         let reason = usable_reason(reason.unwrap_or("the engine is not ready"));
-        // Whatever it did, nobody knows any more.
+        // The last reported load is outdated.
         self.load = EngineLoad::default();
         let before = self.not_ready.replace(reason.as_str().into());
-        before.is_none().then_some(Change::NotReady { reason })
+        before
+            .is_none()
+            .then_some(ReplicaChange::NotReady { reason })
     }
 
-    /// The engine's own count. None at all is not a count: such an engine would not have been
-    /// announced.
-    fn has_slots(&mut self, slots: Option<u32>) -> Option<Change> {
+    /// Applies the engine's own slot count. Zero is ignored: an engine without slots would not have
+    /// been announced.
+    fn set_probed_slots(&mut self, slots: Option<u32>) -> Option<ReplicaChange> {
         let before = self.slots();
         self.probed_slots = slots.filter(|slots| *slots > 0).or(self.probed_slots);
-        let (has, promised) = (self.slots(), self.handoff.slots);
-        (has != before).then_some(if has < promised {
-            Change::FewerSlots { promised, has }
+        let (actual, announced) = (self.slots(), self.handoff.slots);
+        (actual != before).then_some(if actual < announced {
+            ReplicaChange::FewerSlots { announced, actual }
         } else {
-            Change::SlotsAsPromised { promised }
+            ReplicaChange::SlotsAsAnnounced { announced }
         })
     }
 
-    /// How many requests it is given at once: what its handoff promises, or less where the engine
-    /// says so.
+    /// How many requests it gets at once: the slots of its handoff, or fewer if the engine reports
+    /// fewer.
     pub(crate) fn slots(&self) -> u32 {
-        let promised = self.handoff.slots;
-        self.probed_slots.map_or(promised, |has| has.min(promised))
+        let announced = self.handoff.slots;
+        (self.probed_slots).map_or(announced, |actual| actual.min(announced))
     }
 
-    /// What its handoff promises, where that is more than the engine has.
+    /// The slots of its handoff, if the engine has fewer.
     pub(crate) fn slots_promised(&self) -> Option<u32> {
-        Some(self.handoff.slots).filter(|promised| *promised != self.slots())
+        Some(self.handoff.slots).filter(|announced| *announced != self.slots())
     }
 
-    /// What the engine last said that it does.
+    /// The load that the engine last reported.
     pub(crate) fn load(&self) -> &EngineLoad {
         &self.load
     }
 
-    /// Why it takes no requests; `None` when it does.
+    /// Why it takes no requests; `None` when it takes them.
     pub(crate) fn not_ready(&self) -> Option<&Arc<str>> {
         self.not_ready.as_ref()
     }
 
-    /// What a person should know of it: why it takes no requests, or else which of its models are
+    /// The `last_error` of its status: why it takes no requests, or else how many of its models are
     /// not offered.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub(crate) fn last_error(&self) -> Option<String> {
         let left_out = self.models_left_out;
         let offered = self.models().map_or(0, |models| models.len());
         match &self.not_ready {
@@ -177,15 +183,15 @@ impl Replica {
         }
     }
 
-    /// The models it serves; `None` while nobody has said. What the handoff declares wins over what
-    /// the engine says.
+    /// The models it serves; `None` while they are not known. Models in the handoff take precedence
+    /// over what the engine reports.
     pub(crate) fn models(&self) -> Option<&Arc<[String]>> {
         self.declared_models
             .as_ref()
             .or(self.probed_models.as_ref())
     }
 
-    /// Whether its models are declared by the handoff, so that the engine need not be asked.
+    /// Whether its handoff declares its models, so that the engine need not be asked.
     pub(crate) fn declares_models(&self) -> bool {
         self.declared_models.is_some()
     }
@@ -196,7 +202,7 @@ impl Replica {
             .is_some_and(|models| models.iter().any(|name| name == model))
     }
 
-    /// The version the handoff names, else the one the engine named.
+    /// The version in the handoff, else the version that the engine reported.
     pub(crate) fn engine_version(&self) -> Option<&str> {
         self.handoff
             .engine_version
@@ -205,7 +211,7 @@ impl Replica {
     }
 }
 
-/// An empty list declares nothing: an engine without any model would not have been announced.
+/// An empty list declares nothing: an engine without models would not have been announced.
 fn declared_models(handoff: &Handoff) -> Option<Arc<[String]>> {
     handoff
         .models
@@ -214,9 +220,50 @@ fn declared_models(handoff: &Handoff) -> Option<Arc<[String]>> {
         .map(Arc::from)
 }
 
-/// A replica that takes no new work and is forgotten with its last lease.
+/// A replica whose engine is stopped until a request needs it.
 #[derive(Debug)]
-pub(crate) struct Retired {
+pub(crate) struct ScaledToZeroReplica {
+    /// As it was announced before, with its models. Nothing listens at its URL.
+    pub(crate) handoff: Arc<Handoff>,
+    /// The generation that it will have when it starts.
+    pub(crate) generation: u64,
+    /// Requests that wait for it. They keep their slots when it starts.
+    pub(crate) claimed: u32,
+}
+
+impl ScaledToZeroReplica {
+    pub(crate) fn free_slots(&self) -> u32 {
+        self.handoff.slots.saturating_sub(self.claimed)
+    }
+
+    pub(crate) fn names(&self, model: &str) -> bool {
+        (self.handoff.models.iter().flatten()).any(|name| name == model)
+    }
+
+    pub(crate) fn serves(&self, model: Option<&str>) -> bool {
+        model.is_none_or(|model| self.handoff.models.is_none() || self.names(model))
+    }
+
+    pub(crate) fn status(&self, draining: bool) -> ReplicaStatus {
+        ReplicaStatus {
+            ready: true,
+            slots_free: self.free_slots(),
+            slots_total: self.handoff.slots,
+            models: self.handoff.models.clone(),
+            draining,
+            generation: Some(self.generation),
+            load: EngineLoad {
+                sleeping: Some(true),
+                ..EngineLoad::default()
+            },
+            ..ReplicaStatus::new(self.handoff.replica_id.clone())
+        }
+    }
+}
+
+/// A replica that takes no new requests and is forgotten with its last lease.
+#[derive(Debug)]
+pub(crate) struct RetiredReplica {
     pub(crate) handoff: Arc<Handoff>,
     pub(crate) generation: u64,
     pub(crate) claimed: u32,

@@ -1,4 +1,4 @@
-//! What a heartbeat says of each pool.
+//! The status of each pool for a heartbeat.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use pool_registry_types::{
 
 use crate::{
     absent,
-    core::{Core, NO_ENGINE, Pool},
+    core::{NO_ENGINE, Pool, RegistryCore},
     replica::Replica,
 };
 
@@ -22,7 +22,7 @@ pub struct Slots {
     pub total: u32,
 }
 
-/// The slots that belong to a claimed one, at one moment.
+/// The slots of the pool and replica of a lease, at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClaimedSlots {
     /// Those of its pool.
@@ -31,8 +31,17 @@ pub struct ClaimedSlots {
     pub replica: Option<Slots>,
 }
 
-impl Core {
-    /// The slots of one life of a replica, as a heartbeat says them; `None` when it is over.
+/// How much a pool is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// Number of claims since the start.
+    pub claims: u64,
+    /// Requests that run now.
+    pub running: u64,
+}
+
+impl RegistryCore {
+    /// The slots of one generation of a replica; `None` when that generation is gone.
     pub(crate) fn replica_slots(
         &self,
         pool: &Pool,
@@ -55,8 +64,9 @@ impl Core {
         }
     }
 
-    /// The slots of one pool. What still runs where nothing new may begin counts as taken, so that
-    /// whoever sent it does not think that it takes the slots of others.
+    /// The slots of one pool. A replica that takes no new requests counts with its running ones, as
+    /// taken slots. Otherwise the control plane would subtract them from the slots of other
+    /// replicas.
     pub(crate) fn pool_slots(&self, id: &PoolId, pool: &Pool) -> Slots {
         let mut slots = Slots::default();
         let mut add = |free: u32, total: u32| {
@@ -70,9 +80,9 @@ impl Core {
                 add(0, self.busy_slots(replica));
             }
         }
-        for (replica_id, sleeper) in pool.sleepers() {
+        for (replica_id, replica) in pool.scaled_to_zero_replicas() {
             if !pool.drained.contains(replica_id) {
-                add(sleeper.free_slots(), sleeper.handoff.slots);
+                add(replica.free_slots(), replica.handoff.slots);
             }
         }
         for retired in self
@@ -80,13 +90,13 @@ impl Core {
             .iter()
             .filter(|retired| retired.handoff.pool_id == *id)
         {
-            // One that was announced anew has them counted already.
+            // A live replica at the same URL has counted them already.
             let is_live = |replica: &Replica| replica.handoff.url == retired.handoff.url;
             if !pool.replicas.values().any(is_live) {
                 add(0, retired.claimed);
             }
         }
-        // More than a heartbeat can say is no use to anybody, and refused by the control plane.
+        // The control plane rejects a heartbeat with more.
         Slots {
             free: slots.free.min(MAX_SLOTS),
             total: slots.total.min(MAX_SLOTS),
@@ -102,9 +112,12 @@ impl Core {
     }
 
     fn pool_status(&self, id: &PoolId, pool: &Pool) -> PoolStatus {
-        let awake = (pool.replicas.values()).any(|replica| replica.not_ready().is_none());
-        let asleep = pool.sleepers().next().map(|(_, sleeper)| &sleeper.handoff);
-        let ready = awake || asleep.is_some();
+        let is_running = (pool.replicas.values()).any(|replica| replica.not_ready().is_none());
+        let scaled_to_zero = pool
+            .scaled_to_zero_replicas()
+            .next()
+            .map(|(_, replica)| &replica.handoff);
+        let ready = is_running || scaled_to_zero.is_some();
         let slots = self.pool_slots(id, pool);
         let first = pool.replicas.values().next();
         PoolStatus {
@@ -114,7 +127,7 @@ impl Core {
             slots_free: slots.free,
             slots_total: slots.total,
             vram_free_bytes: pool.vram_free_bytes,
-            engine: (first.map(|replica| &replica.handoff).or(asleep))
+            engine: (first.map(|replica| &replica.handoff).or(scaled_to_zero))
                 .map(|handoff| handoff.engine.clone()),
             engine_version: (pool.replicas.values())
                 .find_map(Replica::engine_version)
@@ -129,7 +142,7 @@ impl Core {
                     .to_owned()
             }),
             device_mask: device_mask(pool),
-            sleeping: asleep.is_some() && !awake,
+            sleeping: scaled_to_zero.is_some() && !is_running,
         }
     }
 
@@ -141,15 +154,15 @@ impl Core {
             slots_total: replica.slots(),
             slots_promised: replica.slots_promised(),
             models: replica.models().map(|models| models.to_vec()),
-            last_error: replica.trouble(),
+            last_error: replica.last_error(),
             draining: is_drained(&replica.handoff.replica_id),
             load: replica.load().clone(),
             generation: Some(replica.generation),
             replica_id: replica.handoff.replica_id.clone(),
         });
-        let asleep =
-            (pool.sleepers()).map(|(replica_id, sleeper)| sleeper.status(is_drained(replica_id)));
-        let mut statuses: Vec<_> = live.chain(asleep).collect();
+        let scaled_to_zero = (pool.scaled_to_zero_replicas())
+            .map(|(replica_id, replica)| replica.status(is_drained(replica_id)));
+        let mut statuses: Vec<_> = live.chain(scaled_to_zero).collect();
         for retired in self
             .retired
             .iter()
@@ -185,14 +198,14 @@ impl Core {
     }
 }
 
-/// The models of all replicas, ready or not: a model does not cease to exist while its engine
-/// restarts.
+/// The models of all replicas, ready or not: a pool keeps its models while an engine restarts.
 fn models(pool: &Pool) -> Option<Vec<String>> {
     let known = || {
         let live = (pool.replicas.values())
             .filter_map(|replica| replica.models().map(|models| &models[..]));
-        let asleep = (pool.sleepers()).filter_map(|(_, sleeper)| sleeper.handoff.models.as_deref());
-        live.chain(asleep)
+        let scaled_to_zero = (pool.scaled_to_zero_replicas())
+            .filter_map(|(_, replica)| replica.handoff.models.as_deref());
+        live.chain(scaled_to_zero)
     };
     known().next()?;
     let union: BTreeSet<&String> = known().flatten().collect();
@@ -201,9 +214,11 @@ fn models(pool: &Pool) -> Option<Vec<String>> {
 
 fn device_mask(pool: &Pool) -> Option<String> {
     let live = pool.replicas.values().map(|replica| &replica.handoff);
-    let asleep = pool.sleepers().map(|(_, sleeper)| &sleeper.handoff);
+    let scaled_to_zero = pool
+        .scaled_to_zero_replicas()
+        .map(|(_, replica)| &replica.handoff);
     let masks: BTreeSet<&str> = live
-        .chain(asleep)
+        .chain(scaled_to_zero)
         .filter_map(|handoff| handoff.device_mask.as_deref())
         .collect();
     let mut text = masks.into_iter().collect::<Vec<_>>().join(",");

@@ -1,88 +1,57 @@
-//! What a daemon says of its settings: to people who ask for help, and to programs that write
-//! documents.
+//! The output of `--help`, `--settings` and `--limits`.
 
 use std::fmt::Write as _;
 
 use pool_registry_types::limits::Limit;
 
-/// A variable that is read. What is not in a daemon's list is not seen by it.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    /// Its full name.
-    pub name: &'static str,
-    /// What holds when it is not set.
-    pub unset: Unset,
-    /// What it means, in a few words.
-    pub what: &'static str,
-    /// The same for documents, in Markdown, where there is more to say; empty otherwise.
-    pub more: &'static str,
-}
-
-/// What holds when a variable is not set.
-#[derive(Debug, Clone, Copy)]
-pub enum Unset {
-    /// As if it were set to this.
-    Value(&'static str),
-    /// What these words say.
-    Words(&'static str),
-}
-
-impl Setting {
-    /// Where the spans of requests go, the same for all daemons of an installation. What reads it
-    /// and the others that are named here is OpenTelemetry's, in builds that have it.
-    pub const SPANS: Self = Self {
-        name: "OTEL_EXPORTER_OTLP_ENDPOINT",
-        unset: Unset::Words("none: nowhere"),
-        what: "where spans go (builds with otlp only)",
-        more: "where the spans of requests go: the `http://` URL of an OTLP collector. Only \
-               [builds with the feature `otlp`](OBSERVABILITY.md#traces), which no released \
-               binary has, read it; `check` of others warns. With it these hold as OpenTelemetry \
-               defines them: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (instead of it), \
-               `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, \
-               `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`, \
-               `OTEL_BSP_SCHEDULE_DELAY`, `OTEL_BSP_MAX_QUEUE_SIZE`, \
-               `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`",
-    };
-}
+use crate::setting::{SettingDescription, Unset};
 
 impl Unset {
-    fn for_people(self) -> String {
+    fn for_people(&self) -> String {
         match self {
             Self::Value(value) => format!("[{value}]"),
             Self::Words(words) => format!("({words})"),
         }
     }
 
-    fn for_programs(self) -> String {
+    fn for_programs(&self) -> String {
         match self {
             Self::Value(value) => format!("={value}"),
-            Self::Words(words) => words.to_owned(),
+            Self::Words(words) => (*words).to_owned(),
         }
     }
 }
 
 /// The rows of `--help`, one for each setting, in columns.
-pub(crate) fn rows(settings: &[Setting]) -> String {
-    let width = |column: fn(&Setting) -> &str| settings.iter().map(|row| column(row).len()).max();
-    let name_width = width(|row| row.name).unwrap_or_default();
-    let what_width = width(|row| row.what).unwrap_or_default();
+pub(crate) fn rows(settings: &[SettingDescription]) -> String {
+    let names = settings.iter().map(|row| row.name.len());
+    let name_width = names.max().unwrap_or_default();
+    let helps = settings.iter().map(|row| row.help.len());
+    let help_width = helps.max().unwrap_or_default();
     settings.iter().fold(String::new(), |mut text, row| {
-        let (name, what, unset) = (row.name, row.what, row.unset.for_people());
+        let (name, help, unset) = (&row.name, row.help, row.unset.for_people());
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {name:name_width$}  {what:what_width$}  {unset}");
+        let _ = writeln!(text, "  {name:name_width$}  {help:help_width$}  {unset}");
         text
     })
 }
 
-/// One line for each setting: name, `=` and the default or what holds otherwise, the few words, and
-/// more of them, with tabs between.
-pub(crate) fn lines(settings: &[Setting]) -> String {
-    let line = |row: &Setting| [row.name, &row.unset.for_programs(), row.what, row.more].join("\t");
+/// The lines of `--settings`, one for each setting: its name, `=` and its default (or words for
+/// it), its help and its document, separated by tabs.
+pub(crate) fn lines(settings: &[SettingDescription]) -> String {
+    let line = |row: &SettingDescription| {
+        [
+            row.name.as_str(),
+            &row.unset.for_programs(),
+            row.help,
+            row.document,
+        ]
+        .join("\t")
+    };
     settings.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The lines of `--limits`, one for each bound: its crate and what it says of itself, separated by
-/// tabs.
+/// The lines of `--limits`, one for each bound: its crate and its columns, separated by tabs.
 pub(crate) fn limits(tables: &[&[(&str, &[Limit])]]) -> String {
     let mut lines = Vec::new();
     for (source, table) in tables.iter().copied().flatten() {
@@ -108,31 +77,33 @@ pub(crate) fn limits(tables: &[&[(&str, &[Limit])]]) -> String {
 mod tests {
     use super::*;
 
-    const SETTINGS: [Setting; 2] = [
-        Setting {
-            name: "DEMO_ADDR",
-            unset: Unset::Value("127.0.0.1:80"),
-            what: "where it listens",
-            more: "",
-        },
-        Setting {
-            name: "TOKEN",
-            unset: Unset::Words("none"),
-            what: "what to present",
-            more: "a *secret*",
-        },
-    ];
+    fn settings() -> [SettingDescription; 2] {
+        [
+            SettingDescription {
+                name: "DEMO_ADDR".to_owned(),
+                unset: Unset::Value("127.0.0.1:80".to_owned()),
+                help: "where it listens",
+                document: "",
+            },
+            SettingDescription {
+                name: "TOKEN".to_owned(),
+                unset: Unset::Words("none"),
+                help: "what to present",
+                document: "a *secret*",
+            },
+        ]
+    }
 
     // spec: CONF-3
     #[test]
     fn people_get_columns_and_programs_get_tabs() {
         assert_eq!(
-            rows(&SETTINGS),
+            rows(&settings()),
             "  DEMO_ADDR  where it listens  [127.0.0.1:80]\n  TOKEN      what to present   \
              (none)\n"
         );
         assert_eq!(
-            lines(&SETTINGS),
+            lines(&settings()),
             "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\nTOKEN\tnone\twhat to present\ta \
              *secret*"
         );

@@ -1,76 +1,99 @@
-//! What our daemons have in common: arguments, common settings, runtime, listener, the beginning
-//! and the end.
+//! Everything that our daemons share: arguments, common settings, runtime, listeners, and the steps
+//! of a start and a stop.
 //!
-//! A binary says who it is ([`Program`]), turns the environment into its configuration, of which
-//! the common [`Settings`] are a part, and builds and stops its parts around a [`Daemon`].
-//! Everything else is here:
+//! A binary describes itself by a [`Program`], reads its settings with a [`SettingsReader`] (the
+//! common [`Settings`] are a part of them), and builds and stops its components around a
+//! [`Daemon`]:
 //!
 //! ```no_run
-//! use daemon::{Daemon, Program, Setting, Settings, StartError, Unset};
+//! use daemon::{Daemon, Program, Setting, Settings, SettingsReader, StartError};
 //! use service_runtime::env::{Environment, Problems};
+//! use std::{net::SocketAddr, time::Duration};
+//!
+//! static ADDR: Setting<SocketAddr> =
+//!     Setting::listen_address("DEMO_ADDR", || SocketAddr::from(([127, 0, 0, 1], 8080)));
+//!
+//! static PAUSE: Setting<Duration> =
+//!     Setting::millis("DEMO_PAUSE_MS", || Duration::from_secs(1), 1..=60_000)
+//!         .help("pause between two rounds");
 //!
 //! const PROGRAM: Program = Program {
 //!     name: "demo",
 //!     version: env!("CARGO_PKG_VERSION"),
 //!     title: "a daemon that waits to be stopped",
 //!     about: "It does nothing else.",
-//!     settings: &[Setting {
-//!         name: "DEMO_ADDR",
-//!         unset: Unset::Value("127.0.0.1:8080"),
-//!         what: "where it listens",
-//!         more: "",
-//!     }],
+//!     address: &ADDR,
+//!     settings: &[&PAUSE],
 //!     ending: "",
 //!     prefix: "DEMO_",
 //!     openapi: || "{}".to_owned(),
 //!     limits: &[],
 //! };
 //!
-//! struct Config(Settings);
+//! struct Config {
+//!     settings: Settings,
+//!     pause: Duration,
+//! }
 //!
 //! impl AsRef<Settings> for Config {
 //!     fn as_ref(&self) -> &Settings {
-//!         &self.0
+//!         &self.settings
 //!     }
 //! }
 //!
-//! fn configuration(environment: Environment) -> Result<Config, Problems> {
-//!     let mut problems = Problems::default();
-//!     let settings = Settings::read(&environment, &PROGRAM, 8080, &mut problems);
-//!     problems.finish().map(|()| Config(settings))
+//! fn configure(environment: Environment) -> Result<Config, Problems> {
+//!     let mut reader = SettingsReader::new(&PROGRAM, environment);
+//!     let config = Config {
+//!         settings: Settings::read(&mut reader, &PROGRAM),
+//!         pause: reader.read(&PAUSE),
+//!     };
+//!     reader.finish().map(|()| config)
 //! }
 //!
 //! async fn run(config: Config, daemon: Daemon) -> Result<(), StartError> {
-//!     let _listener = daemon.bind(&config.0)?;
-//!     daemon.asked_to_stop(std::time::Duration::ZERO).await;
+//!     let _listeners = daemon.bind(&config.settings)?;
+//!     daemon.stop_requested(config.pause).await;
 //!     daemon.end().await;
 //!     Ok(())
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
-//!     daemon::main(&PROGRAM, configuration, |_config, _report| {}, run)
+//!     daemon::main(&PROGRAM, configure, |_config, _report| {}, run)
 //! }
 //! ```
 
-pub mod check;
+mod check;
+mod common;
+mod directory;
+mod entry;
+#[cfg(test)]
+mod fixtures;
 mod help;
 mod program;
+mod reader;
 mod report;
+mod require_auth;
 mod running;
+mod setting;
 mod settings;
 
-/// The allocator of our daemons: a request makes some thirty allocations and frees them on
-/// whichever thread ends it.
+/// The allocator of our daemons. A request makes some thirty allocations and frees them on other
+/// threads.
 ///
-/// The C library's is slow for those above a kilobyte, of which there are four in a request.
+/// The C library is slow for allocations above a kilobyte, and a request makes four of those.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-pub use help::{Setting, Unset};
-pub use program::{Program, main};
+pub use common::{RUNTIME_DIR, STATE_DIR};
+pub use directory::{DirectoryUse, check_directory, require_directory, require_regular_file};
+pub use entry::main;
+pub use program::Program;
+pub use reader::SettingsReader;
 pub use report::{Finding, Report, Verdict};
-pub use running::{Daemon, JOIN_TIMEOUT, LIMITS, StartError};
+pub use running::{Daemon, JOIN_TIMEOUT, LIMITS, Listeners, StartError};
+pub use setting::{DescribeSetting, Setting, SettingDescription, Unset};
 pub use settings::Settings;
+pub use telemetry::Metrics;
 
 /// What the README shows is compiled with the tests, and run where it can be.
 #[cfg(doctest)]

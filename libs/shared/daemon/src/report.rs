@@ -1,18 +1,18 @@
-//! What was looked at before a start, what is wrong, and how to hint it.
+//! The report of `check`: findings, and a hint for everything that is wrong.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// What a finding means for a start.
+/// The meaning of a finding for a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// As it should be.
+    /// Nothing is wrong.
     Ok,
-    /// It starts, but perhaps not as was meant.
+    /// The daemon starts, but perhaps not as intended.
     Warning,
-    /// It does not start, or not all of it works.
+    /// The daemon does not start, or a part of it does not work.
     Error,
 }
 
@@ -26,33 +26,33 @@ impl Verdict {
     }
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Whether it is as it should be.
+    /// Whether something is wrong.
     pub verdict: Verdict,
-    /// What was looked at: a variable, a pool, a GPU.
+    /// The subject of the check: a variable, a pool, a GPU.
     pub subject: String,
-    /// How it is.
+    /// The state of the subject.
     pub found: String,
-    /// What to do about it; absent when nothing.
+    /// What to do; absent when nothing is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
-/// Everything that was looked at, in that order.
+/// All findings, in the order of the checks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     findings: Vec<Finding>,
 }
 
 impl Report {
-    /// Something is as it should be.
+    /// Adds a finding without a problem.
     pub fn ok(&mut self, subject: impl Into<String>, found: impl Into<String>) {
         self.add(Verdict::Ok, subject.into(), found.into(), None);
     }
 
-    /// Something may not be as was meant; `hint` says what to do then.
+    /// Adds a warning; `hint` says what to do.
     pub fn warning(
         &mut self,
         subject: impl Into<String>,
@@ -67,7 +67,7 @@ impl Report {
         );
     }
 
-    /// Something is wrong; `hint` says what to do.
+    /// Adds an error; `hint` says what to do.
     pub fn error(
         &mut self,
         subject: impl Into<String>,
@@ -91,13 +91,13 @@ impl Report {
         });
     }
 
-    /// What was found, in order.
+    /// The findings, in order.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// Whether anything is wrong. Warnings are not.
+    /// Whether there is an error. Warnings are no errors.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.count(Verdict::Error) > 0
@@ -112,7 +112,7 @@ impl Report {
 }
 
 impl fmt::Display for Report {
-    /// A table for people; what is to be done stands below what is wrong.
+    /// Writes a table for people, with each hint below its finding.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let subjects = self
             .findings
@@ -121,7 +121,7 @@ impl fmt::Display for Report {
         let width = subjects.max().unwrap_or_default();
         for finding in &self.findings {
             let verdict = finding.verdict.as_str();
-            // A text of several lines stays in its column.
+            // Further lines of a text stay in its column.
             let indent = format!("\n{:9}{:width$}  ", "", "");
             let found = finding.found.trim_end().replace('\n', &indent);
             writeln!(f, "{verdict:7}  {:width$}  {found}", finding.subject)?;
@@ -163,7 +163,8 @@ mod tests {
         assert!(report().has_errors() && !Report::default().has_errors());
         assert_eq!(
             serde_json::to_value(report()).unwrap()["findings"][1],
-            serde_json::json!({"verdict": "warning", "subject": "LONGER", "found": "odd", "hint": "look at it"})
+            serde_json::json!({"verdict": "warning", "subject": "LONGER", "found": "odd",
+                "hint": "look at it"})
         );
     }
 }

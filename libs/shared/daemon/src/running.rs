@@ -1,4 +1,4 @@
-//! A daemon that runs: what it is built around, from its first log line to its last.
+//! The services of a running daemon: listeners, tasks, stop requests, the service manager.
 
 use std::{
     io,
@@ -8,8 +8,8 @@ use std::{
 };
 
 use http_server::{
-    AllowedHosts, BoundServer, Limits, OnlyFor, UnauthenticatedLimits, metrics_routes,
-    with_fallbacks,
+    AllowedHosts, BoundServer, HttpService, Limits, OnlyFor, ServerHandle, UnauthenticatedLimits,
+    metrics_routes, with_fallbacks,
 };
 use pool_registry_types::limits::Limit;
 use service_runtime::{
@@ -20,15 +20,14 @@ use stream_proxy::StreamProxy;
 use telemetry::Metrics;
 use tokio::sync::watch;
 
-use crate::{Program, Settings};
+use crate::{common::METRICS_ADDR, program::Program, settings::Settings};
 
-/// How long tasks get to end once nothing is left to do.
+/// How long background tasks may take to end, once nothing else is left to do.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What holds for the connections of the listener for metrics. Nobody is authenticated there, so a
-/// new connection displaces the oldest when there are as many as this. A few collectors have one or
-/// two each; the rest is so that those of others must come fast to push a collector out before it
-/// is answered.
+/// Limits of connections to the metrics listener, which has no authentication. Beyond this many
+/// connections a new one displaces the oldest. A few collectors have one or two each; the rest
+/// makes it hard for other peers to displace a collector before it is answered.
 const METRICS_CONNECTIONS: UnauthenticatedLimits = UnauthenticatedLimits {
     max_connections: 128,
     // Longer than the usual time between two scrapes, a minute at most.
@@ -36,60 +35,91 @@ const METRICS_CONNECTIONS: UnauthenticatedLimits = UnauthenticatedLimits {
     life: Duration::from_secs(20 * 60),
 };
 
-/// The bounds of the listener for metrics.
+/// The bounds of the metrics listener.
 pub const LIMITS: &[Limit] = &[Limit::new(
     "METRICS_CONNECTIONS",
     METRICS_CONNECTIONS.max_connections as u64,
     "connections",
 )
-.because("Connections of the listener for metrics, where nobody is authenticated.")
+.because("Connections of the metrics listener, which are not authenticated.")
 .enforced_by("listeners of `…_METRICS_ADDR`")
 .beyond("the oldest of them is closed for a new one")];
 
-/// How often the line for `systemctl status` changes at most; nobody reads faster.
+/// The shortest time between two changes of the line in `systemctl status`.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a daemon could not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No threads, or no way to wait for sockets.
+    /// The system gives no threads, or no way to wait for sockets.
     #[error("start the runtime")]
     Runtime(#[source] io::Error),
     /// The system refuses signal handlers.
     #[error("listen for signals")]
     Signals(#[source] io::Error),
-    /// The address is taken, or not of this machine.
+    /// The address is taken, or does not belong to this machine.
     #[error("listen on {addr}, as {variable} says")]
     Listen {
         /// The address.
         addr: SocketAddr,
-        /// The setting that names it.
+        /// The setting that holds it.
         variable: String,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A part of it failed while it ran.
+    /// The runtime cannot watch a listener.
+    #[error("serve connections")]
+    Serve(#[source] io::Error),
+    /// A task panicked while the daemon ran.
     #[error(transparent)]
     Panicked(#[from] TaskPanicked),
 }
 
-/// What a daemon is built around.
+/// The sockets of a daemon. Connections wait in the kernel until it serves them.
+#[derive(Debug)]
+pub struct Listeners {
+    main: BoundServer,
+    metrics: Option<BoundServer>,
+}
+
+impl Listeners {
+    /// Where clients connect.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.main.local_addr()
+    }
+
+    /// Where metrics are served without a token, if anywhere.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(BoundServer::local_addr)
+    }
+
+    /// Every address where this process listens.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let metrics = self.metrics_addr();
+        [self.addr()].into_iter().chain(metrics).collect()
+    }
+}
+
+/// The services of a running daemon.
 #[derive(Debug)]
 pub struct Daemon {
-    /// Who it is.
+    /// The program that runs.
     pub program: &'static Program,
-    /// Requested by a signal, or by a task that panicked.
+    /// Requested by a signal, or when a task panics: the daemon begins to stop.
     pub stop: Shutdown,
-    /// What the parts stop by, each in its turn; requested by [`end`](Self::end).
-    pub parts: Shutdown,
-    /// Every task of the process.
+    /// Requested by [`end`](Self::end): background tasks and listeners end.
+    pub shutdown: Shutdown,
+    /// All background tasks of the process.
     pub tasks: Tasks,
-    /// Where connections live.
-    cores: ConnectionThreads,
-    /// What the service manager has bound for us.
-    listener: Option<TcpListener>,
-    /// Under which names metrics are served at an address of their own; `None` with a token, as
-    /// everything is then.
+    /// The threads that serve connections.
+    threads: ConnectionThreads,
+    /// The socket that the service manager has bound.
+    inherited: Option<TcpListener>,
+    /// The hosts under which the metrics listener is asked; `None` with a token, when every host
+    /// is served.
     metrics_hosts: Option<AllowedHosts>,
 }
 
@@ -98,8 +128,8 @@ impl Daemon {
     pub(crate) fn start(
         program: &'static Program,
         settings: &Settings,
-        cores: ConnectionThreads,
-        listener: Option<TcpListener>,
+        threads: ConnectionThreads,
+        inherited: Option<TcpListener>,
     ) -> Result<Self, StartError> {
         tracing::info!("Configuration loaded. Cloud profile: {}", settings.is_cloud);
         tracing::info!("{}", settings.auth.describe());
@@ -109,128 +139,140 @@ impl Daemon {
         Ok(Self {
             program,
             stop,
-            parts: Shutdown::new(),
+            shutdown: Shutdown::new(),
             tasks,
-            cores,
-            listener,
+            threads,
+            inherited,
             metrics_hosts: (!settings.auth.has_token()).then(|| settings.allowed_hosts.clone()),
         })
     }
 
-    /// Takes the socket of the service manager, or else the address that the settings name;
-    /// connections wait in the kernel until the server serves. As many are accepted as the
-    /// system's limit of open files allows, few of them without authentication, and dealt out to
-    /// the threads that the settings ask for.
+    /// Binds the listen address and the metrics address. A socket of the service manager takes the
+    /// place of the former.
+    ///
+    /// The system's limit of open files bounds the number of connections; few of them may be
+    /// unauthenticated.
     ///
     /// # Errors
-    /// When the address cannot be bound.
-    pub fn bind(&self, settings: &Settings) -> Result<BoundServer, StartError> {
+    /// When an address cannot be bound.
+    pub fn bind(&self, settings: &Settings) -> Result<Listeners, StartError> {
+        Ok(Listeners {
+            main: self.bind_main(settings.addr)?,
+            metrics: settings
+                .metrics_addr
+                .map(|addr| self.bind_metrics(addr))
+                .transpose()?,
+        })
+    }
+
+    fn bind_main(&self, addr: SocketAddr) -> Result<BoundServer, StartError> {
         let limits = Limits {
             unauthenticated: Some(UnauthenticatedLimits::default()),
             ..Limits::default()
         };
         let limits = limits.within_descriptors(raise_descriptor_limit());
-        let addr = settings.addr;
-        let bound = match &self.listener {
+        let bound = match &self.inherited {
             Some(listener) => listener
                 .try_clone()
                 .and_then(|listener| http_server::adopt(listener, limits)),
             None => http_server::bind(addr, limits),
         };
+        let variable = || self.program.address.variable(self.program.prefix);
         bound
-            .map(|bound| bound.on(self.cores.clone()))
-            .map_err(|source| self.cannot_listen(addr, "ADDR", source))
+            .map(|bound| bound.on(self.threads.clone()))
+            .map_err(|source| cannot_listen(addr, variable(), source))
     }
 
-    /// Takes the address of the door for metrics, if the settings name one.
-    ///
-    /// # Errors
-    /// When the address cannot be bound.
-    pub fn bind_metrics(&self, settings: &Settings) -> Result<Option<BoundServer>, StartError> {
-        let Some(addr) = settings.metrics_addr else {
-            return Ok(None);
-        };
+    fn bind_metrics(&self, addr: SocketAddr) -> Result<BoundServer, StartError> {
         let limits = Limits {
             unauthenticated: Some(METRICS_CONNECTIONS),
             ..Limits::default()
         };
-        let bound = http_server::bind(addr, limits);
-        bound
-            .map(Some)
-            .map_err(|source| self.cannot_listen(addr, "METRICS_ADDR", source))
+        let variable = || METRICS_ADDR.variable(self.program.prefix);
+        http_server::bind(addr, limits).map_err(|source| cannot_listen(addr, variable(), source))
     }
 
-    /// Serves `/metrics` and `/health` at `bound`, to everybody, until the parts end: a stop is
-    /// watched as well. While no token is set, `/metrics` is served under the names of this
-    /// machine and the allowed ones only.
+    /// Serves `service` at the listen address and `metrics` at theirs, and tells people, scripts
+    /// and the service manager that the daemon listens.
+    ///
+    /// The metrics listener serves `/metrics` and `/health` until [`end`](Self::end), also during
+    /// a stop. While no token is set it answers only requests for this machine's names and the
+    /// allowed hosts.
     ///
     /// # Errors
-    /// When the runtime cannot watch the socket.
-    pub fn serve_metrics(&self, bound: BoundServer, metrics: Metrics) -> io::Result<()> {
-        let addr = bound.local_addr();
+    /// When the runtime cannot watch a socket.
+    pub fn serve<S: HttpService>(
+        &self,
+        listeners: Listeners,
+        service: S,
+        metrics: &Metrics,
+    ) -> Result<ServerHandle, StartError> {
+        if let Some(listener) = listeners.metrics {
+            self.serve_metrics(listener, metrics.clone())
+                .map_err(StartError::Serve)?;
+        }
+        let addr = listeners.main.local_addr();
+        let server = listeners
+            .main
+            .serve(service, &self.tasks, self.shutdown.clone())
+            .map_err(StartError::Serve)?;
+        tracing::info!("{} listening on {addr}", self.program.name);
+        ServiceManager.ready();
+        Ok(server)
+    }
+
+    fn serve_metrics(&self, listener: BoundServer, metrics: Metrics) -> io::Result<()> {
+        let addr = listener.local_addr();
         let routes = metrics_routes(Arc::new(move || metrics.render()));
         let service = OnlyFor::new(
             self.metrics_hosts.clone(),
             with_fallbacks(routes.into_router()),
         );
-        bound.serve(service, &self.tasks, self.parts.clone())?;
+        listener.serve(service, &self.tasks, self.shutdown.clone())?;
         tracing::info!("metrics are served on {addr}, without a token");
         Ok(())
     }
 
-    fn cannot_listen(&self, addr: SocketAddr, name: &str, source: io::Error) -> StartError {
-        StartError::Listen {
-            addr,
-            variable: Settings::variable(self.program, name),
-            source,
-        }
-    }
-
-    /// The way to other servers, whose idle connections are closed in time.
+    /// A client for upstream servers, and a task that closes its idle connections.
     #[must_use]
     pub fn proxy(&self) -> StreamProxy {
-        let (proxy, parts) = (StreamProxy::new(), self.parts.clone());
-        let sweep = proxy.clone().sweep(async move { parts.requested().await });
+        let (proxy, shutdown) = (StreamProxy::new(), self.shutdown.clone());
+        let sweep = proxy
+            .clone()
+            .sweep(async move { shutdown.requested().await });
         self.tasks.spawn("idle-connections", sweep);
         proxy
     }
 
-    /// The process's figures, under its name.
+    /// The metrics registry of this program.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         Metrics::new(self.program.name, self.program.version)
     }
 
-    /// Says where it listens: people and scripts wait for this line, and the service manager for
-    /// the word.
-    pub fn listening(&self, addr: SocketAddr) {
-        tracing::info!("{} listening on {addr}", self.program.name);
-        ServiceManager.ready();
-    }
-
-    /// Under a watchdog, gives signs of life as long as tasks run, those of connections too, and
-    /// `progress` returns; see [`ServiceManager::beat`].
-    pub fn watched<F>(&self, progress: impl Fn() -> F + Send + 'static)
+    /// Feeds the watchdog of the service manager, as long as background tasks and connection
+    /// threads make progress and `progress` returns; see [`ServiceManager::beat`].
+    pub fn watch_progress<F>(&self, progress: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let cores = self.cores.clone();
-        ServiceManager.beat(&self.tasks, self.parts.clone(), move || {
-            let (cores, progress) = (cores.clone(), progress());
+        let threads = self.threads.clone();
+        ServiceManager.beat(&self.tasks, self.shutdown.clone(), move || {
+            let (threads, progress) = (threads.clone(), progress());
             async move {
-                cores.alive().await;
+                threads.alive().await;
                 progress.await;
             }
         });
     }
 
-    /// Keeps the service manager's line about us up to date with `state`.
+    /// Shows `state` in the status line of the service manager.
     pub fn show<T: Send + Sync + 'static>(
         &self,
         mut state: watch::Receiver<T>,
         line: impl Fn(&T) -> String + Send + Sync + 'static,
     ) {
-        let parts = self.parts.clone();
+        let shutdown = self.shutdown.clone();
         self.tasks.spawn("status-line", async move {
             let shown = async {
                 loop {
@@ -243,33 +285,41 @@ impl Daemon {
                 }
             };
             tokio::select! {
-                () = parts.requested() => {}
+                () = shutdown.requested() => {}
                 () = shown => {}
             }
         });
     }
 
-    /// Returns when somebody has asked for a stop. The service manager is told that it may take as
-    /// long as `within`, and the time that everything gets to end after that.
-    pub async fn asked_to_stop(&self, within: Duration) {
+    /// Returns when a stop is requested. Tells the service manager that the stop may take `within`,
+    /// plus the time for background tasks to end.
+    pub async fn stop_requested(&self, within: Duration) {
         self.stop.requested().await;
         ServiceManager.status("stopping: running requests finish");
         self.stops_within(within);
     }
 
-    /// The stop under way may take as long as `within` from now on, and the time that everything
-    /// gets to end after that.
+    /// Tells the service manager that the stop may take `within` from now on, plus the time for
+    /// background tasks to end.
     pub fn stops_within(&self, within: Duration) {
         ServiceManager.stopping(within + 2 * JOIN_TIMEOUT);
     }
 
-    /// The last step of a stop: everything behind the doors ends. Who does not end in time is named
-    /// and left behind.
+    /// Ends the listeners and the background tasks; logs and abandons those that miss the deadline.
+    /// This is the last step of a stop.
     pub async fn end(self) {
-        self.parts.request();
+        self.shutdown.request();
         if let Err(still_running) = self.tasks.join(JOIN_TIMEOUT).await {
             tracing::warn!(%still_running, "tasks did not end in time");
         }
         tracing::info!("{} stopped", self.program.name);
+    }
+}
+
+fn cannot_listen(addr: SocketAddr, variable: String, source: io::Error) -> StartError {
+    StartError::Listen {
+        addr,
+        variable,
+        source,
     }
 }

@@ -1,205 +1,69 @@
-//! The settings that every daemon has, under its own prefix.
+//! The common settings, checked and turned into types that cannot be wrong.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    num::NonZeroUsize,
-    path::PathBuf,
-    str::FromStr,
-    thread,
-    time::Duration,
-};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use bearer_auth::{ApiToken, AuthPolicy};
 use http_server::{AllowedHosts, HostName};
-use serde::Deserialize;
-use service_runtime::env::{Environment, Problems};
-use stream_proxy::Timeouts;
 use telemetry::LogFormat;
 use tracing::Span;
 
-use crate::Program;
+use crate::{common, program::Program, reader::SettingsReader, require_auth::RequireAuth};
 
-/// How long a stop waits for running requests: a long answer takes a minute or two.
-const DEFAULT_DRAIN: Duration = Duration::from_secs(120);
-
-/// What `METRICS_ADDR` could be: where programs that Prometheus reads often listen.
-const METRICS_EXAMPLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9090);
-
-/// How many threads connections have at most where nothing is set: what passes through eight is
-/// more than engines say.
-const DEFAULT_MAX_THREADS: usize = 8;
-
-/// More threads than any machine has cores.
-const MAX_THREADS: u64 = 1024;
-
-/// Under the daemon's prefix.
-#[derive(Default, Deserialize)]
-struct Raw {
-    addr: Option<String>,
-    metrics_addr: Option<String>,
-    cloud_profile: Option<String>,
-    require_auth: Option<String>,
-    allowed_hosts: Option<String>,
-    runtime_dir: Option<String>,
-    state_dir: Option<String>,
-    first_byte_timeout_ms: Option<String>,
-    drain_timeout_secs: Option<String>,
-    threads: Option<String>,
-    log_format: Option<String>,
-}
-
-/// The same for all daemons of an installation.
-#[derive(Default, Deserialize)]
-struct Shared {
-    llorch_api_token: Option<String>,
-}
-
-/// When a token must be set, or nothing is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RequireAuth {
-    Never,
-    /// When another machine could ask.
-    BeyondLoopback,
-    Always,
-}
-
-impl RequireAuth {
-    fn at(self, addr: SocketAddr) -> bool {
-        match self {
-            Self::Never => false,
-            Self::BeyondLoopback => !addr.ip().is_loopback(),
-            Self::Always => true,
-        }
-    }
-}
-
-impl FromStr for RequireAuth {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "false" | "0" => Ok(Self::Never),
-            "beyond-loopback" => Ok(Self::BeyondLoopback),
-            "true" | "1" => Ok(Self::Always),
-            other => Err(format!(
-                "must be true, false or beyond-loopback, not {other:?}"
-            )),
-        }
-    }
-}
-
-/// Settings that are right.
+/// The common settings, valid.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where it listens.
+    /// Listen address.
     pub addr: SocketAddr,
-    /// Where it serves its metrics, and nothing else, without a token.
+    /// Address that serves metrics, and nothing else, without a token.
     pub metrics_addr: Option<SocketAddr>,
-    /// CLOUD, not HOME.
+    /// The CLOUD profile, not HOME.
     pub is_cloud: bool,
-    /// What it presents to others, and they to it.
+    /// The token that clients and daemons present to each other.
     pub token: Option<ApiToken>,
-    /// Who may come in.
+    /// Which requests are let in.
     pub auth: AuthPolicy,
-    /// Under which names it is asked while no token is set.
+    /// The hosts that requests may name while no token is set.
     pub allowed_hosts: AllowedHosts,
-    /// Where engines announce themselves.
+    /// The directory of handoff files.
     pub runtime_dir: PathBuf,
-    /// What is remembered across restarts.
+    /// The directory for what outlives a restart.
     pub state_dir: PathBuf,
-    /// The longest an engine may think.
+    /// The longest time until an engine's first byte.
     pub first_byte_timeout: Duration,
     /// How long a stop waits for running requests.
     pub drain_timeout: Duration,
-    /// How many threads share the connections out among them.
+    /// Threads that serve connections.
     pub threads: NonZeroUsize,
-    /// How logs are written.
+    /// Format of the log.
     pub log_format: LogFormat,
-    /// Which node it is, where there are several: each line of its log says so. None is read from
-    /// the environment.
+    /// The node id that every log line carries. The daemon sets it; the environment does not.
     pub node: Option<String>,
 }
 
 impl Settings {
-    /// The variable of the token, the same for every daemon.
-    pub(crate) const TOKEN: &str = "LLORCH_API_TOKEN";
-
-    /// Reads them; what is wrong is noted in `problems` and has its default here. Without a setting
-    /// it listens on `port` of loopback.
-    pub fn read(
-        environment: &Environment,
-        program: &Program,
-        port: u16,
-        problems: &mut Problems,
-    ) -> Self {
-        let raw: Raw = environment.raw_after(program.prefix, problems);
-        let shared: Shared = environment.raw_after("", problems);
-        let named = |name| Self::variable(program, name);
-        let p = problems;
-        let token = p.secret(Self::TOKEN, shared.llorch_api_token, ApiToken::new);
-        let addr = p.socket_addr(
-            &named("ADDR"),
-            raw.addr,
-            SocketAddr::from(([127, 0, 0, 1], port)),
-        );
-        let required = p.parse(&named("REQUIRE_AUTH"), raw.require_auth, RequireAuth::Never);
-        let auth = AuthPolicy::new(token.clone(), required.at(addr)).inspect_err(|error| {
-            let because = match required {
-                RequireAuth::BeyondLoopback => format!(" (it listens on {addr}, beyond loopback)"),
-                RequireAuth::Never | RequireAuth::Always => String::new(),
-            };
-            p.add(named("REQUIRE_AUTH"), format!("{error}{because}"));
-        });
-        let metrics_addr =
-            p.optional_socket_addr(&named("METRICS_ADDR"), raw.metrics_addr, METRICS_EXAMPLE);
-        if metrics_addr.is_some_and(|metrics| collide(addr, metrics)) {
-            let main = named("ADDR");
-            p.add(
-                named("METRICS_ADDR"),
-                format!(
-                    "must differ from {main}, {addr}, where /metrics is served anyway, to who has \
-                     the token"
-                ),
-            );
-        }
+    /// Reads the common settings of `program`. `reader` collects the problems.
+    pub fn read(reader: &mut SettingsReader, program: &Program) -> Self {
+        let addr = reader.read(program.address);
+        let token = reader.read(&common::TOKEN);
         Self {
             addr,
-            metrics_addr,
-            is_cloud: p.flag(&named("CLOUD_PROFILE"), raw.cloud_profile, false),
+            metrics_addr: metrics_addr(reader, program, addr),
+            is_cloud: reader.read(&common::CLOUD_PROFILE),
+            auth: auth(reader, token.clone(), addr),
             token,
-            auth: auth.unwrap_or_default(),
-            allowed_hosts: allowed_hosts(p, &named("ALLOWED_HOSTS"), raw.allowed_hosts),
-            runtime_dir: raw
-                .runtime_dir
-                .map_or_else(|| ".runtime/engines".into(), PathBuf::from),
-            state_dir: raw
-                .state_dir
-                .map_or_else(|| ".runtime/state".into(), PathBuf::from),
-            first_byte_timeout: p.millis(
-                &named("FIRST_BYTE_TIMEOUT_MS"),
-                raw.first_byte_timeout_ms,
-                Timeouts::default().first_byte,
-                1..=86_400_000,
-            ),
-            drain_timeout: p.seconds(
-                &named("DRAIN_TIMEOUT_SECS"),
-                raw.drain_timeout_secs,
-                DEFAULT_DRAIN,
-                0..=86_400,
-            ),
-            threads: threads(p.integer(
-                &named("THREADS"),
-                raw.threads,
-                default_threads(),
-                1..=MAX_THREADS,
-            )),
-            log_format: p.parse(&named("LOG_FORMAT"), raw.log_format, LogFormat::Text),
+            allowed_hosts: allowed_hosts(reader),
+            runtime_dir: reader.read(&common::RUNTIME_DIR),
+            state_dir: reader.read(&common::STATE_DIR),
+            first_byte_timeout: reader.read(&common::FIRST_BYTE_TIMEOUT),
+            drain_timeout: reader.read(&common::DRAIN_TIMEOUT),
+            threads: reader.read(&common::THREADS),
+            log_format: reader.read(&common::LOG_FORMAT),
             node: None,
         }
     }
 
-    /// What is around everything that is logged. At ERROR, so that a line that is let through is
-    /// never without it.
+    /// The span around everything that is logged. Its level is ERROR, so that every line that
+    /// passes the filter carries it.
     pub(crate) fn span(&self) -> Span {
         let node = self.node.as_ref();
         node.map_or_else(
@@ -207,38 +71,48 @@ impl Settings {
             |node| tracing::error_span!("node", node_id = %node),
         )
     }
+}
 
-    /// The full name of the common setting `name`.
-    pub(crate) fn variable(program: &Program, name: &str) -> String {
-        format!("{}{name}", program.prefix)
+fn auth(reader: &mut SettingsReader, token: Option<ApiToken>, addr: SocketAddr) -> AuthPolicy {
+    let required = reader.read(&common::REQUIRE_AUTH);
+    AuthPolicy::new(token, required.at(addr)).unwrap_or_else(|error| {
+        let because = match required {
+            RequireAuth::BeyondLoopback => format!(" (it listens on {addr}, beyond loopback)"),
+            RequireAuth::Never | RequireAuth::Always => String::new(),
+        };
+        reader.problem(&common::REQUIRE_AUTH, format!("{error}{because}"));
+        AuthPolicy::default()
+    })
+}
+
+fn metrics_addr(
+    reader: &mut SettingsReader,
+    program: &Program,
+    addr: SocketAddr,
+) -> Option<SocketAddr> {
+    let metrics_addr = reader.read(&common::METRICS_ADDR);
+    if metrics_addr.is_some_and(|metrics| collide(addr, metrics)) {
+        let main = reader.variable(program.address);
+        reader.problem(
+            &common::METRICS_ADDR,
+            format!("must differ from {main}, {addr}, which serves /metrics with a token anyway"),
+        );
     }
+    metrics_addr
 }
 
 /// The hostname of this machine, and the names that are set.
-fn allowed_hosts(problems: &mut Problems, name: &str, raw: Option<String>) -> AllowedHosts {
-    let listed = problems.list(name, raw).unwrap_or_default();
+fn allowed_hosts(reader: &mut SettingsReader) -> AllowedHosts {
+    let listed = reader.read(&common::ALLOWED_HOSTS).unwrap_or_default();
     let system = rustix::system::uname();
-    // One that no URL can hold is nobody's name for us.
+    // A hostname that no URL can hold is never asked for.
     let hostname = system.nodename().to_str().ok();
     let hostname = hostname.and_then(|hostname| hostname.parse::<HostName>().ok());
-    AllowedHosts::new(listed.into_iter().chain(hostname), name)
+    let name = reader.variable(&common::ALLOWED_HOSTS);
+    AllowedHosts::new(listed.into_iter().chain(hostname), &name)
 }
 
-/// One thread for each core that we may use, up to a limit.
-fn default_threads() -> u64 {
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    cores.min(DEFAULT_MAX_THREADS) as u64
-}
-
-/// A number that was read as one of at least one.
-fn threads(number: u64) -> NonZeroUsize {
-    usize::try_from(number)
-        .ok()
-        .and_then(NonZeroUsize::new)
-        .unwrap_or(NonZeroUsize::MIN)
-}
-
-/// Whether two sockets cannot listen on both. Port 0 is another one each time.
+/// Whether two listeners cannot have both addresses. Port 0 is a different port each time.
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let any = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && (any || one.ip() == other.ip())
@@ -246,25 +120,16 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use service_runtime::env::Environment;
 
-    const PROGRAM: Program = Program {
-        name: "demo",
-        version: "0.0.0",
-        title: "",
-        about: "",
-        settings: &[],
-        ending: "",
-        prefix: "DEMO_",
-        openapi: || "{}".to_owned(),
-        limits: &[],
-    };
+    use super::*;
+    use crate::fixtures::DEMO as PROGRAM;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {
         let environment = Environment::from_pairs(pairs.iter().copied());
-        let mut problems = Problems::default();
-        let settings = Settings::read(&environment, &PROGRAM, 7000, &mut problems);
-        problems
+        let mut reader = SettingsReader::new(&PROGRAM, environment);
+        let settings = Settings::read(&mut reader, &PROGRAM);
+        reader
             .finish()
             .map_or_else(|problems| Err(problems.to_string()), |()| Ok(settings))
     }

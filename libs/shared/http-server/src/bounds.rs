@@ -19,8 +19,8 @@ pub const LIMITS: &[Limit] = &[
         "connections",
     )
     .because(
-        "Connections on which somebody has been authenticated; fewer where less files may be open \
-         (half of them, in all).",
+        "Authenticated connections; fewer if the process may open few files (half of them, in \
+         all).",
     )
     .enforced_by("listeners of both daemons")
     .beyond("503 TOO_MANY_CONNECTIONS"),
@@ -29,18 +29,17 @@ pub const LIMITS: &[Limit] = &[
         SHARE.max_connections as u64,
         "connections",
     )
-    .because("Connections on which nobody has been authenticated yet, beside the others.")
+    .because("Unauthenticated connections, beside the others.")
     .enforced_by("listeners of both daemons")
     .beyond("the oldest of them is closed for a new one"),
     Limit::time("UnauthenticatedLimits::idle", SHARE.idle)
-        .because("An idle connection on which nobody has been authenticated.")
+        .because("An idle unauthenticated connection.")
         .enforced_by("listeners of both daemons")
         .beyond(CLOSED),
     Limit::time("UnauthenticatedLimits::life", SHARE.life)
         .because(
-            "The whole life of a connection on which nobody has been authenticated; its second \
-             half is announced by `Connection: close`.",
-        )
+        "The life of an unauthenticated connection; `Connection: close` announces its second half.",
+    )
         .enforced_by("listeners of both daemons")
         .beyond(CLOSED),
     Limit::time("Limits::first_byte", DEFAULTS.first_byte)
@@ -64,11 +63,11 @@ pub const LIMITS: &[Limit] = &[
         DEFAULTS.body_bytes_per_sec as u64,
         "bytes/s",
     )
-    .because("The least rate of a body that takes long on the whole.")
+    .because("The minimum rate of a slow body, as a whole.")
     .enforced_by("listeners of both daemons")
     .beyond("408 REQUEST_TIMEOUT"),
     Limit::time("Limits::write_progress", DEFAULTS.write_progress)
-        .because("Without a byte of the answer being taken.")
+        .because("Without progress in reading the answer.")
         .enforced_by("listeners of both daemons")
         .beyond(CLOSED),
     Limit::new(
@@ -84,31 +83,27 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("listeners of both daemons")
         .beyond("431"),
     Limit::new("Limits::max_body_bytes", DEFAULTS.max_body_bytes, "bytes")
-        .because("A request body, where a route allows no less.")
+        .because("A request body, unless a route has a smaller limit.")
         .enforced_by("listeners of both daemons")
         .beyond("413 PAYLOAD_TOO_LARGE"),
     Limit::new("CONTROL_BODY_BYTES", CONTROL_BODY_BYTES as u64, "bytes")
-        .because("The body of a control route, but for registrations, heartbeats and tasks.")
+        .because("The body of a control route, except registrations, heartbeats and tasks.")
         .enforced_by("routes below /v2")
         .beyond("413 PAYLOAD_TOO_LARGE"),
     Limit::new("MAX_REQUEST_ID_BYTES", MAX_REQUEST_ID_BYTES as u64, "bytes")
-        .because("An `X-Request-Id` that is taken from a client.")
+        .because("A client's `X-Request-Id`.")
         .enforced_by("listeners of both daemons")
-        .beyond("the request gets an id of our own"),
+        .beyond("the request gets a generated id"),
     Limit::new("MAX_NAME_BYTES", MAX_NAME_BYTES as u64, "bytes")
-        .because("A host, as the DNS has it, in `Host` and `…_ALLOWED_HOSTS`.")
+        .because("A host name (the DNS' own limit), in `Host` and `…_ALLOWED_HOSTS`.")
         .enforced_by("listeners without a token")
         .beyond("403 FORBIDDEN; a setting is refused at start"),
-    Limit::new(
-        "MAX_POLITE_REFUSALS",
-        MAX_POLITE_REFUSALS as u64,
-        "connections",
-    )
-    .because("Refused connections that are being answered at a time.")
-    .enforced_by("listeners of both daemons")
-    .beyond(CLOSED),
+    Limit::new("MAX_POLITE_REFUSALS", MAX_POLITE_REFUSALS as u64, "connections")
+        .because("Refused connections that are answered at the same time.")
+        .enforced_by("listeners of both daemons")
+        .beyond(CLOSED),
     Limit::new("MAX_MESSAGE_BYTES", MAX_MESSAGE_BYTES as u64, "bytes")
-        .because("What is wrong with a body, in an answer.")
+        .because("The error text about a body.")
         .enforced_by("routes below /v2")
         .beyond("the message is cut"),
     Limit::new(

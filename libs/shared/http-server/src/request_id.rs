@@ -35,17 +35,10 @@ impl RequestId {
     /// A new id: unique for all practical purposes, and no secret.
     #[must_use]
     pub fn random() -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let random = fastrand::u128(..).to_le_bytes();
-        let mut text = [0; 32];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(random) {
-            pair.copy_from_slice(&[
-                DIGITS[usize::from(byte >> 4)],
-                DIGITS[usize::from(byte & 15)],
-            ]);
-        }
+        let mut text = const_hex::Buffer::<16>::new();
+        let text = text.format(&fastrand::u128(..).to_le_bytes());
         // Hexadecimal digits are always a valid header value.
-        Self(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0")))
+        Self(HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("0")))
     }
 
     /// The id as text.

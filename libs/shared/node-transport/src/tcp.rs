@@ -1,12 +1,11 @@
-//! To a node over TCP: what its agent is to know goes in headers, and what it says of itself comes
-//! back in headers.
+//! The transport to a node over TCP. Hints for the node and the node's report travel in headers.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-mod answer;
+mod response;
 
-pub use answer::asked_pause;
+pub use response::requested_pause;
 
 use std::time::{Duration, SystemTime};
 
@@ -15,17 +14,17 @@ use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use pool_registry_types::headers;
 use stream_proxy::{ForwardError, StreamProxy, Timeouts};
 
-use crate::{NoAnswer, NodeAnswer, NodeRequest, NodeTransport};
+use crate::transport::{NodeRequest, NodeResponse, NodeTransport, TransportError};
 
-/// How long a connection to a node is kept for another request. A node keeps idle ones for 75 s, so
-/// that the next burst need not connect anew; engines, which most often close them after 5 s, get
+/// How long an idle connection to a node is kept. A node keeps idle connections for 75 s, so that
+/// the next burst need not connect again. Engines usually close them after 5 s; they get
 /// [`Timeouts::idle`].
 pub const NODE_IDLE: Duration = Duration::from_secs(60);
 
 /// The value of [`headers::VIA`].
 const FROM_A_GATEWAY: HeaderValue = HeaderValue::from_static("gateway");
 
-/// What this hop adds to a request. Those of an earlier try to another node are taken away first.
+/// The headers that this hop sets. Those of an earlier attempt at another node are removed first.
 const ADDED: [HeaderName; 4] = [
     AUTHORIZATION,
     headers::VIA,
@@ -33,61 +32,64 @@ const ADDED: [HeaderName; 4] = [
     headers::REPLICA_HINT,
 ];
 
-/// Reaches nodes over TCP, each at the address that it has registered.
+/// Reaches nodes over TCP, each at its registered address.
 #[derive(Debug)]
-pub struct Tcp {
+pub struct TcpTransport {
     proxy: StreamProxy,
     token: Option<HeaderValue>,
 }
 
-impl Tcp {
-    /// `token` is what nodes ask for, as the value of `Authorization`.
+impl TcpTransport {
+    /// `token` is the value of `Authorization` that nodes expect.
     #[must_use]
     pub fn new(proxy: StreamProxy, token: Option<HeaderValue>) -> Self {
         Self { proxy, token }
     }
 
-    async fn forward(&self, request: NodeRequest<'_>) -> Result<NodeAnswer, NoAnswer> {
+    async fn forward(&self, request: NodeRequest<'_>) -> Result<NodeResponse, TransportError> {
         let NodeRequest {
             endpoint,
             model,
             outbound,
-            clocks,
+            timeouts,
         } = request;
-        let own = &mut outbound.set_headers;
-        own.retain(|(name, _)| !ADDED.contains(name));
+        let set = &mut outbound.set_headers;
+        set.retain(|(name, _)| !ADDED.contains(name));
         let token = self.token.clone();
-        own.extend(token.map(|token| (AUTHORIZATION, token)));
-        own.push((headers::VIA, FROM_A_GATEWAY));
+        set.extend(token.map(|token| (AUTHORIZATION, token)));
+        set.push((headers::VIA, FROM_A_GATEWAY));
         let model = HeaderValue::from_bytes(model.as_bytes());
-        own.extend(model.ok().map(|model| (headers::MODEL, model)));
+        set.extend(model.ok().map(|model| (headers::MODEL, model)));
         let hint = endpoint.labels().replica.clone();
-        own.extend(hint.map(|hint| (headers::REPLICA_HINT, hint)));
-        let clocks = Timeouts {
+        set.extend(hint.map(|hint| (headers::REPLICA_HINT, hint)));
+        let timeouts = Timeouts {
             idle: NODE_IDLE,
-            ..clocks
+            ..timeouts
         };
-        let answered = self
+        let result = self
             .proxy
-            .forward(endpoint.target(), outbound, clocks)
+            .forward(endpoint.target(), outbound, timeouts)
             .await;
-        let of_pool = endpoint.key().replica.is_none();
-        answer::read(answered.map_err(no_answer)?, of_pool, SystemTime::now())
+        let is_pool = endpoint.key().replica.is_none();
+        response::read(result.map_err(transport_error)?, is_pool, SystemTime::now())
     }
 }
 
-/// A connection that does not come about is the node's failure, and not that of one of its engines.
-fn no_answer(error: ForwardError) -> NoAnswer {
+/// A failed connection is the node's failure, not that of one of its engines.
+fn transport_error(error: ForwardError) -> TransportError {
     match error {
         ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
-            NoAnswer::Unreachable(error)
+            TransportError::Unreachable(error)
         }
-        error => NoAnswer::failed(error),
+        error => TransportError::failed(error),
     }
 }
 
-impl NodeTransport for Tcp {
-    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
+impl NodeTransport for TcpTransport {
+    fn send<'a>(
+        &'a self,
+        request: NodeRequest<'a>,
+    ) -> BoxFuture<'a, Result<NodeResponse, TransportError>> {
         Box::pin(self.forward(request))
     }
 }
@@ -98,7 +100,7 @@ mod tests {
 
     // spec: PATH-19
     #[test]
-    fn a_node_keeps_an_idle_connection_for_longer_than_we_do() {
+    fn a_node_keeps_idle_connections_longer_than_the_gateway() {
         assert!(NODE_IDLE < http_server::Limits::default().idle);
     }
 }

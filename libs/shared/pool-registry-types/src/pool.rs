@@ -212,6 +212,21 @@ pub(crate) fn is_false(flag: &bool) -> bool {
 }
 
 impl PoolStatus {
+    /// The models of one of its replicas; `None` when they are not known.
+    ///
+    /// A replica advertises only the models that it names. The models of the pool stand in for
+    /// them when no replica names any: an agent may report models per pool alone, or leave out
+    /// those of replicas to keep its report small.
+    #[must_use]
+    pub fn models_of<'a>(&'a self, replica: &'a ReplicaStatus) -> Option<&'a Vec<String>> {
+        if replica.models.is_some() {
+            return replica.models.as_ref();
+        }
+        let mut replicas = self.replicas.iter().flatten();
+        let none_names_models = replicas.all(|other| other.models.is_none());
+        self.models_available.as_ref().filter(|_| none_names_models)
+    }
+
     fn clean_texts(&mut self) {
         clean_some(&mut self.engine_version);
         clean_some(&mut self.device_mask);

@@ -1,4 +1,4 @@
-//! What changes rarely of an endpoint: its name, where it is, and what it serves.
+//! The part of an endpoint that rarely changes: its name, its address and its models.
 
 use std::{fmt, sync::Arc};
 
@@ -18,7 +18,7 @@ pub struct EndpointKey {
 }
 
 impl EndpointKey {
-    /// A hash of the name that is the same in every process; [`Endpoint::hash`] keeps it.
+    /// A hash of the name that is equal in every process. [`Endpoint::hash`] caches it.
     #[must_use]
     pub fn stable_hash(&self) -> u64 {
         xxh3_64(self.to_string().as_bytes())
@@ -34,12 +34,12 @@ impl fmt::Display for EndpointKey {
     }
 }
 
-/// One place a request can go. Shared, so that a request holds on to it without a copy.
+/// A destination for requests. It is shared behind an `Arc`, so a request keeps it without a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     key: EndpointKey,
     hash: u64,
-    labels: Labels,
+    labels: HeaderLabels,
     incarnation: u64,
     generation: u64,
     target: Arc<HttpUrl>,
@@ -47,9 +47,12 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// `incarnation` is the start of the node's agent, `generation` that of the engine since then;
-    /// 0 where they are not known. `target` is where the node forwards to the pool: the path of
-    /// a request is appended. `models` is `None` while nobody has said what it serves.
+    /// Creates an endpoint.
+    ///
+    /// `incarnation` numbers the starts of the node's agent, and `generation` the starts of the
+    /// engine since then; both are 0 when unknown. `target` is the URL at which the node forwards
+    /// to the pool; the request's path is appended. `models` is `None` until the engine reports
+    /// its models.
     #[must_use]
     pub fn new(
         key: EndpointKey,
@@ -60,7 +63,7 @@ impl Endpoint {
     ) -> Self {
         Self {
             hash: key.stable_hash(),
-            labels: Labels::of(&key),
+            labels: HeaderLabels::new(&key),
             key,
             incarnation,
             generation,
@@ -75,48 +78,48 @@ impl Endpoint {
         &self.key
     }
 
-    /// A hash of its name that is the same in every process, for affinity.
+    /// A hash of its name that is equal in every process, for affinity.
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// Its name as the values of headers.
+    /// Its name as header values.
     #[must_use]
-    pub fn labels(&self) -> &Labels {
+    pub fn labels(&self) -> &HeaderLabels {
         &self.labels
     }
 
-    /// Which start of the node's agent this is. A new one means that all its connections and slots
-    /// are gone.
+    /// The incarnation of the node's agent. A new incarnation has none of the old one's
+    /// connections and slots.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
         self.incarnation
     }
 
-    /// Which start of its engine this is, as the node counts them.
+    /// The generation of its engine: the node counts the engine's starts.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Where the node forwards to its pool.
+    /// The URL at which the node forwards to the pool.
     #[must_use]
     pub fn target(&self) -> &HttpUrl {
         &self.target
     }
 
-    /// The models it serves; `None` while nobody has said.
+    /// The models it serves; `None` until the engine reports them.
     #[must_use]
     pub fn models(&self) -> Option<&Arc<[String]>> {
         self.models.as_ref()
     }
 }
 
-/// An endpoint's name as the values of headers, made once and not for each answer. Ids are header
-/// values by their own rules.
+/// An endpoint's name as header values. They are built once, and not for each response. Ids are
+/// valid header values by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Labels {
+pub struct HeaderLabels {
     /// The node.
     pub node: HeaderValue,
     /// The pool.
@@ -125,8 +128,8 @@ pub struct Labels {
     pub replica: Option<HeaderValue>,
 }
 
-impl Labels {
-    fn of(key: &EndpointKey) -> Self {
+impl HeaderLabels {
+    fn new(key: &EndpointKey) -> Self {
         let value = |id: &str| HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("-"));
         Self {
             node: value(key.node.as_str()),

@@ -1,12 +1,12 @@
 //! Which endpoint serves which model.
 //!
-//! It is the only hand-over from the control plane to the data plane. The registry keeps one
-//! [`RouteSink`] up to date with [`RouteChange`]s; a router applies them to its [`RoutingTable`]. A
-//! change costs the same however many endpoints there are, so that a heartbeat of one node never
-//! walks over the others.
+//! The routing table is the only hand-over from the control plane to the data plane. The registry
+//! sends [`RouteChange`]s to a [`RouteSink`]; a router applies them to its [`RoutingTable`]. The
+//! cost of a change does not depend on the number of endpoints, so a heartbeat of one node never
+//! visits the others.
 //!
-//! An endpoint is a replica of a pool of a node. A node that does not tell its replicas, or does
-//! not take a hint which of them to use, is one endpoint for each pool.
+//! An endpoint is a replica of a pool of a node. When a node does not report its replicas, or does
+//! not accept a replica hint, each of its pools is one endpoint.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -15,11 +15,11 @@ mod endpoint;
 mod report;
 mod table;
 
-pub use endpoint::{Endpoint, EndpointKey, Labels};
-pub use report::{Report, State, Summary};
-pub use table::{RouteChange, RouteSink, RoutingTable, Set};
+pub use endpoint::{Endpoint, EndpointKey, HeaderLabels};
+pub use report::{EndpointReport, EndpointState, EndpointSummary};
+pub use table::{RouteChange, RouteSink, RoutingTable, SetResult};
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// The README's examples are compiled with the tests, and run where possible.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,63 +1,63 @@
-//! What may change of an endpoint with every report, small and side by side: no name, URL or string
-//! is touched for it.
+//! The part of an endpoint that changes with every report. The values are small and contiguous; an
+//! update touches no name, URL or string.
 
-/// The step in which free VRAM is compared. Two equal GPUs never have the same number of free
-/// bytes; counting bytes would send everything to one of them until it is full.
+/// Free VRAM is compared in steps of this size. Two equal GPUs never have exactly the same number
+/// of free bytes; comparing bytes would send every request to one of them until it is full.
 const VRAM_STEP_BYTES: u64 = 1 << 30;
 
-/// Whether an endpoint may be given a request, as far as the control plane knows.
+/// Whether an endpoint accepts requests, as far as the control plane knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// It takes requests.
+pub enum EndpointState {
+    /// It accepts requests.
     Ready,
-    /// It takes requests, after it has started its engine.
-    Asleep,
-    /// It takes no new ones; running ones finish.
+    /// It accepts requests, and starts its engine first.
+    ScaledToZero,
+    /// It accepts no new requests; running ones finish.
     Draining,
     /// It cannot serve now.
     NotReady,
 }
 
-impl State {
-    /// Whether it may be given a request.
+impl EndpointState {
+    /// Whether it accepts requests.
     #[must_use]
     pub fn is_routable(self) -> bool {
-        matches!(self, Self::Ready | Self::Asleep)
+        matches!(self, Self::Ready | Self::ScaledToZero)
     }
 }
 
-/// What a node last reported of an endpoint.
+/// A node's last report of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
-    /// Rises with each report, so that a reader notices a new one with the same numbers.
+pub struct EndpointReport {
+    /// Increases with each report, so that a new report with equal values is noticed.
     pub number: u64,
-    /// Whether it takes requests.
-    pub state: State,
-    /// How many requests it serves at once.
+    /// Whether it accepts requests.
+    pub state: EndpointState,
+    /// The number of requests it serves concurrently.
     pub slots_total: u32,
-    /// How many more it could take when it reported.
+    /// The number of free slots at the time of the report.
     pub slots_free: u32,
     /// Free memory of its devices in bytes; 0 when unknown.
     pub vram_free_bytes: u64,
 }
 
-/// The part of an endpoint that decides where a request goes.
+/// The part of an endpoint that placement reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
+pub struct EndpointSummary {
     /// [`Endpoint::hash`](crate::Endpoint::hash).
     pub hash: u64,
-    /// How many requests it serves at once.
+    /// The number of requests it serves concurrently.
     pub slots_total: u32,
     /// Its free VRAM in whole GiB.
     pub vram_gib: u32,
-    /// Whether it takes requests.
-    pub state: State,
+    /// Whether it accepts requests.
+    pub state: EndpointState,
 }
 
-impl Summary {
-    /// Of an endpoint with that hash and report.
+impl EndpointSummary {
+    /// Summarizes the endpoint with that hash and report.
     #[must_use]
-    pub fn new(hash: u64, report: &Report) -> Self {
+    pub fn new(hash: u64, report: &EndpointReport) -> Self {
         Self {
             hash,
             slots_total: report.slots_total,

@@ -1,114 +1,111 @@
-//! All endpoints and an index by model, changed in place.
+//! All endpoints with an index by model, updated in place.
 
 use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
 use foldhash::fast::RandomState;
 
-use crate::{Endpoint, EndpointKey, Report, Summary};
+use crate::{Endpoint, EndpointKey, EndpointReport, EndpointSummary};
 
-/// One change of what is known of an endpoint.
+/// One change of the routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteChange {
-    /// It is there, and was last reported like this. The same `Arc` as before means that nothing
-    /// but the report is new.
-    Set(Arc<Endpoint>, Report),
-    /// It is gone.
+    /// The endpoint exists, with this report. The same `Arc` as before means that only the report
+    /// is new.
+    Set(Arc<Endpoint>, EndpointReport),
+    /// The endpoint no longer exists.
     Remove(Arc<Endpoint>),
 }
 
-/// Whoever routes requests by what the control plane knows.
+/// A receiver of route changes, which routes requests by them.
 pub trait RouteSink: Debug + Send + Sync {
-    /// Takes in changes, in the order in which they happened. When it returns, the next request is
-    /// routed by them.
+    /// Applies changes in order. When it returns, the next request is routed by them.
     fn apply(&self, changes: &[RouteChange]);
 }
 
-/// What [`RoutingTable::set`] did.
+/// The effect of [`RoutingTable::set`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Set {
-    /// The endpoint's index. It stays the same until the endpoint is removed; then another one may
-    /// get it.
+pub struct SetResult {
+    /// The endpoint's index. It is stable until the endpoint is removed, and may be reused then.
     pub index: u32,
-    /// What was known of it before; `None` when it is new, or nothing but the report has changed.
+    /// The previous endpoint; `None` when the endpoint is new, or only its report has changed.
     pub replaced: Option<Arc<Endpoint>>,
-    /// It was not there before.
+    /// Whether the table did not have the endpoint before.
     pub is_new: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
     endpoint: Arc<Endpoint>,
-    report: Report,
+    report: EndpointReport,
 }
 
 /// The endpoints that serve a model.
 #[derive(Debug, Default)]
-struct Places {
-    /// Indices, in the order of the endpoints' keys.
-    places: Vec<u32>,
-    /// How many of them take requests.
+struct ModelEndpoints {
+    /// Sorted by the endpoints' keys.
+    indices: Vec<u32>,
+    /// How many of them accept requests.
     routable: u32,
 }
 
-/// All endpoints and an index by model.
+/// All endpoints with an index by model.
 ///
-/// Each endpoint has an index for as long as it is there, so that data about each of them can be
-/// kept in a list. A change costs the logarithm of the number of endpoints, and a new or removed
-/// one a shift in the list of each of its models.
+/// Each endpoint keeps its index until it is removed, so callers can keep data about endpoints in
+/// a vector. A change costs the logarithm of the number of endpoints; a new or removed endpoint
+/// also shifts the list of each of its models.
 #[derive(Debug, Default)]
 pub struct RoutingTable {
     entries: Vec<Option<Entry>>,
-    /// What placement reads of them, at the same indices. That of an index without an endpoint
-    /// takes no requests.
-    summaries: Vec<Summary>,
+    /// Parallel to `entries`. The summary of an unused index accepts no requests.
+    summaries: Vec<EndpointSummary>,
     free: Vec<u32>,
     by_hash: HashMap<u64, u32, RandomState>,
-    by_model: HashMap<String, Places, RandomState>,
-    unnamed: Places,
+    by_model: HashMap<String, ModelEndpoints, RandomState>,
+    without_models: ModelEndpoints,
 }
 
 impl RoutingTable {
-    /// Takes in one endpoint as it is now.
+    /// Adds or updates one endpoint.
     ///
-    /// Two keys with the same hash cannot be told apart: the one that comes later takes the place
-    /// of the other.
-    pub fn set(&mut self, endpoint: &Arc<Endpoint>, report: Report) -> Set {
-        let summary = Summary::new(endpoint.hash(), &report);
+    /// Two keys with the same hash are indistinguishable: the later one replaces the other.
+    pub fn set(&mut self, endpoint: &Arc<Endpoint>, report: EndpointReport) -> SetResult {
+        let summary = EndpointSummary::new(endpoint.hash(), &report);
         if let Some(&index) = self.by_hash.get(&endpoint.hash())
             && let Some(entry) = self
                 .entries
                 .get_mut(index as usize)
                 .and_then(Option::as_mut)
         {
-            let is_same = Arc::ptr_eq(&entry.endpoint, endpoint) || entry.endpoint == *endpoint;
-            let serves_the_same = is_same
+            let is_unchanged =
+                Arc::ptr_eq(&entry.endpoint, endpoint) || entry.endpoint == *endpoint;
+            let has_same_models = is_unchanged
                 || (entry.endpoint.key() == endpoint.key()
                     && entry.endpoint.models() == endpoint.models());
             let before = entry.report.state.is_routable();
-            if serves_the_same {
+            if has_same_models {
                 let replaced = std::mem::replace(&mut entry.endpoint, Arc::clone(endpoint));
                 entry.report = report;
                 self.put_summary(index, summary);
                 if before != report.state.is_routable() {
                     self.count_routable(endpoint, report.state.is_routable());
                 }
-                return Set {
+                return SetResult {
                     index,
-                    replaced: (!is_same).then_some(replaced),
+                    replaced: (!is_unchanged).then_some(replaced),
                     is_new: false,
                 };
             }
             let replaced = Arc::clone(&entry.endpoint);
             self.unlist(&replaced, before);
             self.put(index, endpoint, report, summary);
-            return Set {
+            return SetResult {
                 index,
                 replaced: Some(replaced),
                 is_new: false,
             };
         }
         let index = self.free.pop().unwrap_or_else(|| {
-            // A node's ids alone take more memory than an index can count.
+            // Memory is exhausted long before the index overflows.
             let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
             self.entries.push(None);
             self.summaries.push(summary);
@@ -116,34 +113,40 @@ impl RoutingTable {
         });
         self.by_hash.insert(endpoint.hash(), index);
         self.put(index, endpoint, report, summary);
-        Set {
+        SetResult {
             index,
             replaced: None,
             is_new: true,
         }
     }
 
-    /// Takes an endpoint out; returns the index that it had.
+    /// Removes an endpoint and returns its former index.
     pub fn remove(&mut self, endpoint: &Endpoint) -> Option<u32> {
         let index = self.index_of(endpoint)?;
-        let known = self.entries.get(index as usize)?.as_ref()?;
-        let (known, was_routable) = (
-            Arc::clone(&known.endpoint),
-            known.report.state.is_routable(),
+        let current = self.entries.get(index as usize)?.as_ref()?;
+        let (current, was_routable) = (
+            Arc::clone(&current.endpoint),
+            current.report.state.is_routable(),
         );
-        self.unlist(&known, was_routable);
+        self.unlist(&current, was_routable);
         self.by_hash.remove(&endpoint.hash());
         if let Some(entry) = self.entries.get_mut(index as usize) {
             *entry = None;
         }
         if let Some(summary) = self.summaries.get_mut(index as usize) {
-            summary.state = crate::State::NotReady;
+            summary.state = crate::EndpointState::NotReady;
         }
         self.free.push(index);
         Some(index)
     }
 
-    fn put(&mut self, index: u32, endpoint: &Arc<Endpoint>, report: Report, summary: Summary) {
+    fn put(
+        &mut self,
+        index: u32,
+        endpoint: &Arc<Endpoint>,
+        report: EndpointReport,
+        summary: EndpointSummary,
+    ) {
         self.put_summary(index, summary);
         if let Some(entry) = self.entries.get_mut(index as usize) {
             *entry = Some(Entry {
@@ -152,15 +155,15 @@ impl RoutingTable {
             });
         }
         let (entries, routable) = (&self.entries, u32::from(report.state.is_routable()));
-        let add = |list: &mut Places| {
-            let place = place_of(entries, &list.places, endpoint.key());
-            if let Err(place) = place {
-                list.places.insert(place, index);
+        let add = |list: &mut ModelEndpoints| {
+            let position = search(entries, &list.indices, endpoint.key());
+            if let Err(position) = position {
+                list.indices.insert(position, index);
                 list.routable = list.routable.saturating_add(routable);
             }
         };
         match endpoint.models() {
-            None => add(&mut self.unnamed),
+            None => add(&mut self.without_models),
             Some(models) => {
                 for model in models.iter() {
                     match self.by_model.get_mut(model) {
@@ -172,14 +175,14 @@ impl RoutingTable {
         }
     }
 
-    fn put_summary(&mut self, index: u32, summary: Summary) {
+    fn put_summary(&mut self, index: u32, summary: EndpointSummary) {
         if let Some(at) = self.summaries.get_mut(index as usize) {
             *at = summary;
         }
     }
 
     fn count_routable(&mut self, endpoint: &Endpoint, routable: bool) {
-        let count = |list: &mut Places| {
+        let count = |list: &mut ModelEndpoints| {
             list.routable = if routable {
                 list.routable.saturating_add(1)
             } else {
@@ -187,10 +190,10 @@ impl RoutingTable {
             };
         };
         match endpoint.models() {
-            None => count(&mut self.unnamed),
+            None => count(&mut self.without_models),
             Some(models) => {
                 for (position, model) in models.iter().enumerate() {
-                    // One that is named twice is listed once.
+                    // An endpoint that names a model twice is listed once.
                     if !models[..position].contains(model)
                         && let Some(list) = self.by_model.get_mut(model)
                     {
@@ -201,22 +204,22 @@ impl RoutingTable {
         }
     }
 
-    /// Takes an endpoint, which is still there, out of the lists of its models.
+    /// Removes an endpoint from the lists of its models. It must still be in `entries`.
     fn unlist(&mut self, endpoint: &Endpoint, was_routable: bool) {
         let entries = &self.entries;
-        let take = |list: &mut Places| {
-            if let Ok(place) = place_of(entries, &list.places, endpoint.key()) {
-                list.places.remove(place);
+        let remove = |list: &mut ModelEndpoints| {
+            if let Ok(position) = search(entries, &list.indices, endpoint.key()) {
+                list.indices.remove(position);
                 list.routable = list.routable.saturating_sub(u32::from(was_routable));
             }
         };
         match endpoint.models() {
-            None => take(&mut self.unnamed),
+            None => remove(&mut self.without_models),
             Some(models) => {
                 for model in models.iter() {
                     if let Some(list) = self.by_model.get_mut(model) {
-                        take(list);
-                        if list.places.is_empty() {
+                        remove(list);
+                        if list.indices.is_empty() {
                             self.by_model.remove(model);
                         }
                     }
@@ -225,22 +228,22 @@ impl RoutingTable {
         }
     }
 
-    /// The index of an endpoint of that name.
+    /// The index of the endpoint with the same key.
     #[must_use]
     pub fn index_of(&self, endpoint: &Endpoint) -> Option<u32> {
         let index = self.by_hash(endpoint.hash())?;
-        let known = self.endpoint(index)?;
-        (known.key() == endpoint.key()).then_some(index)
+        let current = self.endpoint(index)?;
+        (current.key() == endpoint.key()).then_some(index)
     }
 
-    /// The index of the endpoint with that name.
+    /// The index of the endpoint with this key.
     #[must_use]
     pub fn find(&self, key: &EndpointKey) -> Option<u32> {
         let index = self.by_hash(key.stable_hash())?;
         (self.endpoint(index)?.key() == key).then_some(index)
     }
 
-    /// The index of the endpoint with that [`Summary::hash`].
+    /// The index of the endpoint with this [`EndpointSummary::hash`].
     #[must_use]
     pub fn by_hash(&self, hash: u64) -> Option<u32> {
         self.by_hash.get(&hash).copied()
@@ -253,22 +256,22 @@ impl RoutingTable {
         Some(&entry.endpoint)
     }
 
-    /// What was last reported of the endpoint at an index.
+    /// The last report of the endpoint at an index.
     #[must_use]
-    pub fn report(&self, index: u32) -> Option<&Report> {
+    pub fn report(&self, index: u32) -> Option<&EndpointReport> {
         let entry = self.entries.get(index as usize)?.as_ref()?;
         Some(&entry.report)
     }
 
-    /// What placement reads of all of them, by index. There may be some that stand for no endpoint;
-    /// no list of candidates names these.
+    /// The summaries of all endpoints, by index. Unused indices have one too, but no list of
+    /// candidates contains them.
     #[must_use]
-    pub fn summaries(&self) -> &[Summary] {
+    pub fn summaries(&self) -> &[EndpointSummary] {
         &self.summaries
     }
 
-    /// All endpoints with their indices and reports, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &Arc<Endpoint>, &Report)> {
+    /// All endpoints with their indices and reports, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Arc<Endpoint>, &EndpointReport)> {
         let entries = (0_u32..).zip(&self.entries);
         entries.filter_map(|(index, entry)| {
             let entry = entry.as_ref()?;
@@ -276,61 +279,99 @@ impl RoutingTable {
         })
     }
 
-    /// How many endpoints there are.
+    /// The number of endpoints.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_hash.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no endpoints.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_hash.is_empty()
     }
 
-    /// The models that are served, and how many of their endpoints take requests, in no order.
+    /// The served models, each with the number of its endpoints that accept requests, in no
+    /// particular order.
     pub fn models(&self) -> impl ExactSizeIterator<Item = (&str, u32)> {
         self.by_model
             .iter()
-            .map(|(model, places)| (model.as_str(), places.routable))
+            .map(|(model, endpoints)| (model.as_str(), endpoints.routable))
     }
 
-    /// Indices of the endpoints that may serve `model`, in the order of their keys.
+    /// Indices of the endpoints that may serve `model`, sorted by key.
     ///
-    /// Those that name the model; when none does, those that name no models at all, because their
-    /// engine has not told and may know it. Empty means that nobody can serve the model.
+    /// These are the endpoints that name the model. When none does, these are the endpoints that
+    /// name no models at all: their engines have not reported yet and may have it. An empty list
+    /// means that no endpoint can serve the model.
     #[must_use]
     pub fn candidates(&self, model: &str) -> &[u32] {
-        &self.by_model.get(model).unwrap_or(&self.unnamed).places
+        &self
+            .by_model
+            .get(model)
+            .unwrap_or(&self.without_models)
+            .indices
     }
 
-    /// The place of an endpoint among the [`candidates`](Self::candidates) for `model`; `None`
-    /// where it is not one of them.
+    /// The position of an endpoint among the [`candidates`](Self::candidates) for `model`; `None`
+    /// if it is not a candidate.
     #[must_use]
     pub fn position(&self, model: &str, index: u32) -> Option<usize> {
         let endpoint = self.endpoint(index)?;
-        place_of(&self.entries, self.candidates(model), endpoint.key()).ok()
+        search(&self.entries, self.candidates(model), endpoint.key()).ok()
     }
 
-    /// Whether an endpoint names `model` as one it serves.
+    /// The endpoints of the pool of `endpoint` that serve one of its models, itself included.
+    ///
+    /// An endpoint that shares several models with it is repeated. Endpoints of other pools are
+    /// not visited.
+    pub fn pool_peers(&self, endpoint: &Endpoint) -> impl Iterator<Item = u32> {
+        let (models, without_models) = match endpoint.models() {
+            Some(models) => (&**models, None),
+            None => (&[][..], Some(&self.without_models)),
+        };
+        let lists = models.iter().filter_map(|model| self.by_model.get(model));
+        let key = endpoint.key();
+        lists
+            .chain(without_models)
+            .flat_map(move |list| self.pool_of(key, &list.indices))
+    }
+
+    /// The part of a sorted list of indices that belongs to the pool of `key`.
+    fn pool_of<'a>(
+        &self,
+        key: &EndpointKey,
+        indices: &'a [u32],
+    ) -> impl Iterator<Item = u32> + use<'a> {
+        let pool_at = |index: &u32| {
+            let key = self.endpoint(*index)?.key();
+            Some((&key.node, &key.pool))
+        };
+        let pool = Some((&key.node, &key.pool));
+        let start = indices.partition_point(|index| pool_at(index) < pool);
+        let end = indices.partition_point(|index| pool_at(index) <= pool);
+        indices.get(start..end).unwrap_or_default().iter().copied()
+    }
+
+    /// Whether an endpoint names `model`.
     #[must_use]
     pub fn names(&self, model: &str) -> bool {
         self.by_model.contains_key(model)
     }
 
-    /// Whether an endpoint serves `model` and takes requests for it.
+    /// Whether an endpoint names `model` and accepts requests.
     #[must_use]
     pub fn serves(&self, model: &str) -> bool {
         self.by_model
             .get(model)
-            .is_some_and(|places| places.routable > 0)
+            .is_some_and(|endpoints| endpoints.routable > 0)
     }
 
-    /// The one model of the table, when there is exactly one: what a request without `model` can
-    /// only mean.
+    /// The only model of the table, if there is exactly one. A request without `model` then means
+    /// this one.
     #[must_use]
     pub fn only_model(&self) -> Option<&str> {
-        if self.by_model.len() == 1 && self.unnamed.places.is_empty() {
+        if self.by_model.len() == 1 && self.without_models.indices.is_empty() {
             self.by_model.keys().next().map(String::as_str)
         } else {
             None
@@ -338,9 +379,9 @@ impl RoutingTable {
     }
 }
 
-/// Where an endpoint of that name is in a list, or would be.
-fn place_of(entries: &[Option<Entry>], places: &[u32], key: &EndpointKey) -> Result<usize, usize> {
-    places.binary_search_by_key(&Some(key), |index| {
+/// The position of a key in a sorted list of indices, or where it would be inserted.
+fn search(entries: &[Option<Entry>], indices: &[u32], key: &EndpointKey) -> Result<usize, usize> {
+    indices.binary_search_by_key(&Some(key), |index| {
         let entry = entries.get(*index as usize)?.as_ref()?;
         Some(entry.endpoint.key())
     })

@@ -112,7 +112,10 @@ proptest! {
 
     #[test]
     fn the_limit_does_not_depend_on_the_cuts(
-        stream in stream(), long in 0..2 * LIMIT, at in any::<prop::sample::Index>(), cuts in cuts(),
+        stream in stream(),
+        long in 0..2 * LIMIT,
+        at in any::<prop::sample::Index>(),
+        cuts in cuts(),
     ) {
         let (before, after) = stream.split_at(at.index(stream.len() + 1));
         let stream = [before, &vec![b'x'; long], after].concat();

@@ -102,15 +102,10 @@ impl fmt::Display for TraceContext {
     }
 }
 
-/// Writes bytes as pairs of hexadecimal digits.
+/// Writes bytes as pairs of hexadecimal digits. `text` has two places for each byte.
 fn write_hex(text: &mut [u8], bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&[
-            DIGITS[usize::from(byte >> 4)],
-            DIGITS[usize::from(byte & 15)],
-        ]);
-    }
+    let written = const_hex::encode_to_slice(bytes, text);
+    debug_assert!(written.is_ok(), "{written:?}");
 }
 
 /// Exactly so many lower-case hexadecimal digits.

@@ -29,6 +29,14 @@ pub struct Log {
 }
 
 impl Log {
+    /// What a process writes to the file at `path`.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
     /// The file it is in.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -25,7 +25,7 @@ pub fn engine_report(input: &[u8]) {
         return;
     };
     let report = read(&kind, body.get(1..).unwrap_or_default());
-    if let Some(complaint) = report.complaint {
-        assert!(complaint.chars().count() <= MAX_WORDS);
+    if let Some(error) = report.error {
+        assert!(error.chars().count() <= MAX_WORDS);
     }
 }

@@ -10,6 +10,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use event_log::EventLog;
 use http_server::fuzzing::read_json;
 use pool_registry_types::{HeartbeatRequest, MAX_GPUS, MAX_POOLS, RegisterRequest};
 use registry_runtime::{Config, RegistryHandle, build};
@@ -54,7 +55,7 @@ fn registry() -> RegistryHandle {
         ..Config::default()
     };
     let store = Arc::new(MemoryStore::default());
-    build(config, store, Arc::new(NoDataPath))
+    build(config, store, Arc::new(NoDataPath), EventLog::new())
         .expect("an empty store")
         .handle
 }

@@ -8,7 +8,9 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use engine_provisioner::{Launch, OnAgentStop, PoolFile, PoolSpec, Problems, RestartPolicy};
+use engine_provisioner::{
+    Launch, OnAgentStop, PoolFile, PoolFileProblems, PoolSpec, RestartPolicy,
+};
 use pool_registry_types::{MAX_POOLS, MAX_SLOTS};
 
 use crate::bounds;
@@ -44,7 +46,7 @@ pub fn pool_file(input: &[u8]) {
     }
 }
 
-fn are_told(text: &str, problems: &Problems) {
+fn are_told(text: &str, problems: &PoolFileProblems) {
     let lines = 1 + text.matches('\n').count();
     let mut before = 1;
     let mut count = 0;

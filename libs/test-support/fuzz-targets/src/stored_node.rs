@@ -32,7 +32,7 @@ pub fn stored_node(input: &[u8]) {
     is_read_as_written(&node);
     // At that moment no time has passed, so that all times come back.
     let now = UNIX_EPOCH;
-    let known = node.known(now);
+    let known = node.to_persisted(now);
     assert_eq!(
         StoredNode::new(known.clone(), now),
         node,
@@ -40,7 +40,7 @@ pub fn stored_node(input: &[u8]) {
     );
     let mut registry = Registry::new(Config::default());
     registry.restore(vec![known], Duration::ZERO);
-    for kept in registry.known() {
+    for kept in registry.persisted_nodes() {
         is_read_as_written(&StoredNode::new(kept, now));
     }
 }

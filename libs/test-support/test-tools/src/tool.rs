@@ -24,6 +24,8 @@ pub enum Tool {
     Bash,
     /// Chromium, and Node with npm to drive it.
     Browser,
+    /// `curl`, with the shell that it is typed into.
+    Curl,
     /// The `openai` package of the Python package index.
     OpenAiClient,
     /// `prometheus` and `promtool`.
@@ -38,6 +40,7 @@ impl Tool {
         match self {
             Self::Bash => "the completion script for bash",
             Self::Browser => "the dashboard in a browser",
+            Self::Curl => "the commands of the documents",
             Self::OpenAiClient => "the official OpenAI client",
             Self::Prometheus => "metrics and alert rules with Prometheus",
             Self::Schemathesis => "requests generated from the OpenAPI documents",
@@ -49,6 +52,7 @@ impl Tool {
         match self {
             Self::Bash => "LLORCH_BASH_REQUIRED",
             Self::Browser => "LLORCH_BROWSER_REQUIRED",
+            Self::Curl => "LLORCH_CURL_REQUIRED",
             Self::OpenAiClient => "LLORCH_OPENAI_REQUIRED",
             Self::Prometheus => "LLORCH_PROMETHEUS_REQUIRED",
             Self::Schemathesis => "LLORCH_FUZZ_REQUIRED",
@@ -60,6 +64,7 @@ impl Tool {
         match self {
             Self::Bash => Some("bash"),
             Self::Browser => Some("chromium nodejs npm"),
+            Self::Curl => Some("bash curl"),
             Self::Prometheus => Some("prometheus"),
             Self::OpenAiClient | Self::Schemathesis => None,
         }
@@ -70,6 +75,7 @@ impl Tool {
         match self {
             Self::Bash => &["bash"],
             Self::Browser => &["node", "npm"],
+            Self::Curl => &["bash", "curl"],
             Self::Prometheus => &["prometheus", "promtool"],
             Self::OpenAiClient | Self::Schemathesis => &[],
         }

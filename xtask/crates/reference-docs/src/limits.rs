@@ -76,12 +76,11 @@ fn parse(lines: &str) -> Result<Vec<Limit>> {
 const HEAD: &str = "\
 # Limits
 
-<!-- Written by `cargo xtask limits --write` from the code; change it there (`LIMITS` of each \
-                    crate). -->
+<!-- Written by `cargo xtask limits --write` from the table `LIMITS` of each crate. -->
 
-Every bound that clients, nodes, engines and files can meet, by the crate that has the constant. \
-                    Those that are settings say so; all others are
-fixed. `cargo xtask limits` fails when a constant that is called a limit is in no table.
+Every limit that clients, nodes, engines and files can meet, by the crate of its constant. Limits
+that are settings name their variable; all others are fixed. `cargo xtask limits` fails when a
+constant that is called a limit is in no table.
 ";
 
 fn text(limits: &[Limit]) -> String {

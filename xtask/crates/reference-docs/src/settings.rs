@@ -112,22 +112,21 @@ pub fn documents(daemons: &[Daemon]) -> Result<Vec<Document>> {
 const REFERENCE: &str = "\
 # Configuration
 
-<!-- Written by `cargo xtask settings --write` from the code; change it there \
-                         (`bin/*/src/config.rs`). -->
+<!-- Written by `cargo xtask settings --write` from the settings of `bin/*/src/settings.rs`. -->
 
-Environment variables, read once at start. Every bad one is reported in one go, and the process \
-                         exits 64. An empty one counts as
-not set. `--help` prints the same list. With the Debian packages they stand in \
-                         `/etc/default/orchestratord` and
-`/etc/default/pool-managerd`; a change takes effect with the next restart. The units set three of \
-                         them themselves: the two directories
-(`/run/llorch/engines`, `/var/lib/llorch/…`) and `…_REQUIRE_AUTH=beyond-loopback`.
+Environment variables, read once at the start. All bad ones are reported together, and the process
+exits 64. An empty variable counts as not set. `--help` prints the same list.
 
-Under socket activation the address is that of the socket unit (`systemctl edit \
-                         orchestratord.socket`); `ORCHESTRATORD_ADDR` is then left unset.
+With the Debian packages the settings are in `/etc/default/orchestratord` and
+`/etc/default/pool-managerd`; a change takes effect with the next restart. The units set three of
+them: the two directories (`/run/llorch/engines`, `/var/lib/llorch/…`) and
+`…_REQUIRE_AUTH=beyond-loopback`.
 
-Files: [the pool file](../libs/gpu-node/engine-provisioner/README.md#the-pool-file), \
-                         [aliases](../README.md#other-names-for-models),
+Under socket activation the socket unit has the address (`systemctl edit orchestratord.socket`);
+leave `ORCHESTRATORD_ADDR` unset.
+
+Files: [the pool file](../libs/gpu-node/engine-provisioner/README.md#the-pool-file),
+[aliases](ALIASES.md),
 [handoffs](../README.md#one-machine-home).
 ";
 
@@ -145,7 +144,7 @@ fn reference(daemons: &[Daemon]) -> String {
                     Some(value) => format!("`{value}`"),
                     None => setting.words.clone(),
                 };
-                let meaning = setting.meaning().replace("](#", "](../README.md#");
+                let meaning = setting.meaning();
                 let _ = writeln!(text, "| `{}` | {default} | {meaning} |", setting.name);
             }
             text
@@ -157,8 +156,8 @@ fn reference(daemons: &[Daemon]) -> String {
 fn environment_file(daemon: &Daemon, unit: &BTreeMap<String, String>) -> String {
     let name = daemon.name;
     let mut text = format!(
-        "# Settings of {name}; after a change: systemctl restart {name}\n# Each line below is \
-         what holds when it is not set. It may hold a secret: keep it readable by root alone.\n"
+        "# Settings of {name}; after a change: systemctl restart {name}\n\
+         # Each line below shows the default. The file may hold a secret: only root may read it.\n"
     );
     for setting in &daemon.settings {
         let default = unit.get(&setting.name).or(setting.default.as_ref());
@@ -213,7 +212,7 @@ mod tests {
     use super::*;
 
     const LINES: &str = "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\nTOKEN\tnone\ta token\tthe \
-                         [token](#x) of `all`";
+                         [token](A.md#x) of `all`";
 
     fn daemon() -> Daemon {
         Daemon {
@@ -227,7 +226,7 @@ mod tests {
     fn every_setting_is_in_both_documents() {
         let reference = reference(&[daemon()]);
         assert!(reference.contains("| `DEMO_ADDR` | `127.0.0.1:80` | where it listens |"));
-        assert!(reference.contains("| `TOKEN` | none | the [token](../README.md#x) of `all` |"));
+        assert!(reference.contains("| `TOKEN` | none | the [token](A.md#x) of `all` |"));
         let unit = BTreeMap::from([("DEMO_ADDR".to_owned(), "127.0.0.1:81".to_owned())]);
         let file = environment_file(&daemon(), &unit);
         assert!(

@@ -7,6 +7,7 @@
 )]
 
 mod cycles;
+mod documents;
 pub mod layers;
 pub mod limits;
 pub mod metrics;

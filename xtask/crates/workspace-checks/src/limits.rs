@@ -31,16 +31,6 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "the range of a setting, which its refusal says",
     ),
     (
-        "engine-provisioner",
-        "ANSWER_LIMIT",
-        "a pause of the supervisor",
-    ),
-    (
-        "engine-provisioner",
-        "MAX_BACKOFF",
-        "a pause of the supervisor",
-    ),
-    (
         "gpu-inventory",
         "MAX_FILE_BYTES",
         "a stand-in for machines without GPUs",
@@ -52,18 +42,8 @@ const LOCAL: &[(&str, &str, &str)] = &[
     ),
     (
         "handoff-watcher",
-        "MAX_NAMES",
-        "beyond it the directory is read whole",
-    ),
-    (
-        "handoff-watcher",
         "MAX_REASON_BYTES",
         "what a message repeats",
-    ),
-    (
-        "handoff-watcher",
-        "MAX_TRIES",
-        "beyond it the next poll goes on",
     ),
     ("http-server", "MAX_ECHO_CHARS", "what a message repeats"),
     (
@@ -109,7 +89,6 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_RESETS",
         "a rule of trying again within a node",
     ),
-    ("node-registration", "MAX_BACKOFF", "a pause of the agent"),
     (
         "node-registration",
         "MAX_ECHO_CHARS",

@@ -3,6 +3,7 @@
 //! - Every file says what it is for, and has no banned word and no line over 100 columns.
 //! - Every crate inherits the lints, has a README whose Rust is compiled, and has no file cycle.
 //! - No test is ignored.
+//! - Documents: links lead somewhere, and a test runs each shell command or a comment says why not.
 
 use std::{
     ffi::OsStr,
@@ -14,7 +15,7 @@ use anyhow::Result;
 use workspace_build::root;
 
 use crate::{
-    cycles, fail_on,
+    cycles, documents, fail_on,
     layers::members,
     not_yet::{Check, is_not_yet},
     source_files::{SourceFile, source_files},
@@ -39,19 +40,21 @@ const FREE: [&str; 3] = ["tests", "examples", "benches"];
 /// As above, and when a file cannot be read.
 pub fn check() -> Result<()> {
     let mut problems = Vec::new();
-    for file in source_files()? {
+    let files = source_files()?;
+    for file in &files {
         if file.extension() == "rs" {
-            warn_of_length(&file);
-            problems.extend(problems_of_source(&file));
+            warn_of_length(file);
+            problems.extend(problems_of_source(file));
         }
         if !is_not_yet(Check::Words, &file.path) {
-            problems.extend(words::problems(&file));
+            problems.extend(words::problems(file));
         }
         if !is_not_yet(Check::Width, &file.path) {
-            problems.extend(width::problems(&file));
+            problems.extend(width::problems(file));
         }
     }
     problems.extend(cycles::stale_exceptions(root()));
+    problems.extend(documents::problems(&files)?);
     for member in members()? {
         let manifest = std::fs::read_to_string(&member.manifest)?;
         let read = |name| std::fs::read_to_string(member.manifest.with_file_name(name)).ok();

@@ -2,8 +2,8 @@
 //!
 //! Exceptions, because the line cannot be broken:
 //! - Rust: a line with a part of a raw string, and a line whose long part is one word;
-//! - Markdown: the row of a table, a line of a code block with recorded output (`text`, `console`),
-//!   and a line whose long part is one word (a link is one word).
+//! - Markdown: the row of a table, a line of a code block with commands or recorded output (`sh`,
+//!   `text`, `console`), and a line whose long part is one word (a link is one word).
 //!
 //! The long part is what remains after indentation and the marks of a comment, list or quote.
 
@@ -12,8 +12,8 @@ use crate::{rust_text::RustText, source_files::SourceFile};
 /// The columns of a line, as in `rustfmt.toml`.
 const WIDTH: usize = 100;
 
-/// The languages of code blocks that show the output of a program.
-const RECORDED_OUTPUT: [&str; 2] = ["text", "console"];
+/// The languages of code blocks with commands to copy, or with the output of a program.
+const VERBATIM: [&str; 3] = ["sh", "text", "console"];
 
 pub(crate) fn problems(source: &SourceFile) -> Vec<String> {
     let too_long = match source.extension() {
@@ -46,11 +46,11 @@ fn in_rust(text: &str) -> Vec<(usize, usize)> {
 }
 
 fn in_markdown(text: &str) -> Vec<(usize, usize)> {
-    let recorded = recorded_output_lines(text);
+    let verbatim = verbatim_lines(text);
     long_lines(text)
         .filter(|(number, line)| {
             !line.trim_start().starts_with('|')
-                && !recorded.contains(number)
+                && !verbatim.contains(number)
                 && !is_one_word(&joined_links(line))
         })
         .map(|(number, line)| (number, columns(line)))
@@ -67,8 +67,8 @@ fn columns(line: &str) -> usize {
     line.chars().count()
 }
 
-/// The numbers of the lines of code blocks that show output.
-fn recorded_output_lines(text: &str) -> Vec<usize> {
+/// The numbers of the lines of code blocks that are shown as they are.
+fn verbatim_lines(text: &str) -> Vec<usize> {
     let mut language = None;
     let mut lines = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
@@ -77,7 +77,7 @@ fn recorded_output_lines(text: &str) -> Vec<usize> {
                 None => Some(after_fence.trim()),
                 Some(_) => None,
             };
-        } else if language.is_some_and(|language| RECORDED_OUTPUT.contains(&language)) {
+        } else if language.is_some_and(|language| VERBATIM.contains(&language)) {
             lines.push(number);
         }
     }
@@ -152,6 +152,7 @@ mod tests {
             ("a.md", format!("- [{words}]({word}).")),
             ("a.md", format!("1. https://{word}")),
             ("a.md", format!("```text\n{words}\n```")),
+            ("a.md", format!("```sh\n{words}\n```")),
         ] {
             assert_eq!(long(path, &line), 0, "{line}");
         }
@@ -160,7 +161,7 @@ mod tests {
             ("a.rs", format!("let a = {word};")),
             ("a.md", format!("See [{words}]({word}).")),
             ("a.md", format!("```text\n```\n{words}x")),
-            ("a.md", format!("```sh\n{words}\n```")),
+            ("a.md", format!("```toml\n{words}\n```")),
         ] {
             assert_eq!(long(path, &line), 1, "{line}");
         }

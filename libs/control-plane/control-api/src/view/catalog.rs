@@ -1,6 +1,6 @@
-//! The models and who serves them.
+//! Models, as `GET /v2/catalog/availability` shows them.
 
-// Peers choose the numbers here: a sum or a product of them must not panic.
+// Peers choose these numbers: arithmetic must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use pool_registry_types::NodeId;
 use serde::Serialize;
 use service_registry::NodeView;
 
-use super::endpoints::{EndpointView, Standing, endpoints};
+use super::endpoints::{EndpointState, EndpointView, endpoints};
 
 /// `GET /v2/catalog/availability`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,38 +19,38 @@ pub struct CatalogAnswer {
     pub models: Vec<ModelAnswer>,
 }
 
-/// One model and who serves it.
+/// One model and its endpoints.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelAnswer {
     /// Its name.
     pub model: String,
-    /// A request for it can be served now, or as soon as a slot is free.
+    /// Whether a request is served now, or as soon as a slot is free.
     pub available: bool,
-    /// How many endpoints name it, ready or not.
+    /// Endpoints that name it, ready or not.
     pub endpoints: u32,
-    /// How many of them are ready.
+    /// Endpoints that are ready.
     pub endpoints_ready: u32,
-    /// Free slots of the ready ones.
+    /// Free slots of the ready endpoints, as last reported by the nodes.
     pub slots_free: u64,
-    /// Slots of the ready ones.
+    /// Slots of the ready endpoints, as last reported by the nodes.
     pub slots_total: u64,
     /// The nodes of the endpoints that name it, sorted.
     pub nodes: Vec<NodeId>,
 }
 
-/// The catalog, as it is put together node by node.
+/// Builds the catalog node by node.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     models: BTreeMap<String, ModelAnswer>,
 }
 
 impl Catalog {
-    /// Takes in what the endpoints of a node serve. Nodes come sorted.
+    /// Adds the models of a node. Nodes come sorted by id.
     pub(crate) fn add(&mut self, node: &NodeView) {
         for pool in &node.pools {
             for endpoint in endpoints(pool) {
-                let ready = endpoint.standing() == Standing::Ready;
+                let ready = endpoint.state() == EndpointState::Ready;
                 for name in endpoint.models().into_iter().flatten() {
                     self.model(name).add(&endpoint, ready);
                 }

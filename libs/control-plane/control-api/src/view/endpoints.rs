@@ -8,19 +8,19 @@ use service_registry::{Availability, PoolView};
 #[derive(Debug)]
 pub(crate) struct EndpointView<'a> {
     pub(crate) key: &'a EndpointKey,
-    /// The report on the replica, where the endpoint is one.
+    /// The report about the replica, when the endpoint is one.
     replica: Option<&'a ReplicaStatus>,
     pool: &'a PoolView,
 }
 
-/// Whether an endpoint takes requests.
+/// The state of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It does.
+pub(crate) enum EndpointState {
+    /// It takes requests.
     Ready,
-    /// It takes no new ones; running ones finish.
+    /// It finishes running requests and takes no new ones.
     Draining,
-    /// It cannot, for this reason.
+    /// It takes no requests, for this reason.
     NotReady(String),
 }
 
@@ -47,48 +47,44 @@ impl EndpointView<'_> {
         &self.pool.status
     }
 
-    /// What the node, the operators and the replica's own report agree on.
-    pub(crate) fn standing(&self) -> Standing {
+    /// The state that follows from the node, the drains and the report about the replica.
+    pub(crate) fn state(&self) -> EndpointState {
         match (&self.pool.availability, self.replica) {
-            (Availability::NotReady(reason), _) => Standing::NotReady(reason.as_ref().to_owned()),
-            (Availability::Draining, _) => Standing::Draining,
-            (Availability::Ready | Availability::Asleep, None) => Standing::Ready,
+            (Availability::NotReady(reason), _) => {
+                EndpointState::NotReady(reason.as_ref().to_owned())
+            }
+            (Availability::Draining, _) => EndpointState::Draining,
+            (Availability::Ready | Availability::Asleep, None) => EndpointState::Ready,
             (Availability::Ready | Availability::Asleep, Some(replica)) => {
                 if replica.draining {
-                    Standing::Draining
+                    EndpointState::Draining
                 } else if replica.ready {
-                    Standing::Ready
+                    EndpointState::Ready
                 } else {
                     let error = replica.last_error.as_deref();
-                    Standing::NotReady(error.unwrap_or("the replica is not ready").to_owned())
+                    EndpointState::NotReady(error.unwrap_or("the replica is not ready").to_owned())
                 }
             }
         }
     }
 
-    /// Slots that a request could take when the node reported.
+    /// Free slots, as last reported.
     pub(crate) fn slots_free(&self) -> u32 {
         self.replica
             .map_or(self.status().slots_free, |replica| replica.slots_free)
     }
 
-    /// Slots in all.
+    /// All slots, as last reported.
     pub(crate) fn slots_total(&self) -> u32 {
         self.replica
             .map_or(self.status().slots_total, |replica| replica.slots_total)
     }
 
-    /// The models it serves, sorted and each once; `None` while nobody has said.
+    /// Its models, sorted and without duplicates; `None` when no report names them.
     pub(crate) fn models(&self) -> Option<Vec<&str>> {
         let pool = &self.status().models_available;
         let lists: Vec<&Vec<String>> = match self.replica {
-            // A replica that does not name its models serves those of its pool.
-            Some(replica) => replica
-                .models
-                .as_ref()
-                .or(pool.as_ref())
-                .into_iter()
-                .collect(),
+            Some(replica) => self.status().models_of(replica).into_iter().collect(),
             None => {
                 let replicas = self.status().replicas.iter().flatten();
                 let named = replicas.filter_map(|replica| replica.models.as_ref());

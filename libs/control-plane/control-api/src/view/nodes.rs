@@ -1,4 +1,4 @@
-//! The nodes, as operators see them.
+//! Nodes, as `GET /v2/nodes` shows them.
 
 use std::time::Duration;
 
@@ -9,8 +9,10 @@ use pool_registry_types::{
 use serde::Serialize;
 use service_registry::{Availability, Drain, NodeView, NodesPage, PoolView};
 
-use super::{Lookups, QuarantineView};
-use crate::pages::next_after;
+use crate::{
+    data_path::{DataPathSource, QuarantineView},
+    pages::next_after,
+};
 
 /// `GET /v2/nodes`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -18,10 +20,10 @@ use crate::pages::next_after;
 pub struct NodesAnswer {
     /// Sorted by id.
     pub nodes: Vec<NodeAnswer>,
-    /// There are more: ask for those after this one.
+    /// There are more nodes: ask for those after this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_after: Option<NodeId>,
-    /// Most nodes fell silent together, so those that did stay routable for a while.
+    /// More than half of the nodes fell silent together, so they stay routable for a while.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub self_suspicion: bool,
 }
@@ -34,55 +36,54 @@ pub struct NodeAnswer {
     pub node_id: NodeId,
     /// The machine it runs on.
     pub machine_id: MachineId,
-    /// Where it listens.
+    /// Its address.
     pub address: HttpUrl,
-    /// Where it stands.
+    /// Its status.
     pub status: NodeStatus,
-    /// Why, when it is offline or unreachable.
+    /// The reason, when it is offline or unreachable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_reason: Option<String>,
     /// Routable although it is offline or unreachable.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
-    /// How long ago it was last heard, in milliseconds.
+    /// Time since its last heartbeat or registration, in milliseconds.
     pub last_heartbeat_age_ms: u64,
-    /// Which start of its agent; null when it does not say.
+    /// The incarnation of its agent; null when it reports none.
     pub incarnation: Option<u64>,
-    /// The agent's version; null when it does not say.
+    /// The version of its agent; null when it reports none.
     pub version: Option<String>,
     /// Its hardware.
     pub capabilities: Capabilities,
-    /// Its GPUs as it last reported them; absent when it has not.
+    /// Its GPUs as last reported; absent before the first report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpus: Option<Vec<GpuStatus>>,
-    /// An operator drains it.
+    /// The drain of an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainAnswer>,
     /// Its pools.
     pub pools: Vec<NodePoolAnswer>,
 }
 
-/// One pool of a node: as in the heartbeat, and what the control plane makes of it.
+/// One pool of a node: its last report, and what the control plane adds to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodePoolAnswer {
-    /// As in the heartbeat; `draining` also when an operator drains it.
+    /// As last reported by the node, slots included; `draining` also when an operator drains it.
     #[serde(flatten)]
     pub status: PoolStatus,
-    /// In the place of those of the status, which has none.
+    /// Replaces the replicas of the status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<Vec<ReplicaAnswer>>,
-    /// An operator drains it, or its node.
+    /// The drain of an operator, of the pool or of its node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainAnswer>,
-    /// How many requests this control plane has running there at this moment; absent where nobody
-    /// knows.
+    /// Requests that this control plane runs there now; absent when unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
-    /// Why it is given no requests, when it is not ready for them.
+    /// Why it gets no requests, when it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
-    /// Why the data path keeps requests from all of it; null when it does not.
+    /// The open circuit breaker, when those of all its endpoints are open; null otherwise.
     pub quarantine: Option<QuarantineView>,
 }
 
@@ -90,42 +91,39 @@ pub struct NodePoolAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReplicaAnswer {
-    /// As in the heartbeat.
+    /// As last reported by the node, slots included.
     #[serde(flatten)]
     pub status: ReplicaStatus,
-    /// How many requests this control plane has running there at this moment; absent where nobody
-    /// knows.
+    /// Requests that this control plane runs there now; absent when unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
-    /// Why the data path keeps requests from it; absent when it does not.
+    /// Its open circuit breaker; absent when it is closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<QuarantineView>,
 }
 
-/// An operator's drain and how far it is.
+/// The drain of an operator and its progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DrainAnswer {
-    /// For how long it has been draining, in milliseconds.
+    /// Time since the drain began, in milliseconds.
     pub for_ms: u64,
-    /// How long running requests may still take, in milliseconds; 0 when that is over, null
-    /// without a deadline.
+    /// Time left for running requests, in milliseconds; 0 after the deadline, null without one.
     pub deadline_ms: Option<u64>,
-    /// How many slots are still taken, as last reported.
+    /// Slots that are still taken, as last reported.
     pub slots_busy: u32,
-    /// How many requests this control plane has running there at this moment; absent where nobody
-    /// knows.
+    /// Requests that this control plane runs there now; absent when unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
 }
 
-/// The answer to a drain that has begun.
+/// The answer to a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DrainBegunAnswer {
     /// Always true.
     pub success: bool,
-    /// How many requests this control plane still has running there; absent where nobody knows.
+    /// Requests that this control plane still runs there; absent when unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
 }
@@ -136,13 +134,13 @@ impl NodesAnswer {
         page: &NodesPage,
         self_suspicion: bool,
         now: Duration,
-        lookups: &Lookups,
+        data_path: &dyn DataPathSource,
     ) -> Self {
         Self {
             nodes: page
                 .nodes
                 .iter()
-                .map(|node| NodeAnswer::new(node, now, lookups))
+                .map(|node| NodeAnswer::new(node, now, data_path))
                 .collect(),
             next_after: next_after(page),
             self_suspicion,
@@ -152,12 +150,12 @@ impl NodesAnswer {
 
 impl NodeAnswer {
     /// One node at the registry's time `now`.
-    pub(crate) fn new(node: &NodeView, now: Duration, lookups: &Lookups) -> Self {
+    pub(crate) fn new(node: &NodeView, now: Duration, data_path: &dyn DataPathSource) -> Self {
         let busy = node.pools.iter().map(|pool| busy(&pool.status)).sum();
         let pools: Vec<_> = node
             .pools
             .iter()
-            .map(|pool| NodePoolAnswer::new(pool, now, lookups))
+            .map(|pool| NodePoolAnswer::new(pool, now, data_path))
             .collect();
         Self {
             node_id: node.node_id.clone(),
@@ -180,19 +178,19 @@ impl NodeAnswer {
 }
 
 impl NodePoolAnswer {
-    fn new(pool: &PoolView, now: Duration, lookups: &Lookups) -> Self {
+    fn new(pool: &PoolView, now: Duration, data_path: &dyn DataPathSource) -> Self {
         let mut status = PoolStatus::clone(&pool.status);
         status.draining |= pool.drain.is_some();
         let reported = status.replicas.take();
         let replicas = reported.map(|replicas| {
-            let answer = |replica| ReplicaAnswer::new(replica, pool, lookups);
+            let answer = |replica| ReplicaAnswer::new(replica, pool, data_path);
             replicas.into_iter().map(answer).collect()
         });
-        // A sum of which a part is not known is not known.
+        // The sum is unknown when one part is.
         let requests_running = pool
             .endpoints
             .iter()
-            .map(|key| (lookups.running)(key))
+            .map(|key| data_path.requests_running(key))
             .sum();
         Self {
             drain: pool
@@ -204,35 +202,35 @@ impl NodePoolAnswer {
                 Availability::NotReady(reason) => Some(reason.as_ref().to_owned()),
                 Availability::Ready | Availability::Asleep | Availability::Draining => None,
             },
-            quarantine: quarantine_of_all(pool, lookups),
+            quarantine: quarantine_of_all(pool, data_path),
             status,
         }
     }
 }
 
 impl ReplicaAnswer {
-    fn new(status: ReplicaStatus, pool: &PoolView, lookups: &Lookups) -> Self {
+    fn new(status: ReplicaStatus, pool: &PoolView, data_path: &dyn DataPathSource) -> Self {
         let mut endpoints = pool.endpoints.iter();
-        // Where the pool as a whole is the endpoint nothing is known of a single replica.
+        // Where the whole pool is the endpoint, nothing is known about one replica.
         let key = endpoints.find(|key| key.replica.as_ref() == Some(&status.replica_id));
         Self {
-            requests_running: key.and_then(|key| (lookups.running)(key)),
-            quarantine: key.and_then(|key| (lookups.quarantine)(key)),
+            requests_running: key.and_then(|key| data_path.requests_running(key)),
+            quarantine: key.and_then(|key| data_path.quarantine(key)),
             status,
         }
     }
 }
 
-/// When all endpoints of the pool are in quarantine, that of the one which is tried again first.
-fn quarantine_of_all(pool: &PoolView, lookups: &Lookups) -> Option<QuarantineView> {
-    let quarantines = pool.endpoints.iter().map(|key| (lookups.quarantine)(key));
+/// When all endpoints of the pool are in quarantine: the quarantine that ends first.
+fn quarantine_of_all(pool: &PoolView, data_path: &dyn DataPathSource) -> Option<QuarantineView> {
+    let quarantines = pool.endpoints.iter().map(|key| data_path.quarantine(key));
     let all: Option<Vec<QuarantineView>> = quarantines.collect();
     all?.into_iter()
         .min_by_key(|quarantine| quarantine.retry_in_ms)
 }
 
 impl NodeAnswer {
-    /// The requests that run on one of its pools, or on all of them.
+    /// The requests that run on one pool, or on all pools.
     pub(crate) fn running(&self, pool: Option<&PoolId>) -> Option<u64> {
         match pool {
             None => total(&self.pools),
@@ -257,7 +255,7 @@ impl DrainAnswer {
     }
 }
 
-/// The requests of all pools together; `None` when those of one are not known.
+/// The requests of all pools; `None` when those of one are unknown.
 fn total(pools: &[NodePoolAnswer]) -> Option<u64> {
     pools.iter().map(|pool| pool.requests_running).sum()
 }

@@ -1,14 +1,14 @@
-//! The endpoints, one by one.
+//! Endpoints, as `GET /v2/pools` shows them.
 
 use pool_registry_types::{EngineKind, NodeId, PoolId, ReplicaId};
 use serde::Serialize;
 use service_registry::{NodesPage, PoolView};
 
-use super::{
-    Lookups, QuarantineView,
-    endpoints::{EndpointView, Standing, endpoints},
+use super::endpoints::{EndpointState, EndpointView, endpoints};
+use crate::{
+    data_path::{DataPathSource, QuarantineView},
+    pages::next_after,
 };
-use crate::pages::next_after;
 
 /// `GET /v2/pools`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,22 +29,21 @@ pub struct PoolAnswer {
     pub node_id: NodeId,
     /// The pool.
     pub pool_id: PoolId,
-    /// The replica; absent where the pool as a whole is the endpoint.
+    /// The replica; absent when the whole pool is the endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replica_id: Option<ReplicaId>,
-    /// It takes requests.
+    /// Whether it takes requests.
     pub ready: bool,
-    /// It takes no new ones; running ones finish.
+    /// Whether it finishes running requests and takes no new ones.
     pub draining: bool,
-    /// Why it cannot serve.
+    /// Why it takes no requests, when it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
-    /// How many more requests it could take when it last reported.
+    /// Free slots, as last reported by the node; `GET /v2/status` counts them live.
     pub slots_free: u32,
-    /// How many it serves at once.
+    /// All slots, as last reported by the node.
     pub slots_total: u32,
-    /// How many requests this control plane has running there at this moment; absent where nobody
-    /// knows.
+    /// Requests that this control plane runs there now; absent when unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
     /// Free memory of its pool's devices in bytes; 0 when unknown.
@@ -55,29 +54,29 @@ pub struct PoolAnswer {
     /// The engine's version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_version: Option<String>,
-    /// The models it serves; absent while nobody has said.
+    /// Its models; absent when neither the engine nor the handoff names them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub models_available: Option<Vec<String>>,
-    /// Why the data path keeps requests from it; null when it does not.
+    /// Its open circuit breaker; null when it is closed.
     pub quarantine: Option<QuarantineView>,
 }
 
 impl PoolsAnswer {
     /// All endpoints of a page of nodes.
-    pub(crate) fn of(page: &NodesPage, lookups: &Lookups) -> Self {
+    pub(crate) fn of(page: &NodesPage, data_path: &dyn DataPathSource) -> Self {
         let mut answer = Self {
             pools: Vec::new(),
             next_after: next_after(page),
         };
         for node in &page.nodes {
-            // A node lists its pools in an order of its own.
+            // Nodes report their pools in any order.
             let mut pools: Vec<&PoolView> = node.pools.iter().collect();
             pools.sort_by(|a, b| a.status.pool_id.cmp(&b.status.pool_id));
             for pool in pools {
                 let all = endpoints(pool);
                 answer
                     .pools
-                    .extend(all.iter().map(|one| PoolAnswer::new(one, pool, lookups)));
+                    .extend(all.iter().map(|one| PoolAnswer::new(one, pool, data_path)));
             }
         }
         answer
@@ -85,20 +84,20 @@ impl PoolsAnswer {
 }
 
 impl PoolAnswer {
-    fn new(endpoint: &EndpointView<'_>, pool: &PoolView, lookups: &Lookups) -> Self {
+    fn new(endpoint: &EndpointView<'_>, pool: &PoolView, data_path: &dyn DataPathSource) -> Self {
         let key = endpoint.key;
-        let standing = endpoint.standing();
+        let state = endpoint.state();
         Self {
-            quarantine: (lookups.quarantine)(key),
-            requests_running: (lookups.running)(key),
+            quarantine: data_path.quarantine(key),
+            requests_running: data_path.requests_running(key),
             node_id: key.node.clone(),
             pool_id: key.pool.clone(),
             replica_id: key.replica.clone(),
-            ready: standing == Standing::Ready,
-            draining: standing == Standing::Draining,
-            unavailable: match standing {
-                Standing::NotReady(reason) => Some(reason),
-                Standing::Ready | Standing::Draining => None,
+            ready: state == EndpointState::Ready,
+            draining: state == EndpointState::Draining,
+            unavailable: match state {
+                EndpointState::NotReady(reason) => Some(reason),
+                EndpointState::Ready | EndpointState::Draining => None,
             },
             slots_free: endpoint.slots_free(),
             slots_total: endpoint.slots_total(),

@@ -10,14 +10,14 @@
 use std::sync::Arc;
 
 use axum::{Router, body::Body};
-use control_api::ControlApi;
+use control_api::{ControlApi, DataPathSource, DataPathView, QuarantineView};
 use event_log::EventLog;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use pool_registry_types::RegisterRequest;
 use registry_runtime::{Config, RegistryHandle, build};
-use registry_store::MemoryStore;
-use routing_table::{RouteChange, RouteSink};
+use registry_store::{MemoryStore, RegistryStore};
+use routing_table::{EndpointKey, RouteChange, RouteSink};
 use serde_json::{Value, json};
 use service_runtime::{Shutdown, Tasks};
 use tower::ServiceExt as _;
@@ -28,6 +28,51 @@ struct NoRoutes;
 
 impl RouteSink for NoRoutes {
     fn apply(&self, _: &[RouteChange]) {}
+}
+
+/// A data path that answers as a test sets it up.
+#[derive(Default)]
+pub struct FakeDataPath {
+    quarantine: Option<Box<dyn Fn(&EndpointKey) -> Option<QuarantineView> + Send + Sync>>,
+    running: Option<Box<dyn Fn(&EndpointKey) -> Option<u64> + Send + Sync>>,
+    view: DataPathView,
+}
+
+impl FakeDataPath {
+    pub fn with_quarantine(
+        mut self,
+        lookup: impl Fn(&EndpointKey) -> Option<QuarantineView> + Send + Sync + 'static,
+    ) -> Self {
+        self.quarantine = Some(Box::new(lookup));
+        self
+    }
+
+    pub fn with_running(
+        mut self,
+        lookup: impl Fn(&EndpointKey) -> Option<u64> + Send + Sync + 'static,
+    ) -> Self {
+        self.running = Some(Box::new(lookup));
+        self
+    }
+
+    pub fn with_view(mut self, view: DataPathView) -> Self {
+        self.view = view;
+        self
+    }
+}
+
+impl DataPathSource for FakeDataPath {
+    fn quarantine(&self, endpoint: &EndpointKey) -> Option<QuarantineView> {
+        self.quarantine.as_ref()?(endpoint)
+    }
+
+    fn requests_running(&self, endpoint: &EndpointKey) -> Option<u64> {
+        self.running.as_ref()?(endpoint)
+    }
+
+    fn view(&self) -> DataPathView {
+        self.view.clone()
+    }
 }
 
 pub struct Api {
@@ -44,7 +89,7 @@ impl Drop for Api {
 }
 
 impl Api {
-    /// CLOUD, without a prober: nobody listens at the addresses.
+    /// CLOUD, without a prober, because no process listens at the addresses.
     pub fn cloud() -> Self {
         Self::with(|api| api)
     }
@@ -63,15 +108,24 @@ impl Api {
 
     /// As the binary wires it.
     pub fn with(wire: impl FnOnce(ControlApi) -> ControlApi) -> Self {
+        Self::with_store(Arc::new(MemoryStore::default()), wire)
+    }
+
+    /// With a store of the test.
+    pub fn with_store(
+        store: Arc<dyn RegistryStore>,
+        wire: impl FnOnce(ControlApi) -> ControlApi,
+    ) -> Self {
         let shutdown = Shutdown::new();
         let config = Config {
             prober: None,
             ..Config::default()
         };
-        let parts = build(config, Arc::new(MemoryStore::default()), Arc::new(NoRoutes)).unwrap();
         let events = EventLog::new();
-        let task = parts.task.telling(events.clone());
-        Tasks::new(shutdown.clone()).spawn("registry", task.run(shutdown.clone()));
+        let parts = build(config, store, Arc::new(NoRoutes), events.clone()).unwrap();
+        let tasks = Tasks::new(shutdown.clone());
+        tasks.spawn("registry", parts.timer.run(shutdown.clone()));
+        tasks.spawn("registry-writer", parts.writer.run());
         let api = ControlApi::new(parts.handle.clone()).with_events(events.clone());
         Self {
             router: http_server::with_fallbacks(wire(api).router()),
@@ -90,7 +144,8 @@ impl Api {
     /// Every route.
     pub fn mounted() -> Vec<(Method, &'static str)> {
         let config = Config::default();
-        let parts = build(config, Arc::new(MemoryStore::default()), Arc::new(NoRoutes)).unwrap();
+        let store = Arc::new(MemoryStore::default());
+        let parts = build(config, store, Arc::new(NoRoutes), EventLog::new()).unwrap();
         ControlApi::new(parts.handle).routes().mounted().to_vec()
     }
 
@@ -154,9 +209,11 @@ pub async fn call(
 
 pub fn registration(node: &str) -> Value {
     json!({
-        "node_id": node, "machine_id": "machine-alpha", "address": "http://192.168.1.100:9200", "pools": ["pool-0"],
+        "node_id": node, "machine_id": "machine-alpha", "address": "http://192.168.1.100:9200",
+            "pools": ["pool-0"],
         "capabilities": {
-            "gpus": [{"device_id": 0, "name": "RTX 3090", "vram_total_bytes": 24_000_000_000_u64, "compute_capability": "8.6"}],
+            "gpus": [{"device_id": 0, "name": "RTX 3090", "vram_total_bytes": 24_000_000_000_u64,
+                "compute_capability": "8.6"}],
             "cpu_cores": 16, "ram_total_bytes": 64_000_000_000_u64,
         },
         "version": "0.1.0", "incarnation": 1_763_884_800_123_u64,
@@ -189,10 +246,13 @@ pub fn message(answer: &Value) -> &str {
 /// A pool of two replicas, of which the second is not ready.
 pub fn pool_of_two() -> Value {
     json!({
-        "pool_id": "pool-0", "ready": true, "draining": false, "slots_free": 3, "slots_total": 4, "engine": "llamacpp",
+        "pool_id": "pool-0", "ready": true, "draining": false, "slots_free": 3, "slots_total": 4,
+            "engine": "llamacpp",
         "models_available": ["tiny"], "replicas": [
-            {"replica_id": "r0", "ready": true, "slots_free": 3, "slots_total": 4, "models": ["tiny"]},
-            {"replica_id": "r1", "ready": false, "slots_free": 0, "slots_total": 2, "models": ["large"],
+            {"replica_id": "r0", "ready": true, "slots_free": 3, "slots_total": 4,
+                "models": ["tiny"]},
+            {"replica_id": "r1", "ready": false, "slots_free": 0, "slots_total": 2,
+                "models": ["large"],
              "last_error": "connection refused"},
         ],
     })

@@ -119,7 +119,7 @@ async fn many_who_listen_cost_one_look() {
         assert_eq!(next(client).await, ["status"]);
     }
     assert_eq!(fleet.looked(), before + 1);
-    // One that does not read misses what was meanwhile, and is told the latest once.
+    // A slow client misses states, and gets the latest once.
     for _ in 0..100 {
         next(&mut clients[0]).await;
     }
@@ -162,7 +162,7 @@ async fn no_more_nodes_are_sent_than_a_person_looks_at() {
 
 // spec: DASH-7
 #[tokio::test(start_paused = true)]
-async fn while_nobody_listens_it_looks_for_the_charts_only() {
+async fn without_clients_it_reads_only_for_the_charts() {
     let (fleet, live, _stop) = start(1);
     tokio::time::sleep(PERIOD * PERIODS_PER_SAMPLE * 10).await;
     assert_eq!(fleet.looked(), 10);
@@ -176,7 +176,7 @@ async fn while_nobody_listens_it_looks_for_the_charts_only() {
 
 // spec: DASH-8
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_the_stream_so_that_it_holds_nobody_up() {
+async fn a_stop_ends_the_stream_of_every_client() {
     let (_fleet, live, stop) = start(1);
     let mut client = listen(&live).await;
     next(&mut client).await;

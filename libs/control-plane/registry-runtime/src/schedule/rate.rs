@@ -1,14 +1,14 @@
-//! So many per second, and after a pause some together.
+//! A rate limit with a burst.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The virtual clock of a leaky bucket: each one taken moves it by its part of a second.
+/// A leaky bucket with a virtual clock. Each item moves the clock by its share of a second.
 #[derive(Debug)]
 pub(super) struct Rate {
     each: Duration,
-    /// How far the clock may be ahead.
+    /// How far the clock may be ahead of time.
     burst: Duration,
     clock: Instant,
 }
@@ -23,7 +23,7 @@ impl Rate {
         }
     }
 
-    /// From when on one more may be taken.
+    /// When the next item may be taken.
     pub(super) fn allows_at(&self) -> Instant {
         self.clock.checked_sub(self.burst).unwrap_or(self.clock)
     }
@@ -39,7 +39,7 @@ mod tests {
 
     // spec: LIVE-35
     #[test]
-    fn some_together_and_then_so_many_per_second() {
+    fn a_burst_and_then_a_fixed_rate() {
         let start = Instant::now();
         let mut now = start;
         let mut rate = Rate::new(500, 64, start);
@@ -55,7 +55,7 @@ mod tests {
             &taken[60..70]
         );
         assert!((1063..=1066).contains(&taken.len()), "{}", taken.len());
-        // What was not used in a pause counts once.
+        // An unused pause allows one burst.
         now += Duration::from_secs(60);
         let together = std::iter::from_fn(|| (rate.allows_at() <= now).then(|| rate.take(now)));
         assert_eq!(together.count(), 64);

@@ -109,9 +109,9 @@ impl World {
             {
                 let job = first.remove();
                 let found = if answers(&job.node_id) {
-                    Found::Answered
+                    ProbeResult::Answered
                 } else {
-                    Found::Failed
+                    ProbeResult::Failed
                 };
                 let drift = fastrand::f64().mul_add(2.0, -1.0);
                 self.schedule.finished(&job, found, self.now, drift);
@@ -182,7 +182,7 @@ fn nodes_that_are_gone_never_delay_one_that_answers() {
 
 // spec: LIVE-14
 #[test]
-fn offline_nodes_at_the_start_delay_nobody_even_once() {
+fn offline_nodes_at_the_start_delay_no_other_node() {
     let nodes = [fleet("a-dead", 640, true), fleet("b-alive", 64, false)].concat();
     let mut world = World::new(nodes);
     let start = world.now;
@@ -262,12 +262,12 @@ fn a_probe_that_was_not_made_says_nothing_and_is_made_up_for() {
     let mut schedule = Schedule::new(&config(), now);
     schedule.update(id("a"), Some(target(false)), now);
     for found in [
-        Found::Answered,
-        Found::NotAsked,
-        Found::NotAsked,
-        Found::NotAsked,
-        Found::Failed,
-        Found::Answered,
+        ProbeResult::Answered,
+        ProbeResult::NotSent,
+        ProbeResult::NotSent,
+        ProbeResult::NotSent,
+        ProbeResult::Failed,
+        ProbeResult::Answered,
     ] {
         let jobs = schedule.take_due(now);
         assert_eq!(jobs.len(), 1);
@@ -296,12 +296,12 @@ fn a_probe_of_an_earlier_start_moves_nothing_and_frees_its_place() {
     };
     schedule.update(id("a"), Some(again), now);
     assert_eq!(schedule.take_due(now), [], "the only place is taken");
-    schedule.finished(&old, Found::Failed, now, 0.0);
+    schedule.finished(&old, ProbeResult::Failed, now, 0.0);
     let now = schedule.next().unwrap();
     let new = schedule.take_due(now).remove(0);
     assert_eq!(new.incarnation, Some(2));
     schedule.update(id("a"), None, now);
-    schedule.finished(&new, Found::Answered, now, 0.0);
+    schedule.finished(&new, ProbeResult::Answered, now, 0.0);
     assert_eq!(schedule.next(), None);
     let doubtful = &schedule.lanes[Lane::Doubtful as usize];
     assert!(schedule.nodes.is_empty() && doubtful.due.is_empty() && doubtful.running == 0);
@@ -329,7 +329,7 @@ fn however_large_the_fleet_the_rate_is_bounded_and_each_node_has_its_turn() {
         world.run(60 * SECOND, |_| true);
         let made = (world.probes - probes) as f64;
         assert!(made <= most_probes(60 * SECOND), "{nodes}: {made}");
-        // Nobody waits for longer than the stretched interval and its jitter.
+        // No node waits longer than the stretched interval and its jitter.
         let stretched = SECOND.mul_f64(nodes as f64 / 400.0).max(config().interval);
         let pause = world.longest_pause("alive", since);
         assert!(

@@ -1,4 +1,4 @@
-//! A running registry, and short ways to say what nodes say.
+//! A running registry, and short constructors of messages.
 
 #![allow(
     dead_code,
@@ -12,23 +12,24 @@ pub mod store;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use event_log::EventLog;
 use parking_lot::Mutex;
 use pool_registry_types::{
     HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
 };
 use registry_runtime::{Config, RegistryHandle, build};
 use registry_store::{MemoryStore, RegistryStore};
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink, State};
+use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink};
 use service_runtime::{Shutdown, Tasks};
 
-/// Long enough for any machine that is not stuck.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Long enough for every machine; only a failing test waits this long.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The data path, as far as the registry knows it.
+/// A data path that records routes.
 #[derive(Debug, Default)]
 pub struct Routes {
-    pub by_key: Mutex<BTreeMap<EndpointKey, (Arc<Endpoint>, Report)>>,
-    /// How many times something was told.
+    pub by_key: Mutex<BTreeMap<EndpointKey, (Arc<Endpoint>, EndpointReport)>>,
+    /// The number of calls.
     pub times: Mutex<usize>,
 }
 
@@ -54,14 +55,14 @@ impl Routes {
         self.by_key.lock().len()
     }
 
-    /// Of the first endpoint of that node.
-    pub fn report(&self, node: &str) -> Option<Report> {
+    /// The report of the first endpoint of a node.
+    pub fn report(&self, node: &str) -> Option<EndpointReport> {
         let by_key = self.by_key.lock();
         let mut of_node = by_key.iter().filter(|(key, _)| key.node.as_str() == node);
         of_node.next().map(|(_, (_, report))| *report)
     }
 
-    pub fn state(&self, node: &str) -> Option<State> {
+    pub fn state(&self, node: &str) -> Option<EndpointState> {
         self.report(node).map(|report| report.state)
     }
 }
@@ -80,7 +81,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// Waits until `holds`, which is looked at after each change.
+    /// Waits until `holds`, which is checked after each change.
     pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let mut revisions = self.handle.revisions();
         let reached = async {
@@ -88,8 +89,8 @@ impl Running {
                 revisions.changed().await.unwrap();
             }
         };
-        let reached = tokio::time::timeout(PATIENCE, reached).await;
-        assert!(reached.is_ok(), "in vain: {what}");
+        let reached = tokio::time::timeout(TEST_TIMEOUT, reached).await;
+        assert!(reached.is_ok(), "timed out: {what}");
     }
 
     pub fn status(&self, node: &str) -> Option<NodeStatus> {
@@ -103,13 +104,13 @@ impl Running {
         .await;
     }
 
-    /// As a daemon stops: everything is written.
+    /// Stops like a daemon: everything is written.
     pub async fn stop(self) {
         self.shutdown.request();
-        self.tasks.join(PATIENCE).await.unwrap();
+        self.tasks.join(TEST_TIMEOUT).await.unwrap();
     }
 
-    /// As a daemon is killed: nothing more is written.
+    /// Stops like a killed daemon: nothing more is written.
     pub async fn kill(self) {
         self.tasks.join(Duration::ZERO).await.unwrap_err();
     }
@@ -123,9 +124,9 @@ pub fn start_with(config: Config, store: Arc<dyn RegistryStore>) -> Running {
     let shutdown = Shutdown::new();
     let tasks = Tasks::new(shutdown.clone());
     let routes = Arc::new(Routes::default());
-    let parts = build(config, store, routes.clone()).unwrap();
-    tasks.spawn("registry", parts.task.run(shutdown.clone()));
-    tasks.spawn("registry-keeper", parts.keeper.run());
+    let parts = build(config, store, routes.clone(), EventLog::new()).unwrap();
+    tasks.spawn("registry", parts.timer.run(shutdown.clone()));
+    tasks.spawn("registry-writer", parts.writer.run());
     if let Some(prober) = parts.prober {
         tasks.spawn("node-prober", prober.run(shutdown.clone()));
     }

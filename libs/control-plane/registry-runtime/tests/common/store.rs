@@ -1,4 +1,4 @@
-//! A store that can be unwell, and says when it was asked.
+//! A store that can fail or hang, and records its calls.
 
 use std::{io, sync::Arc};
 
@@ -6,21 +6,20 @@ use parking_lot::{Condvar, Mutex};
 use registry_store::{Change, MemoryStore, RegistryStore, StoreError, StoredNode};
 use tokio::sync::watch;
 
-/// How a store takes changes.
+/// How the store applies changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    Well,
-    /// Changes nothing and says so.
+    Healthy,
+    /// Changes nothing and returns an error.
     Failing,
-    /// Makes the changes and says that it failed, as a disk may when the power of its controller
-    /// fails.
+    /// Makes the changes and returns an error, as a disk may when its controller loses power.
     Unsure,
     Panicking,
 }
 
-/// A store in memory.
+/// A store in memory that fails on demand.
 #[derive(Debug)]
-pub struct Fickle {
+pub struct FaultyStore {
     nodes: MemoryStore,
     health: Mutex<Health>,
     closed: Mutex<bool>,
@@ -28,11 +27,11 @@ pub struct Fickle {
     asked: watch::Sender<Vec<Vec<Change>>>,
 }
 
-impl Fickle {
+impl FaultyStore {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             nodes: MemoryStore::default(),
-            health: Mutex::new(Health::Well),
+            health: Mutex::new(Health::Healthy),
             closed: Mutex::new(false),
             opened: Condvar::new(),
             asked: watch::Sender::new(Vec::new()),
@@ -43,7 +42,7 @@ impl Fickle {
         *self.health.lock() = health;
     }
 
-    /// It takes and answers nothing, until it is opened.
+    /// Hangs every call until `open`.
     pub fn close(&self) {
         *self.closed.lock() = true;
     }
@@ -53,19 +52,19 @@ impl Fickle {
         self.opened.notify_all();
     }
 
-    /// Waits until it was asked so many times, and says what for.
+    /// Waits for the given number of calls, and returns their changes.
     pub async fn asked(&self, times: usize) -> Vec<Vec<Change>> {
         let mut asked = self.asked.subscribe();
         let enough = asked.wait_for(|asked| asked.len() >= times).await;
         enough.unwrap().clone()
     }
 
-    /// How many times it was asked so far.
+    /// The number of calls.
     pub fn times(&self) -> usize {
         self.asked.borrow().len()
     }
 
-    /// The names of what it has, with a star for those that are drained.
+    /// The ids of its nodes, with a star for drained ones.
     pub fn has(&self) -> Vec<String> {
         let star = |node: &StoredNode| if node.is_drained() { "*" } else { "" };
         let nodes = self.load().unwrap();
@@ -76,7 +75,7 @@ impl Fickle {
     }
 }
 
-impl RegistryStore for Fickle {
+impl RegistryStore for FaultyStore {
     fn load(&self) -> Result<Vec<StoredNode>, StoreError> {
         self.nodes.load()
     }
@@ -85,14 +84,14 @@ impl RegistryStore for Fickle {
         self.opened
             .wait_while(&mut self.closed.lock(), |closed| *closed);
         let health = *self.health.lock();
-        if matches!(health, Health::Well | Health::Unsure) {
+        if matches!(health, Health::Healthy | Health::Unsure) {
             self.nodes.apply(changes)?;
         }
         self.asked.send_modify(|asked| asked.push(changes.to_vec()));
         match health {
-            Health::Well => Ok(()),
+            Health::Healthy => Ok(()),
             Health::Failing | Health::Unsure => Err(StoreError::Failed {
-                store: "fickle".to_owned(),
+                store: "faulty".to_owned(),
                 source: Box::new(io::Error::from(io::ErrorKind::StorageFull)),
             }),
             Health::Panicking => std::panic::resume_unwind(Box::new("made up")),

@@ -1,34 +1,34 @@
-//! Makes the directory and the file, so that nobody ever sees half of one.
+//! Creates the directory and the file, the file in one step.
 
 use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use redb::backends::FileBackend;
 
 use super::{
-    builder,
-    schema::{self, Fault},
+    options::builder,
+    schema::{self, FileError},
 };
 
-/// What a file is called while it is made; one that a kill left behind is never looked at.
+/// The prefix of unfinished files. A file that a kill leaves behind is never read.
 const UNFINISHED_PREFIX: &str = ".registry-";
 
-/// For the owner only: it tells where every node is.
+/// Access for the owner only: the file has the addresses of all nodes.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// Makes the directory when there is none. Those above it are made as any other program would,
-/// because others may have business there.
+/// Creates the directory if it does not exist. Its parents get the usual mode, because they are not
+/// only for the store.
 pub(super) fn directory(directory: &Path) -> io::Result<()> {
     match directory.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => {
             state_file::create_directory(parent)?;
-            made(parent, directory)
+            create_in(parent, directory)
         }
-        _ => made(Path::new("."), directory),
+        _ => create_in(Path::new("."), directory),
     }
 }
 
-/// Makes `directory` in `parent`, so that it survives a power failure.
-fn made(parent: &Path, directory: &Path) -> io::Result<()> {
+/// Creates `directory` in `parent` so that it survives a power failure.
+fn create_in(parent: &Path, directory: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if directory.is_dir() {
@@ -42,11 +42,11 @@ fn made(parent: &Path, directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a store with nothing in it, unless another process is faster.
+/// Creates an empty store, unless another process is faster.
 ///
-/// It gets its name when it is complete: a file that bears the name and is not a store was never
-/// one of ours.
-pub(super) fn file(directory: &Path, path: &Path) -> Result<(), Fault> {
+/// The file gets its name when it is complete, so an invalid file with this name is from another
+/// program.
+pub(super) fn file(directory: &Path, path: &Path) -> Result<(), FileError> {
     // With mode 0600.
     let unfinished = tempfile::Builder::new()
         .prefix(UNFINISHED_PREFIX)
@@ -60,6 +60,6 @@ pub(super) fn file(directory: &Path, path: &Path) -> Result<(), Fault> {
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error.error.into()),
     }
-    // The name lasts once the directory is written.
+    // The name survives a power failure once the directory is synced.
     Ok(state_file::sync_directory(directory)?)
 }

@@ -1,9 +1,10 @@
-//! A store in one file of a directory: redb, which commits all or nothing and outlives a kill at
-//! any moment.
+//! A store in one file, by redb, which commits all changes or none and survives a kill at any
+//! time.
 
 mod create;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod options;
 mod schema;
 
 #[cfg(test)]
@@ -18,25 +19,22 @@ use parking_lot::Mutex;
 use redb::{Database, DatabaseError};
 
 use crate::{Change, RegistryStore, StoreError, StoredNode};
-use schema::Fault;
+use schema::FileError;
 
-/// What the file is called in its directory.
+/// The name of the file.
 pub const FILE_NAME: &str = "registry.redb";
-
-/// What is read again is not much: a thousand nodes take about two megabytes.
-const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
 
 /// Keeps everything in one file.
 ///
-/// One process at a time has the file. A failed write leaves the file as it was before or as it
-/// should be after; the next use opens it anew, so that a disk that was full or away is taken up
-/// again without a restart.
+/// Only one process can open the file. A failed write leaves the file in the state before or after
+/// the write. The next use opens the file again, so that a disk that was full or away works again
+/// without a restart.
 pub struct FileStore {
     path: PathBuf,
     opener: Opener,
-    /// `None` after a failure, until it is opened anew.
+    /// `None` after a failure, until it is opened again.
     database: Mutex<Option<Database>>,
 }
 
@@ -49,30 +47,29 @@ impl fmt::Debug for FileStore {
 }
 
 impl FileStore {
-    /// Opens the store in `directory`, and makes both if they do not exist: for nobody but this
-    /// user.
+    /// Opens the store in `directory`. Creates both if they do not exist, with access for this user
+    /// only.
     ///
-    /// Reads and verifies the whole file, so that damage is found now and not in the middle of the
-    /// night.
+    /// It reads and verifies the whole file, so that damage is found at the start.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process has it; [`StoreError::Foreign`],
-    /// [`StoreError::Damaged`] and [`StoreError::Newer`] when the file is not what it should
-    /// be; [`StoreError::Unusable`] otherwise.
+    /// [`StoreError::InUse`] when another process uses it; [`StoreError::Foreign`],
+    /// [`StoreError::Damaged`] and [`StoreError::Newer`] when the file is not valid;
+    /// [`StoreError::Unusable`] otherwise.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE_NAME);
         let made = create::directory(directory)
-            .map_err(Fault::from)
+            .map_err(FileError::from)
             .and_then(|()| match path.try_exists() {
                 Ok(true) => Ok(()),
                 Ok(false) => create::file(directory, &path),
                 Err(error) => Err(error.into()),
             });
-        if let Err(fault) = made {
-            return Err(on_open(&path, fault));
+        if let Err(error) = made {
+            return Err(on_open(&path, error));
         }
         let file = path.clone();
-        Self::with_opener(path, Box::new(move || builder().open(&file)))
+        Self::with_opener(path, Box::new(move || options::builder().open(&file)))
     }
 
     fn with_opener(path: PathBuf, opener: Opener) -> Result<Self, StoreError> {
@@ -86,7 +83,7 @@ impl FileStore {
         Ok(store)
     }
 
-    /// Where the file is.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -98,18 +95,21 @@ impl FileStore {
             schema::check(&database)?;
             Ok(database)
         };
-        open().map_err(|fault| on_open(&self.path, fault))
+        open().map_err(|error| on_open(&self.path, error))
     }
 
-    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, StoreError> {
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, FileError>,
+    ) -> Result<T, StoreError> {
         let mut slot = self.database.lock();
-        // Taken out: redb refuses everything after a failure, and what a panic leaves behind is not
-        // to be met again.
+        // Taken out, because redb refuses everything after a failure, and a panic may leave an
+        // invalid state.
         let database = match slot.take() {
             Some(database) => database,
             None => self.open_database()?,
         };
-        let result = work(&database).map_err(|fault| in_use(&self.path, fault))?;
+        let result = work(&database).map_err(|error| in_use(&self.path, error))?;
         *slot = Some(database);
         Ok(result)
     }
@@ -121,8 +121,8 @@ impl RegistryStore for FileStore {
         for (node_id, error) in &records.unregistered {
             tracing::warn!(
                 store = %self.path.display(), %node_id, %error,
-                "The stored registration of a node cannot be read and is left out; the node joins again by itself within a \
-                 heartbeat, and its drains hold"
+                "The stored registration of a node cannot be read and is left out; the node joins \
+                 again within a heartbeat, and its drains hold"
             );
         }
         Ok(records.nodes)
@@ -136,44 +136,36 @@ impl RegistryStore for FileStore {
     }
 }
 
-fn builder() -> redb::Builder {
-    let mut builder = Database::builder();
-    builder
-        .set_cache_size(CACHE_BYTES)
-        .set_check_integrity_on_open(true);
-    builder
-}
-
-/// What a fault means while the file is opened.
-fn on_open(path: &Path, fault: Fault) -> StoreError {
-    match fault {
-        Fault::Failed(source) => StoreError::Unusable {
+/// The store error for an error while the file is opened.
+fn on_open(path: &Path, error: FileError) -> StoreError {
+    match error {
+        FileError::Failed(source) => StoreError::Unusable {
             store: name(path),
             source,
         },
-        other => about_the_file(path, other),
+        other => file_error(path, other),
     }
 }
 
-/// What a fault means once the file is open.
-fn in_use(path: &Path, fault: Fault) -> StoreError {
-    match fault {
-        Fault::Failed(source) => StoreError::Failed {
+/// The store error for an error after the file is opened.
+fn in_use(path: &Path, error: FileError) -> StoreError {
+    match error {
+        FileError::Failed(source) => StoreError::Failed {
             store: name(path),
             source,
         },
-        other => about_the_file(path, other),
+        other => file_error(path, other),
     }
 }
 
-fn about_the_file(path: &Path, fault: Fault) -> StoreError {
+fn file_error(path: &Path, error: FileError) -> StoreError {
     let store = name(path);
-    match fault {
-        Fault::Failed(source) => StoreError::Failed { store, source },
-        Fault::Held => StoreError::InUse { store },
-        Fault::Foreign(reason) => StoreError::Foreign { store, reason },
-        Fault::Damaged(reason) => StoreError::Damaged { store, reason },
-        Fault::Newer(found) => StoreError::Newer {
+    match error {
+        FileError::Failed(source) => StoreError::Failed { store, source },
+        FileError::Held => StoreError::InUse { store },
+        FileError::Foreign(reason) => StoreError::Foreign { store, reason },
+        FileError::Damaged(reason) => StoreError::Damaged { store, reason },
+        FileError::Newer(found) => StoreError::Newer {
             store,
             found,
             known: schema::VERSION,

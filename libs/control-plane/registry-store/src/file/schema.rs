@@ -1,5 +1,4 @@
-//! What is in the file: one record per node as JSON, so that it can be read in ten years, and the
-//! schema's version.
+//! The content of the file: one record per node, in JSON, and the version of the schema.
 
 use std::{error::Error, io};
 
@@ -8,11 +7,11 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition,
 
 use crate::{Change, StoredNode};
 
-/// The schema this version writes. It rises when an older version could no longer understand a
-/// record; a field that may be missing or ignored does not need that.
+/// The version of the schema. It rises with a change that older versions cannot understand; an
+/// optional field is no such change.
 pub(super) const VERSION: u64 = 1;
 
-/// Its name says whose file this is.
+/// Its name identifies a file of the registry.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("llorch-registry");
 const VERSION_KEY: &str = "schema";
 
@@ -20,24 +19,24 @@ const NODES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("nodes");
 
 /// Why the file could not be used.
 #[derive(Debug)]
-pub(super) enum Fault {
-    /// The disk or the operating system.
+pub(super) enum FileError {
+    /// The disk or the operating system failed.
     Failed(Box<dyn Error + Send + Sync>),
-    /// Another process has it.
+    /// Another process uses the file.
     Held,
     Foreign(String),
     Damaged(String),
     Newer(u64),
 }
 
-impl<E: Into<redb::Error>> From<E> for Fault {
+impl<E: Into<redb::Error>> From<E> for FileError {
     fn from(error: E) -> Self {
         match error.into() {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::Held,
             redb::Error::Corrupted(reason) => Self::Damaged(reason),
             error @ redb::Error::RepairAborted => Self::Damaged(error.to_string()),
             error @ redb::Error::UpgradeRequired(_) => Self::Foreign(error.to_string()),
-            // How redb says that the file does not begin as its files do.
+            // redb reports a file without its magic number like this.
             redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
                 Self::Foreign(error.to_string())
             }
@@ -47,21 +46,21 @@ impl<E: Into<redb::Error>> From<E> for Fault {
     }
 }
 
-/// Makes an empty file ours.
-pub(super) fn initialise(database: &Database) -> Result<(), Fault> {
+/// Writes the schema into an empty file.
+pub(super) fn initialise(database: &Database) -> Result<(), FileError> {
     let transaction = database.begin_write()?;
     transaction.open_table(META)?.insert(VERSION_KEY, VERSION)?;
     transaction.open_table(NODES)?;
     Ok(transaction.commit()?)
 }
 
-/// Whether the file is ours, and one that this version understands.
-pub(super) fn check(database: &Database) -> Result<(), Fault> {
+/// Checks that the file is a store of a version that this one understands.
+pub(super) fn check(database: &Database) -> Result<(), FileError> {
     let transaction = database.begin_read()?;
     let version = match transaction.open_table(META) {
         Ok(meta) => meta.get(VERSION_KEY)?.map(|version| version.value()),
         Err(TableError::TableDoesNotExist(_)) => {
-            return Err(Fault::Foreign(
+            return Err(FileError::Foreign(
                 "it is a database of another program".to_owned(),
             ));
         }
@@ -69,20 +68,20 @@ pub(super) fn check(database: &Database) -> Result<(), Fault> {
     };
     match version {
         Some(VERSION) => Ok(()),
-        Some(found) if found > VERSION => Err(Fault::Newer(found)),
-        found => Err(Fault::Damaged(format!("its schema is {found:?}"))),
+        Some(found) if found > VERSION => Err(FileError::Newer(found)),
+        found => Err(FileError::Damaged(format!("its schema is {found:?}"))),
     }
 }
 
-/// What the file holds.
+/// The records of the file.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     pub(super) nodes: Vec<StoredNode>,
-    /// Nodes whose registration cannot be read, and why. Among `nodes` they are without it.
+    /// Nodes whose registration cannot be read, with the error. `nodes` has their drains.
     pub(super) unregistered: Vec<(NodeId, serde_json::Error)>,
 }
 
-pub(super) fn read(database: &Database) -> Result<Records, Fault> {
+pub(super) fn read(database: &Database) -> Result<Records, FileError> {
     let transaction = database.begin_read()?;
     let mut records = Records::default();
     for record in transaction.open_table(NODES)?.iter()? {
@@ -93,24 +92,24 @@ pub(super) fn read(database: &Database) -> Result<Records, Fault> {
 }
 
 impl Records {
-    /// What a node registered and reported it says anew within a heartbeat, so that this may be
-    /// missing. Its drains are nowhere else: a record without them is not skipped, because it
-    /// may be of a machine that must not be touched.
-    pub(super) fn decode(&mut self, key: &str, value: &[u8]) -> Result<(), Fault> {
+    /// Adds a record. An unreadable registration is left out, because the node repeats it within a
+    /// heartbeat. Unreadable drains are an error: they exist nowhere else, and the machine may be
+    /// under repair.
+    pub(super) fn decode(&mut self, key: &str, value: &[u8]) -> Result<(), FileError> {
         let cannot_be_read = |error| {
-            Fault::Damaged(format!(
+            FileError::Damaged(format!(
                 "the record of node {key:?} cannot be read: {error}"
             ))
         };
         let (node, trouble) = match serde_json::from_slice(value) {
             Ok(node) => (node, None),
             Err(error) => (
-                StoredNode::operators_part(value).map_err(cannot_be_read)?,
+                StoredNode::drains_only(value).map_err(cannot_be_read)?,
                 Some(error),
             ),
         };
         if !node.is_of(key) {
-            return Err(Fault::Damaged(format!(
+            return Err(FileError::Damaged(format!(
                 "the record of node {key:?} is about another node"
             )));
         }
@@ -121,11 +120,11 @@ impl Records {
     }
 }
 
-pub(super) fn encode(node: &StoredNode) -> Result<Vec<u8>, Fault> {
-    serde_json::to_vec(node).map_err(|error| Fault::Failed(Box::new(error)))
+pub(super) fn encode(node: &StoredNode) -> Result<Vec<u8>, FileError> {
+    serde_json::to_vec(node).map_err(|error| FileError::Failed(Box::new(error)))
 }
 
-pub(super) fn write(database: &Database, changes: &[Change]) -> Result<(), Fault> {
+pub(super) fn write(database: &Database, changes: &[Change]) -> Result<(), FileError> {
     let transaction = database.begin_write()?;
     {
         let mut nodes = transaction.open_table(NODES)?;

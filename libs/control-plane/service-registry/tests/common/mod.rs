@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use pool_registry_types::{
     HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
 };
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, State};
+use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange};
 use service_registry::{
     Availability, Config, Delta, HeartbeatOutcome, NodeFilter, NodeView, RegisterOutcome, Registry,
     RegistryError, Target,
@@ -82,7 +82,7 @@ pub fn beat(
 /// What the data path knows of the endpoints: it hears of changes only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes {
-    pub by_key: BTreeMap<EndpointKey, (Arc<Endpoint>, Report)>,
+    pub by_key: BTreeMap<EndpointKey, (Arc<Endpoint>, EndpointReport)>,
     /// The changes of the last event that had any.
     pub last: Vec<RouteChange>,
 }
@@ -119,12 +119,12 @@ impl Routes {
 }
 
 /// What the data path makes of it.
-pub fn state(availability: &Availability) -> State {
+pub fn state(availability: &Availability) -> EndpointState {
     match availability {
-        Availability::Ready => State::Ready,
-        Availability::Asleep => State::Asleep,
-        Availability::Draining => State::Draining,
-        Availability::NotReady(_) => State::NotReady,
+        Availability::Ready => EndpointState::Ready,
+        Availability::Asleep => EndpointState::ScaledToZero,
+        Availability::Draining => EndpointState::Draining,
+        Availability::NotReady(_) => EndpointState::NotReady,
     }
 }
 
@@ -153,7 +153,7 @@ impl World {
     }
 
     /// All endpoints, sorted by name.
-    pub fn endpoints(&self) -> Vec<(Arc<Endpoint>, Report)> {
+    pub fn endpoints(&self) -> Vec<(Arc<Endpoint>, EndpointReport)> {
         self.routes().by_key.into_values().collect()
     }
 
@@ -268,7 +268,7 @@ impl World {
         self.availability(node) == Availability::Ready
     }
 
-    pub fn objection(&self, node: &str) -> String {
+    pub fn unavailable_reason(&self, node: &str) -> String {
         match self.availability(node) {
             Availability::NotReady(reason) => reason.as_ref().to_owned(),
             other => format!("{other:?}"),

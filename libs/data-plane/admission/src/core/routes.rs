@@ -1,87 +1,96 @@
-//! What the control plane changes: endpoints, their reports, and their end.
+//! Applies changes of the control plane: endpoints and their reports.
 
 use std::{sync::Arc, time::Duration};
 
 use placement::Load;
-use routing_table::{Endpoint, Report, RouteChange, Set};
+use routing_table::{Endpoint, EndpointReport, RouteChange, SetResult};
 
-use super::{Core, serving::Helped};
-use crate::slot::Slot;
+use super::{AdmissionCore, serve::FreedModels};
+use crate::slots::Slots;
 
-impl<W> Core<W> {
-    /// Takes in changes, and serves the waiting requests that they help. Each costs the logarithm
-    /// of the number of endpoints, and nothing for lines whose model its endpoint does not
-    /// serve.
+impl<W> AdmissionCore<W> {
+    /// Applies changes, then serves the waiting requests that they help.
+    ///
+    /// Each change costs the logarithm of the number of endpoints. Queues for models that the
+    /// changed endpoint does not serve are not visited.
     pub(crate) fn apply(&mut self, changes: &[RouteChange], now: Duration) {
-        let mut helped = Helped::default();
+        let mut freed = FreedModels::default();
         for change in changes {
             match change {
-                RouteChange::Set(endpoint, report) => self.set(endpoint, *report, now, &mut helped),
-                RouteChange::Remove(endpoint) => self.unset(endpoint, &mut helped),
+                RouteChange::Set(endpoint, report) => {
+                    self.set_endpoint(endpoint, *report, now, &mut freed);
+                }
+                RouteChange::Remove(endpoint) => self.remove_endpoint(endpoint, &mut freed),
             }
         }
-        self.serve(&helped, now);
+        self.serve_queues(&freed, now);
     }
 
-    fn set(
+    fn set_endpoint(
         &mut self,
         endpoint: &Arc<Endpoint>,
-        report: Report,
+        report: EndpointReport,
         now: Duration,
-        helped: &mut Helped,
+        freed: &mut FreedModels,
     ) {
-        let Set {
+        let SetResult {
             index,
             replaced,
             is_new,
         } = self.table.set(endpoint, report);
         let is_changed = is_new || replaced.is_some();
         if let Some(before) = &replaced {
-            self.models_changed(before, helped);
+            self.models_changed(before, freed);
             if before.key() != endpoint.key() {
-                // Two names with one hash: nothing of one is true of the other.
+                // Two keys with the same hash: nothing of one applies to the other.
                 self.depart(index, before);
             }
         }
         if is_changed {
-            self.turns
-                .keep(endpoint.models().map_or(&[], |models| models), &self.table);
+            self.round_robin
+                .update(endpoint.models().map_or(&[], |models| models), &self.table);
         }
-        self.set_slot(index, endpoint, &report, now);
+        self.set_slots(index, endpoint, &report, now);
         if is_new {
-            self.recount(index);
+            self.update_conversation_count(index);
         }
-        let has_more = self.reload(index, now);
-        // A new incarnation, generation or model is one that a request may not have tried yet.
-        if has_more || (is_changed && self.loads.has_room(index)) {
-            helped.by(endpoint);
+        let has_more_room = self.update_load(index, now);
+        // A waiting request may not have tried a new incarnation, generation or model yet.
+        if has_more_room || (is_changed && self.loads.has_room(index)) {
+            freed.add(endpoint);
         }
     }
 
-    /// Brings what is known of an endpoint up to date with what the table says now.
-    fn set_slot(&mut self, index: u32, endpoint: &Endpoint, report: &Report, now: Duration) {
-        let place = index as usize;
-        if self.slots.len() <= place {
-            self.slots.resize_with(place.saturating_add(1), || None);
+    /// Updates the slots of an endpoint to its state in the table.
+    fn set_slots(
+        &mut self,
+        index: u32,
+        endpoint: &Endpoint,
+        report: &EndpointReport,
+        now: Duration,
+    ) {
+        let position = index as usize;
+        if self.slots.len() <= position {
+            self.slots.resize_with(position.saturating_add(1), || None);
         }
-        let Some(known) = self.slots.get_mut(place) else {
+        let Some(entry) = self.slots.get_mut(position) else {
             return;
         };
-        if known.is_none() && !self.departed.is_empty() {
-            *known = self.departed.remove(endpoint.key());
+        if entry.is_none() && !self.departed.is_empty() {
+            *entry = self.departed.remove(endpoint.key());
         }
-        match known {
-            Some(slot) => {
-                let before = slot.health.lost_by();
-                slot.carry_over(endpoint, report, now);
-                let after = slot.health.lost_by();
-                self.note_trust(endpoint.key(), before, after);
+        match entry {
+            Some(slots) => {
+                let before = slots.breaker.opened_by();
+                slots.update(endpoint, report, now);
+                let after = slots.breaker.opened_by();
+                self.note_breaker_change(endpoint.key(), before, after);
             }
-            None => *known = Some(Slot::new(endpoint, report, now)),
+            None => *entry = Some(Slots::new(endpoint, report, now)),
         }
     }
 
-    fn unset(&mut self, endpoint: &Endpoint, helped: &mut Helped) {
+    fn remove_endpoint(&mut self, endpoint: &Endpoint, freed: &mut FreedModels) {
         let index = self.table.index_of(endpoint);
         let Some((index, known)) =
             index.and_then(|index| Some((index, self.table.endpoint(index)?.clone())))
@@ -89,27 +98,27 @@ impl<W> Core<W> {
             return;
         };
         self.table.remove(&known);
-        self.models_changed(&known, helped);
+        self.models_changed(&known, freed);
         self.depart(index, &known);
-        // The table says of an index without an endpoint that it can take nothing.
+        // The table's summary of an unused index accepts no requests.
         self.loads.set(&self.table, index, Load::default());
-        self.due.set(index, None);
+        self.deadlines.set(index, None);
     }
 
-    /// An endpoint is gone. Its slots are remembered while requests of ours run there.
+    /// An endpoint has left the table. Its slots are kept while own requests run there.
     fn depart(&mut self, index: u32, endpoint: &Endpoint) {
-        let slot = self.slots.get_mut(index as usize).and_then(Option::take);
-        if let Some(slot) = slot.filter(|slot| slot.own > 0) {
-            self.departed.insert(endpoint.key().clone(), slot);
+        let slots = self.slots.get_mut(index as usize).and_then(Option::take);
+        if let Some(slots) = slots.filter(|slots| slots.in_flight > 0) {
+            self.departed.insert(endpoint.key().clone(), slots);
         }
     }
 
-    /// An endpoint may serve some of these models no more. Who waits for one that nobody names now
-    /// may go to those that name none.
-    fn models_changed(&mut self, before: &Endpoint, helped: &mut Helped) {
+    /// An endpoint may have stopped serving some of its models. Requests for a model that no
+    /// endpoint names any more may go to endpoints that name no models.
+    fn models_changed(&mut self, before: &Endpoint, freed: &mut FreedModels) {
         if let Some(models) = before.models() {
-            self.turns.keep(models, &self.table);
-            helped.by(before);
+            self.round_robin.update(models, &self.table);
+            freed.add(before);
         }
     }
 }

@@ -1,46 +1,50 @@
-//! What people and metrics see of slots and lines.
+//! Slots and queues for status displays and metrics, and explanations of placements.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use placement::{NoPlace, PlacementQuery, Rank, Skip, Strategy};
-use routing_table::{EndpointKey, State};
+use placement::{PlacementError, PlacementQuery, Rank, SkipReason, Strategy};
+use routing_table::{EndpointKey, EndpointState};
 
-use super::Core;
-use crate::{Priority, Quarantine, RoutingPreference, Ticket, line::Line};
+use super::AdmissionCore;
+use crate::{
+    circuit_breaker::OpenBreaker,
+    queue::Queue,
+    request::{Priority, RoutingPreference, Ticket},
+};
 
-/// One endpoint, as `GET`s and metrics show it.
+/// The status of one endpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EndpointStatus {
-    /// Which.
+    /// Its name.
     pub key: EndpointKey,
-    /// Requests of ours that hold a slot there.
+    /// Slots that own requests hold.
     pub in_flight: u32,
-    /// Whether it takes requests, as far as the control plane knows.
-    pub state: State,
-    /// Slots it has.
+    /// Whether it accepts requests, as far as the control plane knows.
+    pub state: EndpointState,
+    /// All its slots.
     pub slots_total: u32,
-    /// Slots that others hold, as far as is known.
-    pub foreign: u32,
-    /// Its failures have put it in quarantine.
-    pub quarantine: Option<Quarantine>,
+    /// Slots that others use, as far as is known.
+    pub used_by_others: u32,
+    /// Its circuit breaker, unless that is closed.
+    pub open_breaker: Option<OpenBreaker>,
 }
 
-/// One candidate for a request, and what became of it.
+/// One candidate for a request, and why it is chosen or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExplainedCandidate {
-    /// Which endpoint.
+    /// The endpoint.
     pub key: EndpointKey,
-    /// Where it stands by the strategy, part by part; the lowest is chosen.
+    /// Its rank by the strategy; the lowest is chosen.
     pub rank: Rank,
-    /// Slots that are taken, by us or by others.
+    /// Slots that own requests or others use.
     pub slots_used: u32,
-    /// Slots it has.
+    /// All its slots.
     pub slots_total: u32,
     /// Free memory of its devices in bytes; 0 when unknown.
     pub vram_free_bytes: u64,
     /// Why it cannot be chosen; `None` when it can.
-    pub skip: Option<Skip>,
-    /// It would be chosen.
+    pub skip: Option<SkipReason>,
+    /// Whether it would be chosen.
     pub chosen: bool,
 }
 
@@ -50,17 +54,17 @@ pub struct Explanation {
     /// Every endpoint that may serve the model.
     pub candidates: Vec<ExplainedCandidate>,
     /// Why none would be chosen; `None` when one would.
-    pub no_place: Option<NoPlace>,
-    /// How many requests wait for the model already.
+    pub error: Option<PlacementError>,
+    /// The number of requests that already wait for the model.
     pub waiting: usize,
 }
 
-/// How many requests wait for one model.
+/// The number of requests that wait for one model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// Those with somebody sitting before them.
+pub struct QueueDepth {
+    /// Interactive requests.
     pub interactive: usize,
-    /// Those that have time.
+    /// Batch requests.
     pub batch: usize,
 }
 
@@ -69,78 +73,78 @@ pub struct Waiting {
 pub struct ModelSummary {
     /// Its name.
     pub model: String,
-    /// How many endpoints name it.
+    /// The number of endpoints that name it.
     pub endpoints: u32,
-    /// How many of them take requests, as far as the control plane knows.
+    /// How many of them accept requests, as far as the control plane knows.
     pub endpoints_ready: u32,
-    /// Slots of those.
+    /// Their slots.
     pub slots_total: u64,
-    /// Slots of those that a request could have now, as far as is known here.
+    /// Those of their slots that a request could get now, as far as is known here.
     pub slots_free: u64,
 }
 
-/// The state of all lines and slots at one moment.
+/// The state of all queues and slots at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
-    /// Every endpoint, in no order.
+    /// Every endpoint, in no particular order.
     pub endpoints: Vec<EndpointStatus>,
     /// Waiting requests by model; models without any are left out.
-    pub waiting: BTreeMap<String, Waiting>,
+    pub waiting: BTreeMap<String, QueueDepth>,
 }
 
-impl<W> Core<W> {
-    /// How many stand before a waiting request.
+impl<W> AdmissionCore<W> {
+    /// The number of requests before a waiting request.
     pub(crate) fn ahead_of(&self, model: &str, ticket: Ticket) -> usize {
-        self.lines
+        self.queues
             .get(model)
-            .map_or(0, |line| line.ahead_of(ticket))
+            .map_or(0, |queue| queue.ahead_of(ticket))
     }
 
     pub(crate) fn snapshot(&self, now: Duration) -> Snapshot {
         let endpoints = self.table.iter().filter_map(|(index, endpoint, report)| {
-            let slot = self.slot(index)?;
+            let slots = self.slots_at(index)?;
             Some(EndpointStatus {
                 key: endpoint.key().clone(),
-                in_flight: slot.own,
+                in_flight: slots.in_flight,
                 state: report.state,
                 slots_total: report.slots_total,
-                foreign: slot.foreign(now),
-                quarantine: slot.health.quarantine(now),
+                used_by_others: slots.used_by_others(now),
+                open_breaker: slots.breaker.open_breaker(now),
             })
         });
         Snapshot {
             endpoints: endpoints.collect(),
             waiting: self
-                .lines
+                .queues
                 .iter()
-                .map(|(model, line)| {
-                    let waiting = Waiting {
-                        interactive: line.waiting(Priority::Interactive),
-                        batch: line.waiting(Priority::Batch),
+                .map(|(model, queue)| {
+                    let depth = QueueDepth {
+                        interactive: queue.depth(Priority::Interactive),
+                        batch: queue.depth(Priority::Batch),
                     };
-                    (model.clone(), waiting)
+                    (model.clone(), depth)
                 })
                 .collect(),
         }
     }
 
-    /// The quarantine of an endpoint, if it is in one.
-    pub(crate) fn quarantine_of(&self, key: &EndpointKey, now: Duration) -> Option<Quarantine> {
+    /// The breaker of an endpoint, unless it is closed.
+    pub(crate) fn open_breaker_of(&self, key: &EndpointKey, now: Duration) -> Option<OpenBreaker> {
         let index = self.table.find(key)?;
-        self.slot(index)?.health.quarantine(now)
+        self.slots_at(index)?.breaker.open_breaker(now)
     }
 
-    /// How many requests of ours hold a slot at an endpoint, also at one that has left the table
-    /// since; `None` where it is not known.
+    /// The number of own requests on an endpoint, even if it has left the table; `None` if it is
+    /// unknown.
     pub(crate) fn in_flight_at(&self, key: &EndpointKey) -> Option<u32> {
-        let slot = match self.table.find(key) {
-            Some(index) => self.slot(index),
+        let slots = match self.table.find(key) {
+            Some(index) => self.slots_at(index),
             None => self.departed.get(key),
         };
-        slot.map(|slot| slot.own)
+        slots.map(|slots| slots.in_flight)
     }
 
-    /// Every model that an endpoint names, in no order.
+    /// Every model that an endpoint names, in no particular order.
     pub(crate) fn models(&self) -> Vec<ModelSummary> {
         let summary = |(model, endpoints_ready): (&str, u32)| {
             let candidates = self.table.candidates(model);
@@ -163,7 +167,7 @@ impl<W> Core<W> {
                 summary.slots_total = summary
                     .slots_total
                     .saturating_add(report.slots_total.into());
-                if !load.quarantined {
+                if !load.breaker_open {
                     let free = report.slots_total.saturating_sub(load.used);
                     summary.slots_free = summary.slots_free.saturating_add(free.into());
                 }
@@ -173,22 +177,22 @@ impl<W> Core<W> {
         self.table.models().map(summary).collect()
     }
 
-    /// What would happen to a request now, and why; nothing changes by asking.
+    /// What would happen to a request now, and why. It changes nothing.
     pub(crate) fn explain(
         &mut self,
         model: &str,
-        wish: &RoutingPreference,
+        preference: &RoutingPreference,
         now: Duration,
     ) -> Explanation {
-        self.refresh(now);
-        let seen =
-            (wish.strategy == Strategy::Prefix).then(|| self.prefixes.find(&wish.affinity.blocks));
-        let question = PlacementQuery {
-            prefix: seen.as_ref(),
-            ..self.question(model, wish, &[])
+        self.apply_deadlines(now);
+        let prefix = (preference.strategy == Strategy::Prefix)
+            .then(|| self.prefixes.find(&preference.affinity.blocks));
+        let query = PlacementQuery {
+            prefix: prefix.as_ref(),
+            ..self.placement_query(model, preference, &[])
         };
-        let chosen = placement::choose(&self.table, &self.loads, &question);
-        let candidates = placement::explain(&self.table, &self.loads, &question).map(|candidate| {
+        let chosen = placement::choose(&self.table, &self.loads, &query);
+        let candidates = placement::explain(&self.table, &self.loads, &query).map(|candidate| {
             ExplainedCandidate {
                 key: candidate.endpoint.key().clone(),
                 rank: candidate.rank,
@@ -201,8 +205,8 @@ impl<W> Core<W> {
         });
         Explanation {
             candidates: candidates.collect(),
-            no_place: chosen.err(),
-            waiting: self.lines.get(model).map_or(0, Line::len),
+            error: chosen.err(),
+            waiting: self.queues.get(model).map_or(0, Queue::len),
         }
     }
 }

@@ -1,61 +1,60 @@
-//! What went through the gateway in the last ten seconds, for people who look now. Pure: the time
-//! comes from outside.
+//! The gateway's traffic of the last ten seconds, for views. Pure: the caller passes the time.
 
-mod recent;
-mod spread;
+mod latency_histogram;
+mod recent_errors;
 
-pub use recent::RecentError;
-pub(crate) use recent::{RecentErrors, concerns_operators};
-pub use spread::Percentiles;
+pub use latency_histogram::Percentiles;
+pub use recent_errors::RecentError;
+pub(crate) use recent_errors::{RecentErrors, concerns_operators};
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use spread::Spread;
+use latency_histogram::LatencyHistogram;
 
-/// How far back it looks.
+/// The length of the window.
 const WINDOW: Duration = Duration::from_secs(10);
-/// One more than the window has, for the second that has only begun.
+/// The seconds of the window, and the current one.
 const SECONDS: usize = 11;
 
-/// The traffic of the last seconds.
+/// The traffic of the window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Traffic {
-    /// How far back it looks, in milliseconds.
+    /// The length of the window in milliseconds.
     pub window_ms: u64,
-    /// Requests that ended, in a second.
+    /// Requests that ended per second.
     pub requests_per_s: f64,
-    /// Those of them that were not served though the client did nothing wrong.
+    /// Requests that failed per second, without those that the client got wrong.
     pub errors_per_s: f64,
-    /// Generated tokens in a second. Of an unstreamed answer as the engine counts them; of a
-    /// stream its events, until the engine tells a count.
+    /// Generated tokens per second, by the engine's count. A stream counts its events until the
+    /// engine reports a count.
     pub tokens_per_s: f64,
     /// From the request to the first event of its stream.
     pub first_token_ms: Percentiles,
     /// From one event of a stream to the next.
     pub inter_token_ms: Percentiles,
-    /// In the waiting line, of requests that got a slot.
+    /// Time in the queue, of requests that got a slot.
     pub queue_ms: Percentiles,
 }
 
-/// What was seen within one second.
+/// The traffic of one second.
 #[derive(Debug, Clone, Default)]
 struct Second {
-    /// Which one, since the origin.
+    /// Its number since the origin.
     number: u64,
     requests: u64,
     errors: u64,
     tokens: u64,
-    first_token: Spread,
-    gaps: Spread,
-    queued: Spread,
+    first_token: LatencyHistogram,
+    gaps: LatencyHistogram,
+    queued: LatencyHistogram,
 }
 
-/// A part of what a request did, to be added to the second it happened in.
+/// A part of a request's traffic, added to the second in which it happened.
 #[derive(Debug, Default)]
-pub(crate) struct Seen<'a> {
-    /// It has ended; whether by no fault of its client it was not served.
+pub(crate) struct TrafficSample<'a> {
+    /// Set when the request has ended; true when it failed and the client was not at fault.
     pub(crate) ended: Option<bool>,
     pub(crate) tokens: u64,
     pub(crate) first_token_us: Option<u32>,
@@ -64,35 +63,37 @@ pub(crate) struct Seen<'a> {
     pub(crate) gaps_us: &'a [u32],
 }
 
-/// The last seconds.
+/// A ring of the last seconds.
 #[derive(Debug)]
-pub(crate) struct Window([Second; SECONDS]);
+pub(crate) struct TrafficWindow([Second; SECONDS]);
 
-impl Window {
+impl TrafficWindow {
     pub(crate) fn new() -> Self {
         Self(std::array::from_fn(|_| Second::default()))
     }
 
-    /// Adds what was seen at `now`, which is since an origin of the caller's choice. What is so old
-    /// that its second is gone is forgotten at once.
+    /// Adds a sample at `now`, which is since an origin of the caller's choice. A sample before the
+    /// window is dropped.
     // Engines choose some of the numbers here: a sum of them must not panic.
     #[deny(clippy::arithmetic_side_effects)]
-    pub(crate) fn add(&mut self, seen: &Seen<'_>, now: Duration) {
+    pub(crate) fn add(&mut self, sample: &TrafficSample<'_>, now: Duration) {
         let Some(second) = self.second(now.as_secs()) else {
             return;
         };
-        if let Some(is_error) = seen.ended {
+        if let Some(is_error) = sample.ended {
             second.requests = second.requests.saturating_add(1);
             second.errors = second.errors.saturating_add(is_error.into());
         }
-        second.tokens = second.tokens.saturating_add(seen.tokens);
-        seen.first_token_us
+        second.tokens = second.tokens.saturating_add(sample.tokens);
+        sample
+            .first_token_us
             .into_iter()
             .for_each(|us| second.first_token.add(us));
-        seen.queued_us
+        sample
+            .queued_us
             .into_iter()
             .for_each(|us| second.queued.add(us));
-        seen.gaps_us.iter().for_each(|us| second.gaps.add(*us));
+        sample.gaps_us.iter().for_each(|us| second.gaps.add(*us));
     }
 
     fn second(&mut self, number: u64) -> Option<&mut Second> {
@@ -111,7 +112,7 @@ impl Window {
         Some(second)
     }
 
-    /// The whole seconds of the window before `now`, and the one that has begun.
+    /// The traffic of the window before `now`, including the current second.
     // Engines choose some of the numbers here: a sum of them must not panic.
     #[deny(clippy::arithmetic_side_effects)]
     pub(crate) fn traffic(&self, now: Duration) -> Traffic {
@@ -130,7 +131,7 @@ impl Window {
             sum.gaps.merge(&second.gaps);
             sum.queued.merge(&second.queued);
         }
-        // A process that has just started has not seen all of the window.
+        // A process that has just started covers only a part of the window.
         let begun = now
             .saturating_sub(Duration::from_secs(oldest))
             .as_secs_f64()
@@ -160,33 +161,33 @@ mod tests {
 
     // spec: PATH-39
     #[test]
-    fn counts_without_measure_are_added_without_harm() {
-        let mut window = Window::new();
-        let seen = Seen {
+    fn huge_counts_do_not_overflow() {
+        let mut window = TrafficWindow::new();
+        let sample = TrafficSample {
             tokens: u64::MAX,
-            ..Seen::default()
+            ..TrafficSample::default()
         };
         for second in [1, 1, 2] {
-            window.add(&seen, second * S);
+            window.add(&sample, second * S);
         }
         assert!(window.traffic(2 * S).tokens_per_s > 0.0);
     }
 
-    fn request(window: &mut Window, is_error: bool, now: Duration) {
-        let seen = Seen {
+    fn request(window: &mut TrafficWindow, is_error: bool, now: Duration) {
+        let sample = TrafficSample {
             ended: Some(is_error),
             tokens: 10,
             first_token_us: Some(20_000),
             queued_us: Some(0),
             gaps_us: &[5_000, 5_000],
         };
-        window.add(&seen, now);
+        window.add(&sample, now);
     }
 
     // spec: SEE-2
     #[test]
-    fn what_is_older_than_the_window_is_forgotten() {
-        let mut window = Window::new();
+    fn seconds_before_the_window_do_not_count() {
+        let mut window = TrafficWindow::new();
         for second in 0..30 {
             request(&mut window, second % 2 == 0, second * S);
         }
@@ -207,8 +208,8 @@ mod tests {
 
     // spec: SEE-2
     #[test]
-    fn what_comes_too_late_takes_nothing_away() {
-        let mut window = Window::new();
+    fn a_late_sample_is_dropped() {
+        let mut window = TrafficWindow::new();
         request(&mut window, false, 16 * S);
         let before = window.traffic(16 * S);
         // The same place in the ring.
@@ -219,8 +220,8 @@ mod tests {
 
     // spec: SEE-2
     #[test]
-    fn a_process_that_has_just_begun_divides_by_what_it_has_seen() {
-        let mut window = Window::new();
+    fn a_young_process_divides_by_its_age() {
+        let mut window = TrafficWindow::new();
         for _ in 0..4 {
             request(&mut window, false, S / 2);
         }

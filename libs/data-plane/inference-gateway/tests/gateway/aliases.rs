@@ -1,4 +1,4 @@
-//! Models by other names.
+//! Aliases of models.
 
 use fake_engine::Script;
 use http::Method;
@@ -7,7 +7,7 @@ use inference_gateway::{Aliases, GatewayConfig};
 use crate::harness::{Service, engines, error_of, header, table, text};
 
 const FILE: &str =
-    "[aliases]\n\"gpt-4o\" = \"tiny\"\n\"gone\" = \"nobody-has-it\"\n\"small\" = \"tiny\"\n";
+    "[aliases]\n\"gpt-4o\" = \"tiny\"\n\"gone\" = \"not-served\"\n\"small\" = \"tiny\"\n";
 
 fn config() -> GatewayConfig {
     GatewayConfig {
@@ -25,7 +25,7 @@ async fn an_alias_is_served_by_its_model() {
         ..Script::default()
     }));
     let service = Service::with(config(), Default::default(), table(&engines)).await;
-    // The second engine serves a model of the name "small"; the alias goes before it.
+    // The second engine serves a model called "small"; the alias takes precedence.
     for name in ["tiny", "gpt-4o", "small"] {
         let body = format!(r#"{{"model":"{name}"}}"#);
         let answer = service
@@ -41,7 +41,7 @@ async fn an_alias_is_served_by_its_model() {
         );
         text(answer).await;
         let seen = engines[0].records().pop().unwrap();
-        // Of {"model":"tiny"}, by `sha256sum`.
+        // {"model":"tiny"}, hashed by `sha256sum`.
         assert_eq!(
             (seen.body_len, seen.body_sha256.as_str()),
             (
@@ -54,15 +54,14 @@ async fn an_alias_is_served_by_its_model() {
     let form = "--XX\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ngpt-4o\r\n--XX--\r\n";
     let form_type = ("content-type", "multipart/form-data; boundary=XX");
     let path = "/v1/audio/transcriptions";
-    // The stand-in does not know this route; that its answer comes says that it has read a whole
-    // body.
+    // The fake engine does not know this route. Its response shows that it read a whole body.
     let answer = service.send(Method::POST, path, &[form_type], form).await;
     assert_eq!(header(&answer, "x-llorch-replica"), "r0");
 }
 
 // spec: PATH-18
 #[tokio::test]
-async fn aliases_of_models_that_are_there_are_listed() {
+async fn aliases_of_available_models_are_listed() {
     let engines = engines([Script::default()]);
     let service = Service::with(config(), Default::default(), table(&engines)).await;
     let (list, _) = text(service.send(Method::GET, "/v1/models", &[], "").await).await;
@@ -90,7 +89,7 @@ async fn aliases_of_models_that_are_there_are_listed() {
 
 // spec: PATH-18
 #[tokio::test]
-async fn an_alias_of_nothing_is_told_by_both_names() {
+async fn the_error_for_an_alias_names_its_model_as_well() {
     let engines = engines([Script::default()]);
     let service = Service::with(config(), Default::default(), table(&engines)).await;
     let answer = service
@@ -102,7 +101,7 @@ async fn an_alias_of_nothing_is_told_by_both_names() {
     assert_eq!(error["code"], "MODEL_NOT_AVAILABLE");
     let message = error["message"].as_str().unwrap();
     assert!(
-        message.contains("gone") && message.contains("nobody-has-it"),
+        message.contains("gone") && message.contains("not-served"),
         "{message}"
     );
 }

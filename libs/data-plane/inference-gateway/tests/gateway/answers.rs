@@ -1,4 +1,4 @@
-//! What a client gets when all is well.
+//! Responses of requests that succeed.
 
 use fake_engine::Script;
 use http::Method;
@@ -6,7 +6,7 @@ use http::Method;
 use crate::harness::{Service, engines, events, header, text, until};
 
 #[tokio::test]
-async fn an_unstreamed_answer() {
+async fn a_response_in_one_piece() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     let answer = service.chat(false, "").await;
@@ -30,7 +30,7 @@ async fn an_unstreamed_answer() {
 
 // spec: PATH-2
 #[tokio::test]
-async fn a_stream() {
+async fn a_streamed_response() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     let answer = service.chat(true, "tokens=5,token_ms=1").await;
@@ -43,7 +43,7 @@ async fn a_stream() {
 
 // spec: PATH-1
 #[tokio::test]
-async fn bytes_are_sacred() {
+async fn the_body_is_forwarded_byte_for_byte() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     let body =
@@ -63,7 +63,7 @@ async fn bytes_are_sacred() {
     let seen = engines[0].records().pop().unwrap();
     assert_eq!(seen.path, "/v1/completions?beta=1");
     assert_eq!(seen.body_len, body.len());
-    // Of exactly this text, by `sha256sum`.
+    // The body, hashed by `sha256sum`.
     assert_eq!(
         seen.body_sha256,
         "f433d86e4c4df0abc7167df3a823556f6f695d3b3740c5773e7b485a265e7b2e"
@@ -167,8 +167,7 @@ async fn other_routes_pass_when_their_body_names_a_model() {
         ("/tokenize", &[], r#"{"content":"x"}"#),
         ("/v1/audio/transcriptions", &[form_type], form),
     ] {
-        // The stand-in does not know them; its answer, from an engine's place, is what shows the
-        // way.
+        // The fake engine does not know these routes. Its response shows where they lead.
         let answer = service.send(Method::POST, path, headers, body).await;
         assert_eq!(header(&answer, "x-llorch-node"), "node-1", "{path}");
         text(answer).await;
@@ -184,7 +183,7 @@ async fn load_spreads_and_no_engine_gets_more_than_its_slots() {
     };
     let engines = engines([slots(2), slots(1), slots(3)]);
     let service = Service::over(&engines).await;
-    let asked = (0..60).map(|number| {
+    let requests = (0..60).map(|number| {
         let service = &service;
         async move {
             text(service.chat(number % 2 == 0, "tokens=3,token_ms=2").await)
@@ -192,19 +191,19 @@ async fn load_spreads_and_no_engine_gets_more_than_its_slots() {
                 .1
         }
     });
-    assert!(futures(asked).await.into_iter().all(|whole| whole));
+    assert!(join_all(requests).await.into_iter().all(|whole| whole));
     let peaks: Vec<u32> = engines.iter().map(|engine| engine.stats().peak).collect();
     assert!(peaks[0] <= 2 && peaks[1] <= 1 && peaks[2] <= 3, "{peaks:?}");
-    // An engine counts an answer when it has written it, a moment after its client has read it.
+    // An engine counts a response once it has written it, shortly after the client has read it.
     let served = || engines.iter().map(|engine| engine.stats().finished);
-    until("every answer is counted", || served().sum::<u64>() == 60).await;
+    until("every response is counted", || served().sum::<u64>() == 60).await;
     let served: Vec<u64> = served().collect();
     assert!(served.iter().all(|&served| served > 0), "{served:?}");
     service.all_slots_back().await;
 }
 
-/// Runs all of them at the same time.
-async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+/// Runs all futures concurrently.
+async fn join_all<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = all.map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|cx| {
         for (future, output) in &mut running {

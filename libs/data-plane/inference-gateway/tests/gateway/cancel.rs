@@ -32,7 +32,7 @@ async fn leaving_before_the_first_byte_stops_the_engine_and_frees_the_slot() {
     }]);
     let service = Service::over(&engines).await;
     tokio::select! {
-        _ = service.chat(false, "") => panic!("a silent engine answered"),
+        _ = service.chat(false, "") => panic!("a silent engine responded"),
         () = until("the engine has it", || engines[0].stats().running == 1) => {}
     }
     service.all_slots_back().await;
@@ -41,7 +41,7 @@ async fn leaving_before_the_first_byte_stops_the_engine_and_frees_the_slot() {
 
 // spec: ADM-4
 #[tokio::test]
-async fn leaving_the_line_leaves_no_trace() {
+async fn leaving_the_queue_removes_the_request() {
     let engines = engines([Script {
         slots: 1,
         ..Script::default()
@@ -50,10 +50,12 @@ async fn leaving_the_line_leaves_no_trace() {
     let held = service.chat(true, "tokens=100000,token_ms=1").await;
     tokio::select! {
         _ = service.chat(false, "") => panic!("the only slot is taken"),
-        () = service.until("it waits", |service| service.admission.snapshot().waiting.len() == 1) => {}
+        () = service.until("it waits", |service| {
+            service.admission.snapshot().waiting.len() == 1
+        }) => {}
     }
     service
-        .until("nobody waits", |service| {
+        .until("the queue is empty", |service| {
             service.admission.snapshot().waiting.is_empty()
         })
         .await;

@@ -1,4 +1,4 @@
-//! Clients that leave at any moment, thousands of them: nothing may be left behind.
+//! Thousands of clients that leave at any moment. Nothing may leak.
 
 use std::{
     pin::pin,
@@ -18,26 +18,26 @@ use tokio::task::JoinSet;
 use crate::harness::{Service, engines, header, text, until};
 
 const DISCONNECTS: u64 = 10_000;
-/// Each request's fate follows from this and its number, whoever sends it and when.
+/// A request's number and this seed determine what its client does.
 const SEED: u64 = 0x00d1_5c04;
-/// Six times as many as there are slots: most requests spend their time in the line.
+/// Six times the number of slots: most requests spend their time in the queue.
 const CLIENTS: usize = 30;
 const SLOTS: [u32; 2] = [3, 2];
-/// The longest a client stays that waits for something to happen; never waited out.
-const LONGEST: Duration = Duration::from_secs(60);
+/// A limit for clients that wait for an event; no test reaches it.
+const LIMIT: Duration = Duration::from_secs(60);
 
-/// How far requests had come when their clients left.
+/// The progress of requests when their clients left.
 #[derive(Debug, Default)]
 struct Tally {
-    /// No head of an answer yet: being sent, in the line, or at an engine that thinks.
+    /// Before the head of the response: being sent, in the queue, or at an engine.
     before_head: AtomicU64,
     in_the_middle: AtomicU64,
-    /// The client was not quick enough.
+    /// The response ended first.
     at_the_end: AtomicU64,
 }
 
 impl Tally {
-    /// How many left too early.
+    /// Clients that left before the end.
     fn left(&self) -> u64 {
         self.before_head.load(Ordering::Relaxed) + self.in_the_middle.load(Ordering::Relaxed)
     }
@@ -45,38 +45,38 @@ impl Tally {
 
 /// When a client leaves.
 #[derive(Debug, Clone, Copy)]
-enum Moment {
-    /// After this time, wherever its request is.
-    Time(Duration),
-    /// After so many steps of its request: time alone would miss the short moments.
+enum Leaves {
+    /// After this time.
+    After(Duration),
+    /// After this many polls of its request. Time alone would miss short phases.
     Steps(u32),
-    /// After so many pieces of the answer.
+    /// After this many pieces of the response.
     Pieces(u32),
 }
 
 /// What a client does.
 #[derive(Debug)]
-struct Fate {
+struct ClientScript {
     stream: bool,
     /// The engine's script.
     script: String,
-    leaves: Moment,
+    leaves: Leaves,
 }
 
-impl Fate {
+impl ClientScript {
     fn of(number: u64) -> Self {
         let mut rng = Rng::with_seed(SEED.wrapping_add(number));
         let leaves = match rng.u8(0..4) {
-            0 => Moment::Time(Duration::from_millis(rng.u64(0..4))),
-            1 => Moment::Time(Duration::from_millis(rng.u64(0..20))),
-            2 => Moment::Steps(rng.u32(1..12)),
-            _ => Moment::Pieces(rng.u32(1..5)),
+            0 => Leaves::After(Duration::from_millis(rng.u64(0..4))),
+            1 => Leaves::After(Duration::from_millis(rng.u64(0..20))),
+            2 => Leaves::Steps(rng.u32(1..12)),
+            _ => Leaves::Pieces(rng.u32(1..5)),
         };
         let (tokens, head, between) = (rng.u32(1..40), rng.u32(0..3), rng.u32(0..2));
-        // Who waits for pieces has to find more of them than it waits for.
+        // A client that waits for pieces needs a response with more of them.
         let (stream, tokens) = match leaves {
-            Moment::Pieces(_) => (true, 100_000),
-            Moment::Time(_) | Moment::Steps(_) => (rng.bool(), tokens),
+            Leaves::Pieces(_) => (true, 100_000),
+            Leaves::After(_) | Leaves::Steps(_) => (rng.bool(), tokens),
         };
         Self {
             stream,
@@ -85,29 +85,29 @@ impl Fate {
         }
     }
 
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         match self.leaves {
-            Moment::Time(time) => time,
-            Moment::Steps(_) | Moment::Pieces(_) => LONGEST,
+            Leaves::After(time) => time,
+            Leaves::Steps(_) | Leaves::Pieces(_) => LIMIT,
         }
     }
 
     fn steps(&self) -> u32 {
         match self.leaves {
-            Moment::Steps(steps) => steps,
-            Moment::Time(_) | Moment::Pieces(_) => u32::MAX,
+            Leaves::Steps(steps) => steps,
+            Leaves::After(_) | Leaves::Pieces(_) => u32::MAX,
         }
     }
 
     fn pieces(&self) -> u32 {
         match self.leaves {
-            Moment::Pieces(pieces) => pieces,
-            Moment::Time(_) | Moment::Steps(_) => u32::MAX,
+            Leaves::Pieces(pieces) => pieces,
+            Leaves::After(_) | Leaves::Steps(_) => u32::MAX,
         }
     }
 }
 
-/// Polls `future` at most so many times; `None` when that was not enough.
+/// Polls `future` at most `steps` times; `None` when it is not ready by then.
 async fn at_most<F: Future>(steps: u32, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = steps;
@@ -126,20 +126,20 @@ async fn at_most<F: Future>(steps: u32, future: F) -> Option<F::Output> {
 }
 
 async fn send_and_leave(service: &Service, number: u64, tally: &Tally) {
-    let fate = Fate::of(number);
+    let client = ClientScript::of(number);
     let mut reached = &tally.before_head;
     let request = async {
-        let mut answer = service.chat(fate.stream, &fate.script).await;
+        let mut answer = service.chat(client.stream, &client.script).await;
         assert_eq!(
             answer.status(),
             200,
-            "request {number} of seed {SEED}: {fate:?}"
+            "request {number} of seed {SEED}: {client:?}"
         );
         reached = &tally.in_the_middle;
-        for _ in 0..fate.pieces() {
+        for _ in 0..client.pieces() {
             match answer.body_mut().frame().await {
                 Some(piece) => piece.unwrap_or_else(|error| {
-                    panic!("request {number} of seed {SEED}: {error}; {fate:?}")
+                    panic!("request {number} of seed {SEED}: {error}; {client:?}")
                 }),
                 None => {
                     reached = &tally.at_the_end;
@@ -148,7 +148,7 @@ async fn send_and_leave(service: &Service, number: u64, tally: &Tally) {
             };
         }
     };
-    drop(tokio::time::timeout(fate.patience(), at_most(fate.steps(), request)).await);
+    drop(tokio::time::timeout(client.timeout(), at_most(client.steps(), request)).await);
     reached.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -178,7 +178,7 @@ async fn ten_thousand_clients_that_leave_at_any_moment_leak_no_slot() {
     for (what, count) in [
         ("before the head", tally.before_head.load(Ordering::Relaxed)),
         ("in the middle", tally.in_the_middle.load(Ordering::Relaxed)),
-        ("in the line", next.load(Ordering::Relaxed) - reached),
+        ("in the queue", next.load(Ordering::Relaxed) - reached),
     ] {
         assert!(
             count >= DISCONNECTS / 20,
@@ -203,17 +203,17 @@ async fn assert_nothing_is_left(service: &Service) {
         .await;
     let snapshot = service.admission.snapshot();
     assert!(snapshot.waiting.is_empty(), "seed {SEED}: {snapshot:?}");
-    // A client that leaves says nothing about the engine.
+    // A client that leaves is no failure of the engine.
     assert!(
         snapshot
             .endpoints
             .iter()
-            .all(|endpoint| endpoint.quarantine.is_none()),
+            .all(|endpoint| endpoint.open_breaker.is_none()),
         "seed {SEED}: {snapshot:?}"
     );
 }
 
-/// As many streams as there are slots, all at once.
+/// Opens as many streams as there are slots.
 async fn assert_every_slot_works(service: &Service) {
     let mut open = Vec::new();
     for _ in 0..SLOTS.iter().sum() {

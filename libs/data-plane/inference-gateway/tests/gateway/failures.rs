@@ -13,7 +13,7 @@ fn failing(fault: Fault) -> Script {
 
 // spec: PATH-3
 #[tokio::test]
-async fn what_is_refused_before_the_first_byte_succeeds_elsewhere() {
+async fn a_request_that_is_refused_before_its_first_byte_is_retried_elsewhere() {
     for status in [502, 503] {
         for stream in [false, true] {
             let engines = engines([failing(Fault::Refuse(status)), Script::default()]);
@@ -34,7 +34,7 @@ async fn what_is_refused_before_the_first_byte_succeeds_elsewhere() {
 
 // spec: PATH-3
 #[tokio::test]
-async fn an_engine_that_is_killed_before_its_first_byte_loses_nothing() {
+async fn an_engine_that_is_killed_before_its_first_byte_loses_no_request() {
     for stream in [false, true] {
         let [doomed, other] = engines([failing(Fault::Silent), Script::default()]);
         let engines = [doomed, other];
@@ -51,7 +51,7 @@ async fn an_engine_that_is_killed_before_its_first_byte_loses_nothing() {
 
 // spec: PATH-4
 #[tokio::test]
-async fn an_unstreamed_answer_that_breaks_in_the_middle_succeeds_elsewhere() {
+async fn a_response_in_one_piece_that_breaks_off_is_retried_elsewhere() {
     let engines = engines([failing(Fault::Cut(3)), Script::default()]);
     let service = Service::over(&engines).await;
     let answer = service.chat(false, "").await;
@@ -67,10 +67,10 @@ async fn an_unstreamed_answer_that_breaks_in_the_middle_succeeds_elsewhere() {
 
 // spec: ADM-6
 #[tokio::test]
-async fn a_dead_engine_is_stepped_over_and_left_alone() {
+async fn a_dead_engine_is_skipped_and_then_avoided() {
     let [dead, alive] = engines([Script::default(), Script::default()]);
     let table = table(&[dead, alive]);
-    // Started on the same port as before, so that the table's second endpoint is the living one.
+    // Restarted on the same port, so that the table's second endpoint works.
     let port = table[1].target.port();
     let alive = restarted(port);
     let service = Service::with(Default::default(), Default::default(), table).await;
@@ -86,11 +86,11 @@ async fn a_dead_engine_is_stepped_over_and_left_alone() {
     }
     assert!(
         service.admission.snapshot().endpoints[0]
-            .quarantine
+            .open_breaker
             .is_some()
     );
-    // An engine counts an answer when it has written it, a moment after its client has read it.
-    until("every answer is counted", || alive.stats().finished == 3).await;
+    // An engine counts a response once it has written it, shortly after the client has read it.
+    until("every response is counted", || alive.stats().finished == 3).await;
 }
 
 fn restarted(port: u16) -> FakeEngine {
@@ -102,7 +102,7 @@ fn restarted(port: u16) -> FakeEngine {
 }
 
 #[tokio::test]
-async fn when_all_fail_the_client_is_told_why() {
+async fn when_all_endpoints_fail_the_client_gets_the_error() {
     let engines = engines([failing(Fault::Refuse(503)), failing(Fault::Cut(0))]);
     let service = Service::over(&engines).await;
     let answer = service.chat(false, "").await;
@@ -118,14 +118,14 @@ async fn when_all_fail_the_client_is_told_why() {
     );
     assert!(
         !text.contains("127.0.0.1"),
-        "an address is nobody's business: {text}"
+        "errors must not contain addresses: {text}"
     );
     service.all_slots_back().await;
 }
 
 // spec: PATH-11
 #[tokio::test]
-async fn an_engines_own_refusal_of_a_request_is_passed_on() {
+async fn an_engines_own_error_is_passed_on() {
     for status in [400, 404, 422, 500] {
         let engines = engines([failing(Fault::Refuse(status)), Script::default()]);
         let service = Service::over(&engines).await;
@@ -140,14 +140,14 @@ async fn an_engines_own_refusal_of_a_request_is_passed_on() {
         assert_eq!(
             engines[1].stats().requests,
             0,
-            "the request is at fault, another engine would say the same"
+            "another engine would respond with the same error"
         );
     }
 }
 
 // spec: ADM-8
 #[tokio::test]
-async fn client_errors_do_not_eject_an_engine() {
+async fn client_errors_do_not_open_the_breaker() {
     let engines = engines([failing(Fault::Refuse(400))]);
     let service = Service::over(&engines).await;
     for _ in 0..10 {
@@ -155,23 +155,23 @@ async fn client_errors_do_not_eject_an_engine() {
     }
     assert!(
         service.admission.snapshot().endpoints[0]
-            .quarantine
+            .open_breaker
             .is_none()
     );
 }
 
 // spec: ADM-6
 #[tokio::test]
-async fn three_failures_in_a_row_eject_an_engine() {
+async fn three_failures_in_a_row_open_the_breaker() {
     let engines = engines([failing(Fault::Refuse(500)), Script::default()]);
     let service = Service::over(&engines).await;
     for _ in 0..3 {
         service.chat(false, "").await;
     }
     service
-        .until("it is ejected", |service| {
+        .until("the breaker is open", |service| {
             service.admission.snapshot().endpoints[0]
-                .quarantine
+                .open_breaker
                 .is_some()
         })
         .await;
@@ -190,11 +190,11 @@ async fn a_stream_that_breaks_ends_in_an_error_event() {
         let answer = service.chat(true, "").await;
         assert_eq!(answer.status(), 200);
         let (text, whole) = text(answer).await;
-        assert!(whole, "{fault:?}: the stream itself ends properly");
+        assert!(whole, "{fault:?}: the stream itself ends well");
         let events = events(&text);
         assert!(!events.contains(&"[DONE]"), "{text}");
         let (error, tokens) = events.split_last().unwrap();
-        assert!(tokens.len() >= 3, "what came before is kept: {text}");
+        assert!(tokens.len() >= 3, "earlier events are passed on: {text}");
         assert!(
             tokens
                 .iter()
@@ -202,7 +202,11 @@ async fn a_stream_that_breaks_ends_in_an_error_event() {
             "{text}"
         );
         assert_eq!(error_of(error)["code"], "WORKER_RESET", "{text}");
-        assert_eq!(engines[1].stats().requests, 0, "nobody generates it twice");
+        assert_eq!(
+            engines[1].stats().requests,
+            0,
+            "a broken stream is not repeated"
+        );
         service.all_slots_back().await;
     }
 }
@@ -212,7 +216,7 @@ async fn a_stream_that_breaks_ends_in_an_error_event() {
 async fn a_stream_that_stalls_ends_in_an_error_event_and_stops_the_engine() {
     let engines = engines([failing(Fault::Stall(2))]);
     let mut config = inference_gateway::GatewayConfig::default();
-    config.clocks.between_frames = std::time::Duration::from_millis(100);
+    config.timeouts.between_frames = std::time::Duration::from_millis(100);
     let service = Service::with(config, Default::default(), table(&engines)).await;
     let (text, whole) = text(service.chat(true, "").await).await;
     assert!(whole);
@@ -225,12 +229,12 @@ async fn a_stream_that_stalls_ends_in_an_error_event_and_stops_the_engine() {
 
 // spec: PATH-8
 #[tokio::test]
-async fn a_silent_engine_is_replaced_when_its_time_is_up() {
+async fn a_silent_engine_is_replaced_at_its_time_limit() {
     let engines = engines([failing(Fault::Silent), Script::default()]);
-    // On a slow machine the other engine may be late as well: then both get more time.
+    // On a slow machine the other engine may be late as well. Then both get more time.
     for limit_ms in [100, 1000, 10_000, 100_000] {
         let mut config = inference_gateway::GatewayConfig::default();
-        config.clocks.first_byte = std::time::Duration::from_millis(limit_ms);
+        config.timeouts.first_byte = std::time::Duration::from_millis(limit_ms);
         let service = Service::with(config, Default::default(), table(&engines)).await;
         let answer = service.chat(true, "").await;
         if answer.status() == 200 {
@@ -243,31 +247,31 @@ async fn a_silent_engine_is_replaced_when_its_time_is_up() {
 }
 
 #[tokio::test]
-async fn whatever_else_listens_at_a_nodes_address_is_not_its_data_path() {
+async fn another_server_at_a_nodes_address_is_not_its_data_path() {
     let engines = engines([Script::default()]);
-    let stranger = endpoint(&engines[0], "r0").far();
+    let stranger = endpoint(&engines[0], "r0").over_tcp();
     let service = Service::with(Default::default(), Default::default(), vec![stranger]).await;
     let answer = service.chat(false, "").await;
     assert_eq!(answer.status(), 503);
     assert_eq!(error_of(&text(answer).await.0)["code"], "NODE_UNAVAILABLE");
     assert!(
         service.admission.snapshot().endpoints[0]
-            .quarantine
+            .open_breaker
             .is_some()
     );
 }
 
 #[tokio::test]
-async fn an_engine_that_breaks_every_stream_is_ejected() {
+async fn broken_streams_open_the_breaker() {
     let engines = engines([failing(Fault::Cut(2)), Script::default()]);
     let service = Service::over(&engines).await;
     for _ in 0..3 {
         text(service.chat(true, "").await).await;
     }
     service
-        .until("it is ejected", |service| {
+        .until("the breaker is open", |service| {
             service.admission.snapshot().endpoints[0]
-                .quarantine
+                .open_breaker
                 .is_some()
         })
         .await;

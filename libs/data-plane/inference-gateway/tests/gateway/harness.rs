@@ -1,8 +1,8 @@
-//! A gateway that listens, engines behind it, and a client.
+//! A gateway with a listener, engines behind it, and a client.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use admission::{Admission, Config};
+use admission::{Admission, AdmissionConfig};
 use bytes::Bytes;
 use fake_engine::{FakeEngine, Script};
 use futures_util::future::BoxFuture;
@@ -10,13 +10,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
 use http_server::Limits;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, PathRouter};
-use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport, Tcp};
+use node_transport::{
+    NodeReport, NodeRequest, NodeResponse, NodeTransport, TcpTransport, TransportError,
+};
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
+use routing_table::{
+    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
+};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 
-/// A condition that does not come about within this is a failure; it is never waited out otherwise.
+/// A test that reaches this limit has failed. No test waits for it otherwise.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Service {
@@ -27,33 +31,32 @@ pub(crate) struct Service {
     _tasks: Tasks,
 }
 
-/// What nodes ask for.
+/// The token that nodes expect.
 pub(crate) const NODE_TOKEN: &str = "canary-node-4711";
 
-/// The start of an agent that is reached over TCP. Others have none: the gateway talks to their
-/// engines.
-const FAR: u64 = 2;
+/// The incarnation of agents that are reached over TCP. Other requests go to the engines directly.
+const OVER_TCP: u64 = 2;
 
-/// An endpoint, and what was reported of it.
+/// An endpoint and its report.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct TestEndpoint {
     pub(crate) incarnation: u64,
     pub(crate) replica: Option<String>,
     pub(crate) target: HttpUrl,
     pub(crate) models: Vec<String>,
-    pub(crate) report: Report,
+    pub(crate) report: EndpointReport,
 }
 
-impl Place {
-    /// The same, reached over TCP as a node is.
-    pub(crate) fn far(self) -> Self {
+impl TestEndpoint {
+    /// The same, reached over TCP like a node.
+    pub(crate) fn over_tcp(self) -> Self {
         Self {
-            incarnation: FAR,
+            incarnation: OVER_TCP,
             ..self
         }
     }
 
-    /// The same as a whole pool, whose node does not tell its replicas apart.
+    /// The same as a whole pool.
     pub(crate) fn pool(self) -> Self {
         Self {
             replica: None,
@@ -82,16 +85,16 @@ impl Place {
     }
 }
 
-pub(crate) fn endpoint(engine: &FakeEngine, replica: &str) -> Place {
+pub(crate) fn endpoint(engine: &FakeEngine, replica: &str) -> TestEndpoint {
     let script = engine.script();
-    Place {
+    TestEndpoint {
         incarnation: 1,
         replica: Some(replica.to_owned()),
         target: HttpUrl::new(&engine.url()).unwrap(),
         models: script.models,
-        report: Report {
+        report: EndpointReport {
             number: 1,
-            state: State::Ready,
+            state: EndpointState::Ready,
             slots_total: script.slots,
             slots_free: script.slots,
             vram_free_bytes: 0,
@@ -99,44 +102,47 @@ pub(crate) fn endpoint(engine: &FakeEngine, replica: &str) -> Place {
     }
 }
 
-/// Sends requests to the engines themselves, or over TCP to those who are to be nodes.
+/// Sends requests directly to engines, or over TCP to endpoints with [`OVER_TCP`].
 #[derive(Debug)]
 struct Nodes {
     engines: StreamProxy,
-    tcp: Tcp,
+    tcp: TcpTransport,
 }
 
 impl NodeTransport for Nodes {
-    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
-        if request.endpoint.incarnation() == FAR {
+    fn send<'a>(
+        &'a self,
+        request: NodeRequest<'a>,
+    ) -> BoxFuture<'a, Result<NodeResponse, TransportError>> {
+        if request.endpoint.incarnation() == OVER_TCP {
             return self.tcp.send(request);
         }
         Box::pin(async move {
             let target = request.endpoint.target();
             let sent = self
                 .engines
-                .forward(target, request.outbound, request.clocks);
-            Ok(NodeAnswer {
-                response: sent.await.map_err(NoAnswer::failed)?,
+                .forward(target, request.outbound, request.timeouts);
+            Ok(NodeResponse {
+                response: sent.await.map_err(TransportError::failed)?,
                 report: NodeReport::default(),
             })
         })
     }
 }
 
-/// What is there accepts a connection some time, on a machine that has other things to do as well.
-fn patient() -> Timeouts {
+/// Time limits that a busy machine does not reach.
+fn generous_timeouts() -> Timeouts {
     Timeouts {
         connect: Duration::from_secs(60),
         ..Timeouts::default()
     }
 }
 
-/// Nobody waits in vain for a slot that comes back, however slow the machine is.
-fn unhurried() -> Config {
-    Config {
+/// A queue timeout that a busy machine does not reach.
+fn long_queue() -> AdmissionConfig {
+    AdmissionConfig {
         max_wait: Duration::from_secs(600),
-        ..Config::default()
+        ..AdmissionConfig::default()
     }
 }
 
@@ -145,7 +151,7 @@ pub(crate) fn engines<const N: usize>(scripts: [Script; N]) -> [FakeEngine; N] {
     scripts.map(|script| FakeEngine::start(script).unwrap())
 }
 
-pub(crate) fn table(engines: &[FakeEngine]) -> Vec<Place> {
+pub(crate) fn table(engines: &[FakeEngine]) -> Vec<TestEndpoint> {
     let numbered = engines.iter().enumerate();
     numbered
         .map(|(number, engine)| endpoint(engine, &format!("r{number}")))
@@ -155,16 +161,20 @@ pub(crate) fn table(engines: &[FakeEngine]) -> Vec<Place> {
 impl Service {
     pub(crate) async fn over(engines: &[FakeEngine]) -> Self {
         let config = GatewayConfig {
-            clocks: patient(),
+            timeouts: generous_timeouts(),
             ..GatewayConfig::default()
         };
-        Self::with(config, unhurried(), table(engines)).await
+        Self::with(config, long_queue(), table(engines)).await
     }
 
-    pub(crate) async fn with(config: GatewayConfig, admission: Config, table: Vec<Place>) -> Self {
+    pub(crate) async fn with(
+        config: GatewayConfig,
+        admission: AdmissionConfig,
+        table: Vec<TestEndpoint>,
+    ) -> Self {
         let nodes = Nodes {
             engines: StreamProxy::new(),
-            tcp: Tcp::new(
+            tcp: TcpTransport::new(
                 StreamProxy::new(),
                 Some(HeaderValue::from_static(NODE_TOKEN)),
             ),
@@ -175,8 +185,8 @@ impl Service {
     pub(crate) fn behind(
         nodes: Arc<dyn NodeTransport>,
         config: GatewayConfig,
-        admission: Config,
-        table: &[Place],
+        admission: AdmissionConfig,
+        table: &[TestEndpoint],
     ) -> Self {
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
@@ -197,13 +207,13 @@ impl Service {
             client: StreamProxy::new(),
             _tasks: tasks,
         };
-        service.know(table);
+        service.add(table);
         service
     }
 
-    /// The gateway knows these endpoints from now on.
-    pub(crate) fn know(&self, table: &[Place]) {
-        let changes: Vec<_> = table.iter().map(Place::change).collect();
+    /// Adds these endpoints to the gateway's routing table.
+    pub(crate) fn add(&self, table: &[TestEndpoint]) {
+        let changes: Vec<_> = table.iter().map(TestEndpoint::change).collect();
         self.admission.apply(&changes);
     }
 
@@ -228,7 +238,7 @@ impl Service {
             Bytes::from(body.to_owned()),
         );
         self.client
-            .forward(&self.url, &request, patient())
+            .forward(&self.url, &request, generous_timeouts())
             .await
             .unwrap()
     }
@@ -236,7 +246,8 @@ impl Service {
     /// Sends a chat request; `x_fake` is the engine's script for it.
     pub(crate) async fn chat(&self, stream: bool, x_fake: &str) -> Response<ProxyBody> {
         let body = format!(
-            r#"{{"model":"tiny","stream":{stream},"messages":[{{"role":"user","content":"hi"}}]}}"#
+            r#"{{"model":"tiny","stream":{stream},
+                "messages":[{{"role":"user","content":"hi"}}]}}"#
         );
         self.send(
             Method::POST,
@@ -252,7 +263,7 @@ impl Service {
         until(what, || condition(self)).await;
     }
 
-    /// Slots that are held, by replica.
+    /// Slots in use, by replica.
     pub(crate) fn in_flight(&self) -> HashMap<String, u32> {
         let endpoints = self.admission.snapshot().endpoints;
         endpoints
@@ -275,7 +286,7 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
-    assert!(waited.await.is_ok(), "in vain waited until {what}");
+    assert!(waited.await.is_ok(), "timed out waiting until {what}");
 }
 
 pub(crate) fn header<'a>(answer: &'a Response<ProxyBody>, name: &str) -> &'a str {
@@ -285,17 +296,17 @@ pub(crate) fn header<'a>(answer: &'a Response<ProxyBody>, name: &str) -> &'a str
         .map_or("", |value| value.to_str().unwrap())
 }
 
-/// The body's text, and whether it came to its proper end.
+/// The body's text, and whether it is complete.
 pub(crate) async fn text(answer: Response<ProxyBody>) -> (String, bool) {
     let mut body = answer.into_body();
-    let mut seen = Vec::new();
+    let mut received = Vec::new();
     while let Some(frame) = body.frame().await {
         match frame {
-            Ok(frame) => seen.extend_from_slice(&frame.into_data().unwrap()),
-            Err(_) => return (String::from_utf8(seen).unwrap(), false),
+            Ok(frame) => received.extend_from_slice(&frame.into_data().unwrap()),
+            Err(_) => return (String::from_utf8(received).unwrap(), false),
         }
     }
-    (String::from_utf8(seen).unwrap(), true)
+    (String::from_utf8(received).unwrap(), true)
 }
 
 /// The events of a stream, each as its data.

@@ -1,4 +1,4 @@
-//! What one hop owes the others: no circle, no needless execution, and nobody's administration.
+//! Duties of a hop: no loops, no needless executions, no engine administration.
 
 use std::sync::{
     Arc,
@@ -14,27 +14,27 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::harness::{Place, Service, endpoint, engines, error_of, header, text};
+use crate::harness::{Service, TestEndpoint, endpoint, engines, error_of, header, text};
 
 const CHAT: &str = r#"{"model":"tiny","messages":[]}"#;
 
-/// A service that takes itself, below `path`, for a node; `others` are beside it.
-async fn circle(path: &str, others: Vec<Place>) -> Service {
+/// A service with itself, below `path`, as a node, next to `others`.
+async fn looped(path: &str, others: Vec<TestEndpoint>) -> Service {
     let model = FakeEngine::start(Script::default()).unwrap();
     let service = Service::with(Default::default(), Default::default(), others).await;
-    let itself = Place {
+    let itself = TestEndpoint {
         target: HttpUrl::new(&format!("{}{path}", service.url)).unwrap(),
-        ..endpoint(&model, "itself").far()
+        ..endpoint(&model, "itself").over_tcp()
     };
-    service.know(&[itself]);
+    service.add(&[itself]);
     service
 }
 
 // spec: PATH-26
 #[tokio::test]
-async fn a_node_that_is_a_gateway_is_found_out_at_once() {
+async fn a_loop_is_detected_at_once() {
     for path in ["", "/v1", "/v2/pools/pool-0/engine"] {
-        let service = circle(path, Vec::new()).await;
+        let service = looped(path, Vec::new()).await;
         let answer = service.chat(false, "").await;
         assert_eq!(
             (
@@ -51,7 +51,7 @@ async fn a_node_that_is_a_gateway_is_found_out_at_once() {
         );
         assert!(
             service.admission.snapshot().endpoints[0]
-                .quarantine
+                .open_breaker
                 .is_some(),
             "{path:?}"
         );
@@ -60,13 +60,13 @@ async fn a_node_that_is_a_gateway_is_found_out_at_once() {
 
 // spec: PATH-26
 #[tokio::test]
-async fn another_node_serves_what_came_back() {
+async fn another_node_serves_a_request_that_looped() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let mut busy = endpoint(&engine, "other");
-    // The one that is itself is the less loaded, and so the first.
+    // The loop has less load, so it is chosen first.
     busy.report.slots_total = 2;
     busy.report.slots_free = 1;
-    let service = circle("/v1", vec![busy]).await;
+    let service = looped("/v1", vec![busy]).await;
     let mut attempts = Vec::new();
     for _ in 0..2 {
         let answer = service.chat(false, "").await;
@@ -79,12 +79,12 @@ async fn another_node_serves_what_came_back() {
         );
         attempts.push(header(&answer, "x-llorch-attempts").to_owned());
     }
-    assert_eq!(attempts, ["2", "1"], "it is left alone from then on");
+    assert_eq!(attempts, ["2", "1"], "the loop is not chosen again");
 }
 
 // spec: PATH-26
 #[tokio::test]
-async fn whatever_is_meant_for_a_node_is_refused_before_its_body() {
+async fn a_request_for_a_node_is_refused_before_its_body_is_read() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     for path in [
@@ -146,7 +146,7 @@ async fn no_spelling_of_an_administrative_path_reaches_an_engine() {
         assert_eq!(names_the_path, status == 400, "{error}");
     }
     assert_eq!(engines[0].stats().requests, 0);
-    // This engine does not know it, and says so itself.
+    // The engine itself does not know this path.
     let answer = service
         .send(Method::POST, "/v1/files/my%20file", &[], CHAT)
         .await;
@@ -159,24 +159,23 @@ async fn no_spelling_of_an_administrative_path_reaches_an_engine() {
     );
 }
 
-/// An engine that can be told to close each connection once it has a whole request, as one does
-/// that dies of it.
-struct Mortal {
+/// An engine that can close each connection once it has a whole request, like one that crashes.
+struct CrashingEngine {
     url: String,
     executions: AtomicUsize,
-    is_dying: AtomicBool,
+    is_crashing: AtomicBool,
 }
 
-impl Mortal {
+impl CrashingEngine {
     async fn start(tasks: &Tasks) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let engine = Arc::new(Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
             executions: AtomicUsize::new(0),
-            is_dying: AtomicBool::new(false),
+            is_crashing: AtomicBool::new(false),
         });
         let (serving, children) = (Arc::clone(&engine), tasks.clone());
-        tasks.spawn("mortal", async move {
+        tasks.spawn("engine", async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let engine = Arc::clone(&serving);
@@ -194,7 +193,7 @@ impl Mortal {
             }
             seen.clear();
             self.executions.fetch_add(1, Ordering::SeqCst);
-            if self.is_dying.load(Ordering::SeqCst) {
+            if self.is_crashing.load(Ordering::SeqCst) {
                 return;
             }
             let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
@@ -205,24 +204,24 @@ impl Mortal {
 
 // spec: PATH-27
 #[tokio::test]
-async fn however_it_is_tried_a_request_is_executed_three_times_at_most() {
+async fn a_request_is_executed_three_times_at_most() {
     let tasks = Tasks::new(Shutdown::new());
-    let engine = Mortal::start(&tasks).await;
+    let engine = CrashingEngine::start(&tasks).await;
     let model = FakeEngine::start(Script::default()).unwrap();
-    let endpoints = (0..5).map(|number| Place {
+    let endpoints = (0..5).map(|number| TestEndpoint {
         target: HttpUrl::new(&engine.url).unwrap(),
         ..endpoint(&model, &format!("r{number}"))
     });
     let service = Service::with(Default::default(), Default::default(), endpoints.collect()).await;
     for (idle, attempts) in [(true, "2"), (false, "3")] {
-        engine.is_dying.store(false, Ordering::SeqCst);
+        engine.is_crashing.store(false, Ordering::SeqCst);
         if idle {
             let warm = service
                 .send(Method::POST, "/v1/chat/completions", &[], CHAT)
                 .await;
             assert_eq!(text(warm).await, ("{}".to_owned(), true));
         }
-        engine.is_dying.store(true, Ordering::SeqCst);
+        engine.is_crashing.store(true, Ordering::SeqCst);
         engine.executions.store(0, Ordering::SeqCst);
         let answer = service
             .send(Method::POST, "/v1/chat/completions", &[], CHAT)

@@ -1,4 +1,4 @@
-//! What is logged of requests: which one a line is about, and nothing of what was said.
+//! The log lines about requests: they name their request and contain no content.
 
 use std::collections::BTreeSet;
 
@@ -11,15 +11,14 @@ use tracing::Level;
 
 use crate::harness::{NODE_TOKEN, Service, endpoint, engines, table, text, until};
 
-/// What must not be found in any line.
+/// No line may contain this.
 const PROMPT: &str = "canary-prompt-4711";
 const CLIENT_TOKEN: &str = "canary-client-4711";
-/// Of the engine's answers: the third token and the last of a whole one.
-const SAID: [&str; 2] = ["three", "sixteen"];
+/// Words of the engine's responses: the third token, and the last one of a whole response.
+const COMPLETIONS: [&str; 2] = ["three", "sixteen"];
 
-/// All lines about requests. The client of these tests goes through the same proxy, and says
-/// nothing.
-const OURS: [&str; 5] = [
+/// The targets of lines about requests. The client of these tests logs nothing.
+const REQUEST_TARGETS: [&str; 5] = [
     "inference_gateway",
     "access",
     "admission",
@@ -27,11 +26,11 @@ const OURS: [&str; 5] = [
     "request",
 ];
 
-/// The messages about one request, each of which says where it was.
+/// The messages about one request. Each line names the request's endpoint.
 fn messages(log: &Log, id: &str, replica: &str) -> Vec<String> {
-    let lines = log.json_lines(&OURS).into_iter();
-    let about = lines.filter(|line| line["request_id"] == id && line["message"] != "request");
-    about
+    let lines = log.json_lines(&REQUEST_TARGETS).into_iter();
+    let of_request = lines.filter(|line| line["request_id"] == id && line["message"] != "request");
+    of_request
         .map(|line| {
             assert_eq!(
                 [
@@ -50,7 +49,8 @@ fn messages(log: &Log, id: &str, replica: &str) -> Vec<String> {
 
 async fn chat(service: &Service, id: &str, model: &str, stream: bool) {
     let body = format!(
-        r#"{{"model":"{model}","stream":{stream},"messages":[{{"role":"user","content":"{PROMPT}"}}]}}"#
+        r#"{{"model":"{model}","stream":{stream},
+            "messages":[{{"role":"user","content":"{PROMPT}"}}]}}"#
     );
     let token = format!("Bearer {CLIENT_TOKEN}");
     let headers = [("x-request-id", id), ("authorization", &token)];
@@ -67,33 +67,36 @@ fn failing(fault: Fault) -> Script {
     }
 }
 
-/// Requests that are served, tried again, refused and broken off.
-async fn trouble() {
+/// Requests that are served, retried, refused and broken off.
+async fn log_all_kinds_of_lines() {
     let all = engines([Script::default(), Script::default()]);
     let service = Service::over(&all).await;
     let [gone, _serving] = all;
     gone.stop();
     chat(&service, "retried", "tiny", false).await;
-    chat(&service, "unknown", "nobody-serves-this", false).await;
+    chat(&service, "unknown", "unknown-model", false).await;
     let engine = engines([failing(Fault::Cut(3))]);
     let service = Service::with(GatewayConfig::default(), Default::default(), table(&engine)).await;
     chat(&service, "broken", "tiny", false).await;
     chat(&service, "cut", "tiny", true).await;
     let engine = engines([Script::default()]);
-    let stranger = endpoint(&engine[0], "r0").far();
+    let stranger = endpoint(&engine[0], "r0").over_tcp();
     let service = Service::with(GatewayConfig::default(), Default::default(), vec![stranger]).await;
     chat(&service, "stranger", "tiny", false).await;
 }
 
-/// The line that every request has when it is over.
+/// Whether the access log has the request.
 fn is_over(log: &Log, id: &str) -> bool {
-    let mut lines = log.json_lines(&OURS).into_iter();
+    let mut lines = log.json_lines(&REQUEST_TARGETS).into_iter();
     lines.any(|line| line["target"] == "access" && line["request_id"] == id)
 }
 
-fn assert_says_nothing(log: &Log) {
+fn assert_no_content(log: &Log) {
     let text = log.text();
-    for secret in [PROMPT, CLIENT_TOKEN, NODE_TOKEN].into_iter().chain(SAID) {
+    for secret in [PROMPT, CLIENT_TOKEN, NODE_TOKEN]
+        .into_iter()
+        .chain(COMPLETIONS)
+    {
         let line = text.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret} is in a line");
     }
@@ -101,19 +104,22 @@ fn assert_says_nothing(log: &Log) {
 
 // spec: SEE-17, AUTH-4, AUTH-5
 #[tokio::test]
-async fn every_line_of_a_request_says_whose_it_is_and_none_what_was_said() {
+async fn every_line_names_its_request_and_contains_no_content() {
     for level in [Level::INFO, Level::TRACE] {
         let (log, _guard) = Log::json_of_this_thread(level);
-        trouble().await;
+        log_all_kinds_of_lines().await;
         for id in ["retried", "unknown", "broken", "cut", "stranger"] {
             until("each request has its last line", || is_over(&log, id)).await;
         }
-        assert_says_nothing(&log);
+        assert_no_content(&log);
         for (id, expected) in [
-            ("retried", "a try failed"),
-            ("broken", "an answer broke off before it was passed on"),
-            ("cut", "an answer broke off after it had begun"),
-            ("stranger", "an answer did not come from a node's data path"),
+            ("retried", "an attempt failed"),
+            ("broken", "a response broke off before its first byte"),
+            ("cut", "a response broke off after its first byte"),
+            (
+                "stranger",
+                "a response did not come from a node's data path",
+            ),
         ] {
             let messages = messages(&log, id, "r0");
             assert!(
@@ -121,14 +127,14 @@ async fn every_line_of_a_request_says_whose_it_is_and_none_what_was_said() {
                 "{expected:?} of {id} at {level} in {messages:?}"
             );
         }
-        for line in log.json_lines(&OURS) {
-            // At the level of daemons there are no spans, so the line itself says it.
+        for line in log.json_lines(&REQUEST_TARGETS) {
+            // At the default level there are no spans, so the line itself names the request.
             let in_spans = line["spans"].as_array().into_iter().flatten();
-            let new = std::iter::once(&line["span"]).chain(in_spans);
-            let says = |about: &Value| about["request_id"].is_string();
+            let spans = std::iter::once(&line["span"]).chain(in_spans);
+            let names = |fields: &Value| fields["request_id"].is_string();
             assert!(
-                says(&line) || (level == Level::TRACE && new.into_iter().any(says)),
-                "whose is {line}?"
+                names(&line) || (level == Level::TRACE && spans.into_iter().any(names)),
+                "{line} names no request"
             );
         }
     }
@@ -136,11 +142,11 @@ async fn every_line_of_a_request_says_whose_it_is_and_none_what_was_said() {
 
 // spec: SEE-18
 #[tokio::test]
-async fn a_request_has_spans_for_whoever_looks_closer_and_none_otherwise() {
+async fn a_request_has_spans_at_debug_level_only() {
     let names = |log: &Log| -> BTreeSet<String> {
-        let lines = log.json_lines(&OURS).into_iter();
-        let begun = lines.filter(|line| line["target"] == telemetry::REQUEST);
-        begun
+        let lines = log.json_lines(&REQUEST_TARGETS).into_iter();
+        let started = lines.filter(|line| line["target"] == telemetry::REQUEST);
+        started
             .map(|line| line["span"]["name"].as_str().unwrap_or_default().to_owned())
             .collect()
     };
@@ -157,7 +163,7 @@ async fn a_request_has_spans_for_whoever_looks_closer_and_none_otherwise() {
     let all = ["admission", "dispatch", "placement", "request", "stream"];
     assert_eq!(names(&log), BTreeSet::from(all.map(str::to_owned)));
     for line in log
-        .json_lines(&OURS)
+        .json_lines(&REQUEST_TARGETS)
         .into_iter()
         .filter(|line| line["message"] == "new")
     {

@@ -1,11 +1,11 @@
-//! Nodes that use another replica than they were asked to.
+//! Nodes that use another replica than the hinted one.
 
 use std::sync::Arc;
 
 use fake_engine::Script;
 use futures_util::future::BoxFuture;
 use http::Method;
-use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport, Slots};
+use node_transport::{NodeReport, NodeRequest, NodeResponse, NodeTransport, Slots, TransportError};
 use parking_lot::Mutex;
 use pool_registry_types::{HttpUrl, ReplicaId};
 use stream_proxy::StreamProxy;
@@ -14,26 +14,29 @@ use crate::harness::{Service, endpoint, engines, header, text};
 
 const CHAT: &str = r#"{"model":"tiny","messages":[]}"#;
 
-/// A node that uses one replica, whatever it is asked for.
+/// A node that always uses the same replica.
 #[derive(Debug)]
-struct Stubborn {
+struct FixedReplica {
     engines: StreamProxy,
     target: HttpUrl,
     uses: ReplicaId,
-    /// The replicas it was asked for.
-    asked: Mutex<Vec<Option<String>>>,
+    /// The hints that it got.
+    hints: Mutex<Vec<Option<String>>>,
 }
 
-impl NodeTransport for Stubborn {
-    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
+impl NodeTransport for FixedReplica {
+    fn send<'a>(
+        &'a self,
+        request: NodeRequest<'a>,
+    ) -> BoxFuture<'a, Result<NodeResponse, TransportError>> {
         let hint = request.endpoint.key().replica.as_ref();
-        self.asked.lock().push(hint.map(ToString::to_string));
+        self.hints.lock().push(hint.map(ToString::to_string));
         Box::pin(async move {
             let sent = self
                 .engines
-                .forward(&self.target, request.outbound, request.clocks);
-            Ok(NodeAnswer {
-                response: sent.await.map_err(NoAnswer::failed)?,
+                .forward(&self.target, request.outbound, request.timeouts);
+            Ok(NodeResponse {
+                response: sent.await.map_err(TransportError::failed)?,
                 report: NodeReport {
                     replica: Some(self.uses.clone()),
                     slots: Some(Slots { free: 3, total: 4 }),
@@ -45,18 +48,17 @@ impl NodeTransport for Stubborn {
 
 // spec: PATH-69
 #[tokio::test]
-async fn the_answer_names_the_replica_that_was_used() {
+async fn the_response_names_the_replica_that_was_used() {
     let engines = engines([Script::default(), Script::default()]);
     let r1 = endpoint(&engines[1], "r1");
-    let nodes = Arc::new(Stubborn {
+    let nodes = Arc::new(FixedReplica {
         engines: StreamProxy::new(),
         target: r1.target.clone(),
         uses: ReplicaId::new("r1").unwrap(),
-        asked: Mutex::default(),
+        hints: Mutex::default(),
     });
     for (table, chosen) in [
-        // One that is known, one that is not known yet, and a pool that does not tell its replicas
-        // apart.
+        // A known replica, one that is not known yet, and an endpoint that is a whole pool.
         (vec![endpoint(&engines[0], "r0"), r1.clone()], Some("r0")),
         (vec![endpoint(&engines[0], "r0")], Some("r0")),
         (vec![endpoint(&engines[0], "r0").pool()], None),
@@ -76,9 +78,9 @@ async fn the_answer_names_the_replica_that_was_used() {
             (200, "r1")
         );
         assert!(text(answer).await.1);
-        assert_eq!(nodes.asked.lock().pop().unwrap().as_deref(), chosen);
+        assert_eq!(nodes.hints.lock().pop().unwrap().as_deref(), chosen);
         service
-            .until("the slot is back where it was taken", |service| {
+            .until("the slot is returned where it was taken", |service| {
                 let endpoints = service.admission.snapshot().endpoints;
                 endpoints.iter().all(|status| status.in_flight == 0)
             })
@@ -88,14 +90,14 @@ async fn the_answer_names_the_replica_that_was_used() {
 
 // spec: PATH-69
 #[tokio::test]
-async fn while_it_runs_a_request_counts_where_it_is_served() {
+async fn a_running_request_counts_at_the_replica_that_serves_it() {
     let engines = engines([Script::default(), Script::default()]);
     let r1 = endpoint(&engines[1], "r1");
-    let nodes = Stubborn {
+    let nodes = FixedReplica {
         engines: StreamProxy::new(),
         target: r1.target.clone(),
         uses: ReplicaId::new("r1").unwrap(),
-        asked: Mutex::default(),
+        hints: Mutex::default(),
     };
     let table = vec![endpoint(&engines[0], "r0"), r1];
     let service = Service::behind(
@@ -114,7 +116,7 @@ async fn while_it_runs_a_request_counts_where_it_is_served() {
 
 // spec: PATH-70
 #[tokio::test]
-async fn a_client_chooses_no_replica() {
+async fn a_client_cannot_choose_a_replica() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     let hint = [("x-llorch-replica-hint", "r7")];

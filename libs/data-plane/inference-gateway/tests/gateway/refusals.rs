@@ -1,12 +1,12 @@
-//! Requests that are not served, and what their clients are told.
+//! Requests that fail, and the errors that their clients get.
 
 use std::time::Duration;
 
-use admission::Config;
+use admission::AdmissionConfig;
 use fake_engine::Script;
 use http::Method;
 use inference_gateway::GatewayConfig;
-use routing_table::State;
+use routing_table::EndpointState;
 
 use crate::harness::{Service, endpoint, engines, error_of, events, header, table, text};
 
@@ -14,7 +14,7 @@ const CHAT: &str = "/v1/chat/completions";
 
 // spec: PATH-9
 #[tokio::test]
-async fn malformed_requests_name_what_is_wrong() {
+async fn errors_of_invalid_requests_name_the_field() {
     let engines = engines([
         Script::default(),
         Script {
@@ -54,7 +54,7 @@ async fn malformed_requests_name_what_is_wrong() {
         (
             CHAT,
             &[],
-            r#"{"model":"nobody-has-it"}"#,
+            r#"{"model":"not-served"}"#,
             404,
             "MODEL_NOT_AVAILABLE",
             Some("model"),
@@ -92,7 +92,7 @@ async fn malformed_requests_name_what_is_wrong() {
 
 // spec: DOOR-9
 #[tokio::test]
-async fn wrong_methods_are_told_the_right_one() {
+async fn a_wrong_method_gets_the_allowed_one() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     for (method, path, allow) in [
@@ -114,13 +114,13 @@ async fn wrong_methods_are_told_the_right_one() {
 
 // spec: DOOR-5
 #[tokio::test]
-async fn a_body_over_the_limit() {
+async fn a_body_over_the_limit_is_rejected() {
     let engines = engines([Script::default()]);
     let config = GatewayConfig {
         max_body_bytes: 1000,
         ..GatewayConfig::default()
     };
-    let service = Service::with(config, Config::default(), table(&engines)).await;
+    let service = Service::with(config, AdmissionConfig::default(), table(&engines)).await;
     let body = format!(r#"{{"model":"tiny","prompt":"{}"}}"#, "x".repeat(2000));
     let answer = service.send(Method::POST, CHAT, &[], &body).await;
     assert_eq!(answer.status(), 413);
@@ -129,7 +129,7 @@ async fn a_body_over_the_limit() {
 
 // spec: PATH-10
 #[tokio::test]
-async fn a_model_that_goes_without_saying() {
+async fn the_only_model_needs_no_name() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     assert_eq!(
@@ -143,14 +143,14 @@ async fn a_model_that_goes_without_saying() {
 
 // spec: ADM-3
 #[tokio::test]
-async fn waiting_too_long_is_429_with_a_time_to_come_back() {
+async fn waiting_too_long_is_429_with_a_retry_time() {
     let engines = engines([Script {
         slots: 1,
         ..Script::default()
     }]);
-    let config = Config {
+    let config = AdmissionConfig {
         max_wait: Duration::from_millis(50),
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
     let _held = service.chat(true, "tokens=100000,token_ms=1").await;
@@ -163,15 +163,15 @@ async fn waiting_too_long_is_429_with_a_time_to_come_back() {
 
 // spec: ADM-2
 #[tokio::test]
-async fn a_full_line_is_429_at_once() {
+async fn a_full_queue_is_429_at_once() {
     let engines = engines([Script {
         slots: 1,
         ..Script::default()
     }]);
-    let config = Config {
+    let config = AdmissionConfig {
         queue_limit: 0,
         max_wait: Duration::from_secs(3600),
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
     let _held = service.chat(true, "tokens=100000,token_ms=1").await;
@@ -180,18 +180,21 @@ async fn a_full_line_is_429_at_once() {
 
 // spec: PATH-36
 #[tokio::test]
-async fn the_limit_of_the_queue_holds_for_all_tries_together() {
+async fn the_queue_timeout_covers_all_attempts() {
     let engines = engines([Script::default().with("head_ms=600,status=429").unwrap()]);
-    let config = Config {
+    let config = AdmissionConfig {
         max_wait: Duration::from_millis(500),
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
     let answer = service.chat(false, "").await;
     assert_eq!(answer.status(), 429);
     assert_eq!(header(&answer, "x-llorch-attempts"), "1");
     let queued: u64 = header(&answer, "x-llorch-queue-ms").parse().unwrap();
-    assert!(queued >= 600, "{queued} ms: the engine's own queue counts");
+    assert!(
+        queued >= 600,
+        "{queued} ms: time in the engine's own queue counts"
+    );
     assert!(header(&answer, "retry-after").parse::<u64>().unwrap() >= 1);
     assert_eq!(error_of(&text(answer).await.0)["code"], "QUEUE_FULL");
     assert_eq!(engines[0].stats().requests, 1);
@@ -199,11 +202,11 @@ async fn the_limit_of_the_queue_holds_for_all_tries_together() {
 
 // spec: PATH-37
 #[tokio::test]
-async fn an_engine_that_says_when_to_come_back_is_left_alone_until_then() {
+async fn an_engine_that_requests_a_pause_gets_no_requests_during_it() {
     let engines = engines([Script::default().with("status=429,retry=50").unwrap()]);
-    let config = Config {
+    let config = AdmissionConfig {
         max_wait: Duration::from_millis(50),
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
     for _ in 0..3 {
@@ -212,7 +215,7 @@ async fn an_engine_that_says_when_to_come_back_is_left_alone_until_then() {
         let after: u64 = header(&answer, "retry-after").parse().unwrap();
         assert!(
             (20..=50).contains(&after),
-            "what is left of the pause: {after} s"
+            "the rest of the pause: {after} s"
         );
     }
     assert_eq!(engines[0].stats().requests, 1);
@@ -220,13 +223,13 @@ async fn an_engine_that_says_when_to_come_back_is_left_alone_until_then() {
 
 // spec: ADM-5
 #[tokio::test]
-async fn nobody_available_is_503_after_the_wait() {
+async fn no_ready_endpoint_is_503_after_the_wait() {
     let engines = engines([Script::default()]);
     let mut away = endpoint(&engines[0], "r0");
-    away.report.state = State::NotReady;
-    let config = Config {
+    away.report.state = EndpointState::NotReady;
+    let config = AdmissionConfig {
         max_wait: Duration::from_millis(50),
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let service = Service::with(GatewayConfig::default(), config, vec![away]).await;
     let answer = service.chat(false, "").await;
@@ -255,7 +258,7 @@ async fn a_deadline_ends_waiting_and_streams() {
     drop(held);
     service.all_slots_back().await;
 
-    // On a slow machine a deadline may pass before the stream has begun: then it gets a longer one.
+    // On a slow machine a deadline may pass before the stream starts. Then try a longer one.
     let mut streamed = None;
     for deadline in ["100", "1000", "10000", "100000"] {
         let headers = [
@@ -268,7 +271,7 @@ async fn a_deadline_ends_waiting_and_streams() {
             break;
         }
     }
-    let (text, whole) = text(streamed.expect("a stream that begins")).await;
+    let (text, whole) = text(streamed.expect("a stream that starts")).await;
     assert!(whole);
     assert_eq!(
         error_of(events(&text).last().unwrap())["code"],
@@ -276,7 +279,7 @@ async fn a_deadline_ends_waiting_and_streams() {
     );
     assert!(
         service.admission.snapshot().endpoints[0]
-            .quarantine
+            .open_breaker
             .is_none(),
         "the client's limit says nothing about the engine"
     );
@@ -284,7 +287,7 @@ async fn a_deadline_ends_waiting_and_streams() {
 
 // spec: PATH-16
 #[tokio::test]
-async fn each_api_is_told_in_its_own_words() {
+async fn errors_have_the_format_of_each_api() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     let answer = service
@@ -341,9 +344,9 @@ async fn a_pin_and_a_strategy_are_per_request() {
         turns[0] != turns[1] && turns[0] == turns[2] && turns[1] == turns[3],
         "{turns:?}"
     );
-    let config = Config {
+    let config = AdmissionConfig {
         max_wait: Duration::from_millis(20),
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
     let elsewhere = service

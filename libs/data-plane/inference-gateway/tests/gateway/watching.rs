@@ -1,11 +1,11 @@
-//! What people see of the requests that went through.
+//! Metrics, traffic and recent errors of the gateway's requests.
 
 use fake_engine::{Fault, Script};
 use http::Method;
 
 use crate::harness::{Service, engines, text, until};
 
-/// The page of metrics.
+/// The metrics page.
 fn page(service: &Service) -> String {
     let metrics = telemetry::Metrics::new("test", "0");
     metrics.register(|registry| service.metrics.register(registry));
@@ -29,7 +29,10 @@ async fn a_served_stream_is_counted() {
     let events = stream.matches("\n\n").count();
     for (series, expected) in [
         (
-            r#"llorch_requests_total{endpoint="/v1/chat/completions",model="tiny",node="node-1",pool="pool-0",outcome="served"}"#,
+            concat!(
+                r#"llorch_requests_total{endpoint="/v1/chat/completions",model="tiny","#,
+                r#"node="node-1",pool="pool-0",outcome="served"}"#
+            ),
             1.0,
         ),
         ("llorch_requests_in_flight", 0.0),
@@ -47,7 +50,7 @@ async fn a_served_stream_is_counted() {
         assert_eq!(value(&page, series), Some(expected), "{series} in {page}");
     }
     let tokens = value(&page, r#"llorch_tokens_total{model="tiny",node="node-1"}"#).unwrap();
-    // The last event is the end of the stream. No engine's count: its events count.
+    // The last event is the end of the stream. Without the engine's count, events are counted.
     assert_eq!(
         tokens,
         f64::from(u32::try_from(events).unwrap()) - 1.0,
@@ -68,13 +71,13 @@ async fn a_served_stream_is_counted() {
 
 // spec: SEE-9
 #[tokio::test]
-async fn a_running_stream_is_seen_while_it_runs() {
+async fn a_running_stream_is_visible() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     let answer = service.chat(true, "tokens=1000,token_ms=5").await;
     let mut reading = tokio::task::JoinSet::new();
     reading.spawn(text(answer));
-    until("its tokens are seen", || {
+    until("its tokens are visible", || {
         service.metrics.traffic().tokens_per_s > 0.0 && service.metrics.running("tiny") == 1
     })
     .await;
@@ -88,17 +91,20 @@ async fn a_running_stream_is_seen_while_it_runs() {
     assert_eq!(
         service.metrics.recent_errors(),
         [],
-        "a client that leaves is no error"
+        "a cancelled request is not an error"
     );
 }
 
 // spec: SEE-6, SEE-9
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_told_with_its_reason() {
+async fn a_response_that_breaks_off_is_a_recent_error() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     let _ = text(service.chat(true, "tokens=9,cut=3").await).await;
-    until("it is told", || !service.metrics.recent_errors().is_empty()).await;
+    until("the error is visible", || {
+        !service.metrics.recent_errors().is_empty()
+    })
+    .await;
     let error = service.metrics.recent_errors().remove(0);
     assert_eq!(error.code.as_str(), "WORKER_RESET");
     assert_eq!(error.model.as_deref(), Some("tiny"));
@@ -109,7 +115,7 @@ async fn an_answer_that_breaks_off_is_told_with_its_reason() {
 
 // spec: SEE-6, SEE-7
 #[tokio::test]
-async fn what_clients_make_up_is_no_label_and_what_they_say_is_not_kept() {
+async fn unknown_models_are_no_labels_and_content_is_not_kept() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     for body in [
@@ -127,7 +133,10 @@ async fn what_clients_make_up_is_no_label_and_what_they_say_is_not_kept() {
         !page.contains("made-up") && !page.contains("secret"),
         "{page}"
     );
-    let refused = r#"llorch_requests_total{endpoint="/v1/chat/completions",model="other",node="",pool="",outcome="refused"}"#;
+    let refused = concat!(
+        r#"llorch_requests_total{endpoint="/v1/chat/completions",model="other","#,
+        r#"node="",pool="",outcome="refused"}"#
+    );
     assert_eq!(value(&page, refused), Some(3.0), "{page}");
     let errors = service.metrics.recent_errors();
     assert_eq!(errors.len(), 1, "{errors:?}");
@@ -137,13 +146,13 @@ async fn what_clients_make_up_is_no_label_and_what_they_say_is_not_kept() {
 
 // spec: SEE-9
 #[tokio::test]
-async fn an_engines_own_count_goes_before_events() {
+async fn the_engines_count_replaces_events() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     let (answer, _) = text(service.chat(false, "tokens=7").await).await;
     let counted: serde_json::Value = serde_json::from_str(&answer).unwrap();
     let Some(counted) = counted["usage"]["completion_tokens"].as_f64() else {
-        panic!("the engine counts no tokens: {answer}");
+        panic!("the engine reports no count: {answer}");
     };
     let tokens = value(
         &page(&service),
@@ -153,7 +162,7 @@ async fn an_engines_own_count_goes_before_events() {
 }
 
 #[tokio::test]
-async fn a_retry_is_counted_and_runs_once() {
+async fn a_retry_is_counted_once() {
     let engines = engines([
         Script {
             fault: Some(Fault::Refuse(503)),
@@ -175,11 +184,11 @@ async fn a_retry_is_counted_and_runs_once() {
 
 // spec: SEE-15
 #[tokio::test]
-async fn a_trace_goes_on_to_the_engine() {
+async fn a_trace_is_passed_on_to_the_engine() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     let theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    for (sent, goes_on) in [(theirs, true), ("nonsense", false)] {
+    for (sent, is_continued) in [(theirs, true), ("nonsense", false)] {
         let headers = [("traceparent", sent), ("tracestate", "a=b")];
         let body = r#"{"model":"tiny","prompt":"x"}"#;
         let answer = service
@@ -195,8 +204,8 @@ async fn a_trace_goes_on_to_the_engine() {
         );
         assert_eq!(
             arrived.trace_id() == "4bf92f3577b34da6a3ce929d0e0e4736",
-            goes_on
+            is_continued
         );
-        assert_eq!(seen.header("tracestate").is_some(), goes_on);
+        assert_eq!(seen.header("tracestate").is_some(), is_continued);
     }
 }

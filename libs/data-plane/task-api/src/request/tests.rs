@@ -1,17 +1,18 @@
-//! Every field that can be wrong is named, and what the engine gets is what the client meant.
+//! Validation of tasks, and the requests to the engine.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-fn job(request: &Value) -> Result<Job, ApiError> {
+fn engine_request(request: &Value) -> Result<EngineRequest, ApiError> {
     serde_json::from_value::<TaskRequest>(request.clone())
         .map_err(|error| ApiError::invalid(error.to_string()))
-        .and_then(TaskRequest::into_job)
+        .and_then(TaskRequest::into_engine_request)
 }
 
 fn chat() -> Value {
-    json!({"workload": "chat", "model_ref": "tiny", "messages": [{"role": "user", "content": "hi"}]})
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    json!({"workload": "chat", "model_ref": "tiny", "messages": messages})
 }
 
 fn with(mut request: Value, field: &str, value: Value) -> Value {
@@ -20,18 +21,24 @@ fn with(mut request: Value, field: &str, value: Value) -> Value {
 }
 
 #[test]
-fn each_workload_becomes_its_request() {
+fn each_workload_has_its_engine_request() {
     for (request, path, body) in [
         (
             with(with(chat(), "seed", json!(-1)), "max_tokens", json!(5)),
             "/v1/chat/completions",
-            json!({"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "seed": -1,
-                   "stream": true, "stream_options": {"include_usage": true}}),
+            json!({
+                "model": "tiny", "messages": [{"role": "user", "content": "hi"}],
+                "max_tokens": 5, "seed": -1,
+                "stream": true, "stream_options": {"include_usage": true},
+            }),
         ),
         (
             json!({"workload": "completion", "model_ref": "tiny", "prompt": "a \"b\""}),
             "/v1/completions",
-            json!({"model": "tiny", "prompt": "a \"b\"", "stream": true, "stream_options": {"include_usage": true}}),
+            json!({
+                "model": "tiny", "prompt": "a \"b\"",
+                "stream": true, "stream_options": {"include_usage": true},
+            }),
         ),
         (
             json!({"workload": "embedding", "model_ref": "tiny", "inputs": ["a", "b"]}),
@@ -44,36 +51,47 @@ fn each_workload_becomes_its_request() {
             json!({"model": "tiny", "input": "a"}),
         ),
     ] {
-        let job = job(&request).unwrap();
-        assert_eq!(job.path, path);
-        assert_eq!(serde_json::from_slice::<Value>(&job.body).unwrap(), body);
+        let engine_request = engine_request(&request).unwrap();
+        assert_eq!(engine_request.path, path);
+        assert_eq!(
+            serde_json::from_slice::<Value>(&engine_request.body).unwrap(),
+            body
+        );
     }
 }
 
 #[test]
-fn messages_go_to_the_engine_byte_for_byte() {
-    let message = r#"{ "role":"user","content" : "\u00e9","n":123456789012345678901234567890,"role2":1.0e2 }"#;
+fn messages_are_passed_to_the_engine_byte_for_byte() {
+    let message = concat!(
+        r#"{ "role":"user","content" : "\u00e9","#,
+        r#""n":123456789012345678901234567890,"role2":1.0e2 }"#,
+    );
     let request = format!(r#"{{"workload":"chat","model_ref":"tiny","messages":[ {message} ]}}"#);
-    let job = serde_json::from_str::<TaskRequest>(&request)
+    let engine_request = serde_json::from_str::<TaskRequest>(&request)
         .unwrap()
-        .into_job()
+        .into_engine_request()
         .unwrap();
-    let body = std::str::from_utf8(&job.body).unwrap();
+    let body = std::str::from_utf8(&engine_request.body).unwrap();
     assert!(body.contains(message), "{body}");
 }
 
 // spec: TASK-8
 #[test]
-fn the_rest_is_optional_and_unknown_fields_are_ignored() {
-    let job = job(&with(chat(), "of_a_later_version", json!(1))).unwrap();
+fn other_fields_are_optional_and_unknown_ones_are_ignored() {
+    let engine_request = engine_request(&with(chat(), "of_a_later_version", json!(1))).unwrap();
     assert_eq!(
-        (job.priority, job.placement, job.deadline, job.session),
+        (
+            engine_request.priority,
+            engine_request.placement,
+            engine_request.deadline,
+            engine_request.session
+        ),
         (Priority::Interactive, Placement::Auto, None, None)
     );
 }
 
 #[test]
-fn where_and_when() {
+fn placement_priority_deadline_and_session() {
     let request = with(
         with(
             with(
@@ -87,21 +105,24 @@ fn where_and_when() {
         "session_id",
         json!("s-1"),
     );
-    let job = job(&request).unwrap();
+    let engine_request = engine_request(&request).unwrap();
     let node = NodeId::new("n1").unwrap();
     assert_eq!(
-        (job.priority, &job.placement),
+        (engine_request.priority, &engine_request.placement),
         (Priority::Batch, &Placement::Pin(node))
     );
     assert_eq!(
-        (job.deadline, job.session.unwrap().as_str()),
+        (
+            engine_request.deadline,
+            engine_request.session.unwrap().as_str()
+        ),
         (Some(Duration::from_millis(1500)), "s-1")
     );
 }
 
 // spec: TASK-8
 #[test]
-fn what_is_wrong_is_named() {
+fn every_invalid_field_is_named() {
     let placed = |placement: Value| with(chat(), "placement", placement);
     for (request, field) in [
         (with(chat(), "model_ref", json!("")), "model_ref"),
@@ -139,7 +160,7 @@ fn what_is_wrong_is_named() {
         (placed(json!({"mode": "pin"})), "placement.node_id"),
         (placed(json!({"mode": "prefer"})), "placement.node_id"),
     ] {
-        let error = job(&request).unwrap_err();
+        let error = engine_request(&request).unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidRequest);
         assert!(
             error.message.starts_with(&format!("{field}: ")),
@@ -150,10 +171,16 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
-fn the_same_request_is_known_again_and_no_other() {
-    let print = |request: &Value| job(request).unwrap().fingerprint();
-    let same = r#"{ "messages":[{"role":"user","content":"hi"}], "x":1, "model_ref":"tiny", "workload":"chat", "task_id":"t" }"#;
-    assert_eq!(print(&chat()), print(&serde_json::from_str(same).unwrap()));
+fn equal_requests_have_equal_fingerprints_and_others_do_not() {
+    let fingerprint = |request: &Value| engine_request(request).unwrap().fingerprint();
+    let same = concat!(
+        r#"{ "messages":[{"role":"user","content":"hi"}], "x":1, "#,
+        r#""model_ref":"tiny", "workload":"chat", "task_id":"t" }"#,
+    );
+    assert_eq!(
+        fingerprint(&chat()),
+        fingerprint(&serde_json::from_str(same).unwrap())
+    );
     for (field, value) in [
         ("model_ref", json!("other")),
         ("messages", json!([{"role": "user", "content": "ho"}])),
@@ -166,8 +193,8 @@ fn the_same_request_is_known_again_and_no_other() {
         ("placement", json!({"mode": "prefer", "node_id": "n"})),
     ] {
         assert_ne!(
-            print(&chat()),
-            print(&with(chat(), field, value)),
+            fingerprint(&chat()),
+            fingerprint(&with(chat(), field, value)),
             "{field}"
         );
     }
@@ -175,11 +202,11 @@ fn the_same_request_is_known_again_and_no_other() {
 
 #[test]
 fn debug_output_holds_no_prompt() {
-    let job = job(&with(
+    let engine_request = engine_request(&with(
         chat(),
         "messages",
         json!([{"role": "user", "content": "canary"}]),
     ))
     .unwrap();
-    assert!(!format!("{job:?}").contains("canary"));
+    assert!(!format!("{engine_request:?}").contains("canary"));
 }

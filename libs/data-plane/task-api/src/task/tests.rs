@@ -1,4 +1,4 @@
-//! One life, exactly one end; and whoever reads however, every token once and in order.
+//! A task has exactly one end, and every reader gets every token once and in order.
 
 use proptest::prelude::{
     Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
@@ -12,26 +12,26 @@ fn task() -> Task {
     Task::new(usize::MAX, Duration::ZERO)
 }
 
-fn token(text: &str) -> Change {
-    Change::Token {
+fn token(text: &str) -> TaskChange {
+    TaskChange::Token {
         text: text.into(),
         reasoning: false,
     }
 }
 
-fn started() -> Change {
-    Change::Started(Place::default())
+fn started() -> TaskChange {
+    TaskChange::Started(ServedBy::default())
 }
 
-fn finished() -> Change {
-    Change::Finished {
-        facts: EngineFacts::default(),
+fn finished() -> TaskChange {
+    TaskChange::Finished {
+        figures: EngineFigures::default(),
         reason: Some("stop".to_owned()),
     }
 }
 
-fn broken() -> Change {
-    Change::Failed(Failure::new(ErrorCode::WorkerReset, "broke off"))
+fn broken() -> TaskChange {
+    TaskChange::Failed(TaskError::new(ErrorCode::WorkerReset, "broke off"))
 }
 
 fn names(task: &Task) -> Vec<&'static str> {
@@ -39,20 +39,20 @@ fn names(task: &Task) -> Vec<&'static str> {
         .after(0, usize::MAX)
         .iter()
         .map(|event| match event {
-            Event::Started(_) => "started",
-            Event::Token(_) => "token",
-            Event::Embedding(_) => "embedding",
-            Event::Metrics(_) => "metrics",
-            Event::End(_) => "end",
-            Event::Error(_) => "error",
+            TaskEvent::Started(_) => "started",
+            TaskEvent::Token(_) => "token",
+            TaskEvent::Embedding(_) => "embedding",
+            TaskEvent::Metrics(_) => "metrics",
+            TaskEvent::End(_) => "end",
+            TaskEvent::Error(_) => "error",
         })
         .collect()
 }
 
 #[test]
-fn a_whole_life_and_its_figures() {
+fn a_complete_task_and_its_figures() {
     let mut task = task();
-    task.expect(Forecast {
+    task.set_forecast(Forecast {
         queue_position: 3,
         predicted_start_ms: Some(9),
     });
@@ -61,63 +61,63 @@ fn a_whole_life_and_its_figures() {
         assert!(task.apply(token(text), (15 + 2 * number) * MS));
     }
     assert!(task.apply(finished(), 40 * MS));
-    assert_eq!((task.state(), task.tokens()), (State::Done, 3));
+    assert_eq!((task.state(), task.tokens()), (TaskState::Done, 3));
     assert_eq!(
         names(&task),
         ["started", "token", "token", "token", "metrics", "end"]
     );
     let events = task.log().after(0, usize::MAX);
-    let Event::Started(started) = &events[0] else {
+    let TaskEvent::Started(started) = &events[0] else {
         panic!("{events:?}")
     };
     assert_eq!(
         (started.forecast.queue_position, started.waited_ms),
         (3, 10)
     );
-    let Event::Metrics(metrics) = &events[4] else {
+    let TaskEvent::Metrics(metrics) = &events[4] else {
         panic!("{events:?}")
     };
     assert_eq!(
         (metrics.queue_ms, metrics.first_token_ms),
         (Some(10), Some(5))
     );
-    let Event::End(end) = &events[5] else {
+    let TaskEvent::End(end) = &events[5] else {
         panic!("{events:?}")
     };
     assert_eq!((end.tokens_out, end.decode_time_ms), (3, 4));
 }
 
 #[test]
-fn the_engine_counts_tokens_better_than_its_events_do() {
+fn the_engine_s_token_count_takes_precedence() {
     let mut task = task();
-    let facts = EngineFacts {
+    let figures = EngineFigures {
         completion_tokens: Some(7),
-        ..EngineFacts::default()
+        ..EngineFigures::default()
     };
     task.apply(started(), MS);
     task.apply(token("seven in one"), MS);
     task.apply(
-        Change::Finished {
-            facts,
+        TaskChange::Finished {
+            figures,
             reason: None,
         },
         MS,
     );
-    assert!(matches!(task.log().last(), Some(Event::End(end)) if end.tokens_out == 7));
+    assert!(matches!(task.log().last(), Some(TaskEvent::End(end)) if end.tokens_out == 7));
 }
 
 // spec: TASK-1, TASK-4
 #[test]
-fn what_comes_too_early_or_too_late_changes_nothing() {
+fn changes_before_the_start_or_after_the_end_have_no_effect() {
     let mut early = task();
     assert!(!early.apply(token("x"), MS));
     assert!(!early.apply(finished(), MS));
-    assert_eq!((early.state(), early.log().len()), (State::Queued, 0));
+    assert_eq!((early.state(), early.log().len()), (TaskState::Queued, 0));
 
     for (last, state) in [
-        (finished(), State::Done),
-        (broken(), State::Failed),
-        (Change::Cancelled, State::Cancelled),
+        (finished(), TaskState::Done),
+        (broken(), TaskState::Failed),
+        (TaskChange::Cancelled, TaskState::Cancelled),
     ] {
         let mut late = task();
         assert!(late.apply(started(), MS) && late.apply(last, MS));
@@ -127,7 +127,7 @@ fn what_comes_too_early_or_too_late_changes_nothing() {
             token("x"),
             finished(),
             broken(),
-            Change::Cancelled,
+            TaskChange::Cancelled,
         ] {
             assert!(!late.apply(change, 2 * MS));
         }
@@ -136,15 +136,19 @@ fn what_comes_too_early_or_too_late_changes_nothing() {
 }
 
 #[test]
-fn a_task_that_waits_can_be_refused_and_cancelled() {
+fn a_queued_task_can_fail_and_be_cancelled() {
     for (change, state, code) in [
-        (broken(), State::Failed, ErrorCode::WorkerReset),
-        (Change::Cancelled, State::Cancelled, ErrorCode::Cancelled),
+        (broken(), TaskState::Failed, ErrorCode::WorkerReset),
+        (
+            TaskChange::Cancelled,
+            TaskState::Cancelled,
+            ErrorCode::Cancelled,
+        ),
     ] {
         let mut task = task();
         assert!(task.apply(change, MS));
         assert_eq!((task.state(), names(&task)), (state, vec!["error"]));
-        assert_eq!(task.failure().map(|failure| failure.code), Some(code));
+        assert_eq!(task.error().map(|error| error.code), Some(code));
     }
 }
 
@@ -152,15 +156,15 @@ fn a_task_that_waits_can_be_refused_and_cancelled() {
 fn an_answer_too_long_to_be_kept_ends_the_task() {
     let mut task = Task::new(4096, Duration::ZERO);
     task.apply(started(), MS);
-    let mut told = 0;
+    let mut applied = 0;
     while task.apply(token("0123456789"), MS) {
-        told += 1;
-        assert!(told < 4096, "it never ends");
+        applied += 1;
+        assert!(applied < 4096, "it never ends");
     }
-    assert_eq!(task.state(), State::Failed);
+    assert_eq!(task.state(), TaskState::Failed);
     assert!(task.log().bytes() <= 4096 + 256);
     assert_eq!(
-        task.failure().map(|failure| failure.code),
+        task.error().map(|error| error.code),
         Some(ErrorCode::PayloadTooLarge)
     );
     // The token that did not fit is not counted.
@@ -170,14 +174,14 @@ fn an_answer_too_long_to_be_kept_ends_the_task() {
     );
 }
 
-/// What can happen between a task and those who read it.
+/// An event between a task and its readers.
 #[derive(Debug, Clone)]
 enum Step {
     Token,
     Finish,
     Break,
     Cancel,
-    /// A reader takes a portion of so many bytes.
+    /// A reader takes about so many bytes of events.
     Read(usize, usize),
     /// A reader's connection breaks; the last so many events that were sent did not arrive.
     Reconnect(usize, usize),
@@ -194,18 +198,18 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A client: the events that arrived, and so where it goes on.
+/// A client with the events that arrived; it resumes after them.
 #[derive(Default, Clone)]
 struct Client {
-    /// The number of each token and whether the event was the last.
+    /// For each event the number of its token, and whether the event was the last.
     arrived: Vec<(Option<u32>, bool)>,
 }
 
 impl Client {
     fn read(&mut self, task: &Task, bytes: usize) {
-        let portion = task.log().after(self.arrived.len() as u64, bytes);
-        self.arrived.extend(portion.iter().map(|event| match event {
-            Event::Token(token) => (Some(token.i), false),
+        let events = task.log().after(self.arrived.len() as u64, bytes);
+        self.arrived.extend(events.iter().map(|event| match event {
+            TaskEvent::Token(token) => (Some(token.i), false),
             other => (None, other.is_last()),
         }));
     }
@@ -221,7 +225,7 @@ impl Client {
 proptest! {
     // spec: TASK-2, TASK-4
     #[test]
-    fn every_reader_sees_every_token_once_in_order(steps in prop::collection::vec(step(), 0..120)) {
+    fn every_reader_gets_every_token_once_in_order(steps in prop::collection::vec(step(), 0..120)) {
         let mut task = task();
         task.apply(started(), MS);
         let mut clients = vec![Client::default(); 3];
@@ -230,16 +234,16 @@ proptest! {
         for step in steps {
             match step {
                 Step::Token => {
-                    let told = task.apply(token("x"), MS);
-                    // Cancelled, broken or done: no token after it.
-                    prop_assert_eq!(told, ended.is_none());
-                    sent += u32::from(told);
+                    let applied = task.apply(token("x"), MS);
+                    // No token follows the end.
+                    prop_assert_eq!(applied, ended.is_none());
+                    sent += u32::from(applied);
                 }
                 Step::Finish | Step::Break | Step::Cancel => {
                     let (change, state) = match step {
-                        Step::Finish => (finished(), State::Done),
-                        Step::Break => (broken(), State::Failed),
-                        _ => (Change::Cancelled, State::Cancelled),
+                        Step::Finish => (finished(), TaskState::Done),
+                        Step::Break => (broken(), TaskState::Failed),
+                        _ => (TaskChange::Cancelled, TaskState::Cancelled),
                     };
                     prop_assert_eq!(task.apply(change, MS), ended.is_none());
                     ended.get_or_insert(state);
@@ -250,7 +254,7 @@ proptest! {
                     arrived.truncate(arrived.len().saturating_sub(lost));
                 }
             }
-            prop_assert_eq!(task.state(), ended.unwrap_or(State::Running));
+            prop_assert_eq!(task.state(), ended.unwrap_or(TaskState::Running));
             for client in &clients {
                 let tokens = client.tokens();
                 prop_assert_eq!(&tokens, &(0..).take(tokens.len()).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! Tasks that nobody wants any more.
+//! Cancelled tasks.
 
 use http::Method;
 use serde_json::json;
@@ -17,7 +17,7 @@ async fn no_token_follows_a_cancel_and_the_engine_stops() {
         reader.next().await.unwrap();
     }
     service.cancel("t").await;
-    // Answered, so this is all there will ever be.
+    // The cancel is acknowledged, so no event follows.
     let told = service.events("t").await;
     assert_eq!(code(&told), "CANCELLED");
     assert_eq!(
@@ -38,7 +38,7 @@ async fn no_token_follows_a_cancel_and_the_engine_stops() {
 
 // spec: TASK-4
 #[tokio::test]
-async fn a_task_that_waits_leaves_the_line() {
+async fn a_cancelled_task_leaves_the_queue() {
     let engines = engines([endless()]);
     let service = Service::over(&engines).await;
     service.submit(&chat("running")).await;
@@ -46,7 +46,7 @@ async fn a_task_that_waits_leaves_the_line() {
     service.submit(&chat("waiting")).await;
     assert_eq!(service.admission.snapshot().waiting["tiny"].interactive, 1);
     service.cancel("waiting").await;
-    until("nobody waits", || {
+    until("the queue is empty", || {
         service.admission.snapshot().waiting.is_empty()
     })
     .await;
@@ -56,7 +56,7 @@ async fn a_task_that_waits_leaves_the_line() {
 }
 
 #[tokio::test]
-async fn cancelling_again_or_too_late_changes_nothing() {
+async fn cancelling_an_ended_task_changes_nothing() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     service.submit(&chat("t")).await;

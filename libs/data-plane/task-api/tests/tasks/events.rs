@@ -1,4 +1,4 @@
-//! What a task tells when all goes well.
+//! The events of successful tasks.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -17,7 +17,10 @@ async fn a_chat_from_its_start_to_its_end() {
     assert_eq!(
         accepted,
         json!({"task_id": "t-1", "queue_position": 0, "predicted_start_ms": 0, "links": {
-            "self": "/v2/tasks/t-1", "events": "/v2/tasks/t-1/events", "cancel": "/v2/tasks/t-1/cancel"}})
+            "self": "/v2/tasks/t-1",
+            "events": "/v2/tasks/t-1/events",
+            "cancel": "/v2/tasks/t-1/cancel",
+        }})
     );
     let events = service.events("t-1").await;
     assert_eq!(
@@ -43,7 +46,7 @@ async fn a_chat_from_its_start_to_its_end() {
         (&shown["state"], &shown["tokens_out"]),
         (&json!("done"), &json!(3))
     );
-    // Every reader sees the very same.
+    // Every reader gets the same events.
     assert_eq!(service.events("t-1").await, events);
 }
 
@@ -66,9 +69,10 @@ async fn completions_and_embeddings() {
         ["started", "token", "token", "metrics", "end"]
     );
 
-    service
-        .submit(&json!({"task_id": "e", "workload": "embedding", "model_ref": "tiny", "inputs": ["a", "b"]}))
-        .await;
+    let task = json!({
+        "task_id": "e", "workload": "embedding", "model_ref": "tiny", "inputs": ["a", "b"],
+    });
+    service.submit(&task).await;
     let events = service.events("e").await;
     assert_eq!(
         names(&events),
@@ -86,7 +90,7 @@ async fn completions_and_embeddings() {
 
 // spec: TASK-6
 #[tokio::test]
-async fn the_engine_sees_a_request_like_any_other() {
+async fn the_engine_gets_an_ordinary_request() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     service
@@ -122,12 +126,12 @@ async fn a_task_without_an_id_gets_one() {
 
 // spec: TASK-5
 #[tokio::test]
-async fn the_same_task_twice_is_one() {
+async fn an_equal_submission_is_the_same_task() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     let first = service.submit(&chat("t-1")).await;
     let events = service.events("t-1").await;
-    // Written otherwise, and after its end.
+    // In another notation, and after its end.
     let again = format!(" {} ", with(chat("t-1"), "of_a_later_version", json!(1)));
     let (status, answer) = service.call(Method::POST, "/v2/tasks", again).await;
     assert_eq!((status, &answer["task_id"]), (202, &first["task_id"]));
@@ -143,7 +147,7 @@ async fn the_same_task_twice_is_one() {
 }
 
 #[tokio::test]
-async fn many_tasks_at_once_keep_apart() {
+async fn many_concurrent_tasks_do_not_mix() {
     let engines = engines([Script::default(), Script::default()]);
     let service = Service::over(&engines).await;
     for number in 0..40 {

@@ -1,4 +1,4 @@
-//! Engines that fail, and tasks whose time is over.
+//! Failing engines and expired deadlines.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn an_engine_that_fails_before_it_starts_is_replaced() {
 }
 
 #[tokio::test]
-async fn an_engines_own_refusal_is_told() {
+async fn an_engine_s_refusal_is_passed_on() {
     let engines = engines([faulty(Fault::Refuse(400))]);
     let service = Service::over(&engines).await;
     service.submit(&chat("t")).await;
@@ -67,10 +67,10 @@ async fn an_engines_own_refusal_is_told() {
 
 // spec: TASK-6
 #[tokio::test]
-async fn a_deadline_ends_a_task_wherever_it_is() {
+async fn a_deadline_ends_a_task_in_every_state() {
     let engines = engines([endless()]);
     let service = Service::over(&engines).await;
-    // On a slow machine a deadline may pass before the task has started: then another one gets more
+    // On a slow machine a deadline may pass before the task has started. The next task gets more
     // time.
     let mut began = false;
     for deadline in [100, 1000, 10_000, 100_000] {
@@ -109,7 +109,7 @@ async fn a_deadline_ends_a_task_wherever_it_is() {
 }
 
 #[tokio::test]
-async fn a_task_without_a_deadline_has_one() {
+async fn a_task_without_a_deadline_gets_the_default() {
     let engines = engines([endless()]);
     let tasks = TaskConfig {
         max_duration: Duration::from_millis(50),
@@ -125,7 +125,7 @@ async fn a_task_without_a_deadline_has_one() {
 }
 
 #[tokio::test]
-async fn an_embedding_that_breaks_off_is_told() {
+async fn an_embedding_that_breaks_off_ends_with_an_error() {
     let engines = engines([faulty(Fault::Cut(0))]);
     let service = Service::over(&engines).await;
     service

@@ -1,4 +1,4 @@
-//! A task API that listens, engines behind it, and a client that may lose its connection.
+//! A listening task API, engines behind it, and a client that may lose its connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,15 +10,17 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt as _;
 use http_server::Limits;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics};
-use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport};
+use node_transport::{NodeReport, NodeRequest, NodeResponse, NodeTransport, TransportError};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
+use routing_table::{
+    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
+};
 use serde_json::{Value, json};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 use task_api::{TaskApi, TaskConfig};
 
-/// A condition that does not come about within this is a failure; it is never waited out otherwise.
+/// The time limit of every condition. Tests never wait for it to pass.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Service {
@@ -29,11 +31,11 @@ pub(crate) struct Service {
     client: StreamProxy,
 }
 
-/// What a test may set.
+/// The settings of a test.
 #[derive(Default)]
 pub(crate) struct Settings {
     pub(crate) tasks: TaskConfig,
-    pub(crate) admission: admission::Config,
+    pub(crate) admission: admission::AdmissionConfig,
 }
 
 /// One engine per script, on the nodes `n0`, `n1`, ….
@@ -49,7 +51,7 @@ pub(crate) fn single() -> Script {
     }
 }
 
-/// An answer that does not end by itself within a test.
+/// A script whose answer does not end within a test.
 pub(crate) fn endless() -> Script {
     Script {
         tokens: 1_000_000,
@@ -58,8 +60,8 @@ pub(crate) fn endless() -> Script {
     }
 }
 
-/// What is there accepts a connection some time, on a machine that has other things to do as well.
-fn patient() -> Timeouts {
+/// Timeouts for a loaded machine, on which a connection may take long.
+fn long_timeouts() -> Timeouts {
     Timeouts {
         connect: Duration::from_secs(60),
         ..Timeouts::default()
@@ -74,9 +76,9 @@ fn endpoint(number: usize, engine: &FakeEngine) -> RouteChange {
         replica: None,
     };
     let target = Arc::new(HttpUrl::new(&engine.url()).unwrap());
-    let report = Report {
+    let report = EndpointReport {
         number: 1,
-        state: State::Ready,
+        state: EndpointState::Ready,
         slots_total: script.slots,
         slots_free: script.slots,
         vram_free_bytes: 0,
@@ -85,17 +87,20 @@ fn endpoint(number: usize, engine: &FakeEngine) -> RouteChange {
     RouteChange::Set(Arc::new(endpoint), report)
 }
 
-/// Sends requests to the engines themselves.
+/// Sends requests directly to the engines.
 #[derive(Debug)]
 struct Engines(StreamProxy);
 
 impl NodeTransport for Engines {
-    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
+    fn send<'a>(
+        &'a self,
+        request: NodeRequest<'a>,
+    ) -> BoxFuture<'a, Result<NodeResponse, TransportError>> {
         Box::pin(async move {
             let target = request.endpoint.target();
-            let sent = self.0.forward(target, request.outbound, request.clocks);
-            Ok(NodeAnswer {
-                response: sent.await.map_err(NoAnswer::failed)?,
+            let sent = self.0.forward(target, request.outbound, request.timeouts);
+            Ok(NodeResponse {
+                response: sent.await.map_err(TransportError::failed)?,
                 report: NodeReport::default(),
             })
         })
@@ -119,7 +124,7 @@ impl Service {
         tasks.spawn_unjoined("admission", admission.clone().run());
         let gateway = Gateway::new(
             GatewayConfig {
-                clocks: patient(),
+                timeouts: long_timeouts(),
                 ..GatewayConfig::default()
             },
             admission.clone(),
@@ -159,7 +164,7 @@ impl Service {
             .collect();
         let request = Outbound::new(method, path.parse().unwrap(), headers, body.into());
         self.client
-            .forward(&self.url, &request, patient())
+            .forward(&self.url, &request, long_timeouts())
             .await
             .unwrap()
     }
@@ -180,14 +185,14 @@ impl Service {
         (status, serde_json::from_slice(&bytes).unwrap())
     }
 
-    /// Enqueues a task; its answer is 202.
+    /// Submits a task; the answer is 202.
     pub(crate) async fn submit(&self, task: &Value) -> Value {
         let (status, answer) = self.call(Method::POST, "/v2/tasks", task.to_string()).await;
         assert_eq!(status, 202, "{answer}");
         answer
     }
 
-    /// A request that is refused: its status and code.
+    /// Submits a task that is refused. Returns the status and the code.
     pub(crate) async fn refused(&self, task: &Value) -> (u16, String) {
         let (status, answer) = self.call(Method::POST, "/v2/tasks", task.to_string()).await;
         (status, answer["error"]["code"].as_str().unwrap().to_owned())
@@ -282,7 +287,7 @@ impl Events {
     }
 }
 
-/// Reads the three lines of an event; a comment is none.
+/// Parses the three lines of an event. Returns `None` for a comment.
 fn parse(text: &str) -> Option<Event> {
     if text.starts_with(':') {
         return None;
@@ -329,12 +334,13 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
-    assert!(waited.await.is_ok(), "in vain waited until {what}");
+    assert!(waited.await.is_ok(), "timed out waiting until {what}");
 }
 
 /// A chat with an id of its own.
 pub(crate) fn chat(id: &str) -> Value {
-    json!({"task_id": id, "workload": "chat", "model_ref": "tiny", "messages": [{"role": "user", "content": "hi"}]})
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    json!({"task_id": id, "workload": "chat", "model_ref": "tiny", "messages": messages})
 }
 
 pub(crate) fn with(mut task: Value, field: &str, value: Value) -> Value {

@@ -1,4 +1,4 @@
-//! Tasks over real sockets, with stand-in engines that misbehave as each test tells them to.
+//! Tasks over real sockets, with fake engines that follow a script.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,10 +10,10 @@
 mod harness;
 
 mod cancel;
-mod end;
 mod events;
 mod failures;
-mod keep;
-mod line;
+mod queue;
 mod refusals;
 mod resume;
+mod retention;
+mod shutdown;

@@ -1,8 +1,8 @@
-//! Requests that come to nothing, and what they are told.
+//! Refused submissions and their errors.
 
 use std::time::Duration;
 
-use admission::Config;
+use admission::AdmissionConfig;
 use axum::body::Body;
 use fake_engine::Script;
 use http::{Method, Request};
@@ -14,7 +14,7 @@ use crate::harness::{Service, Settings, chat, endless, engines, with};
 
 // spec: TASK-8
 #[tokio::test]
-async fn what_is_wrong_is_named() {
+async fn every_invalid_field_is_named() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     for (body, named) in [
@@ -102,7 +102,7 @@ async fn what_is_wrong_is_named() {
 }
 
 #[tokio::test]
-async fn too_large_a_task_is_refused() {
+async fn a_task_that_is_too_large_is_refused() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     let prompt = "x".repeat(TASK_BODY_BYTES);
@@ -115,11 +115,11 @@ async fn too_large_a_task_is_refused() {
 
 // spec: TASK-7
 #[tokio::test]
-async fn what_the_gateway_refuses_at_once_is_refused_and_its_id_is_free() {
+async fn an_immediate_refusal_of_the_gateway_leaves_the_id_free() {
     let engines = engines([endless()]);
-    let admission = Config {
+    let admission = AdmissionConfig {
         queue_limit: 1,
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let settings = Settings {
         admission,
@@ -159,7 +159,7 @@ async fn what_the_gateway_refuses_at_once_is_refused_and_its_id_is_free() {
 }
 
 #[tokio::test]
-async fn every_listed_route_is_there_and_speaks_the_envelope() {
+async fn every_listed_route_exists_and_uses_the_error_envelope() {
     let service = Service::over(&[]).await;
     let router = http_server::with_fallbacks(service.api.clone().router());
     let call = async |method: Method, path: &str| {
@@ -202,7 +202,7 @@ async fn every_listed_route_is_there_and_speaks_the_envelope() {
 
 // spec: PATH-36
 #[tokio::test]
-async fn the_limit_of_a_tasks_wait_holds_for_all_tries_together() {
+async fn the_longest_wait_holds_for_all_attempts_together() {
     let engines = engines([Script::default().with("head_ms=600,status=429").unwrap()]);
     let tasks = TaskConfig {
         max_wait: Duration::from_millis(500),

@@ -7,7 +7,7 @@ use http::Method;
 
 use crate::harness::{Event, Service, chat, endless, engines, tokens};
 
-/// A small generator: the points at which connections break shall be the same in every run.
+/// A small random generator, so that connections break at the same points in every run.
 struct Random(u64);
 
 impl Random {
@@ -21,8 +21,8 @@ impl Random {
     }
 }
 
-/// Reads a task, losing the connection after a few events each time.
-async fn read_brokenly(service: &Service, id: &str, seed: u64) -> (Vec<Event>, u32) {
+/// Reads a task over connections that break after a few events.
+async fn read_with_breaks(service: &Service, id: &str, seed: u64) -> (Vec<Event>, u32) {
     let mut random = Random(seed);
     let mut events: Vec<Event> = Vec::new();
     let mut connections = 0;
@@ -54,23 +54,23 @@ async fn no_token_is_lost_or_doubled_wherever_connections_break() {
     service.submit(&chat("t")).await;
     let (whole, a, b, c) = tokio::join!(
         service.events("t"),
-        read_brokenly(&service, "t", 1),
-        read_brokenly(&service, "t", 2),
-        read_brokenly(&service, "t", 3),
+        read_with_breaks(&service, "t", 1),
+        read_with_breaks(&service, "t", 2),
+        read_with_breaks(&service, "t", 3),
     );
     assert_eq!(tokens(&whole), (0..200).collect::<Vec<_>>());
     for (events, connections) in [a, b, c] {
         assert_eq!(events, whole);
         assert!(connections > 20, "{connections}");
     }
-    // And once more when it is long over.
-    assert_eq!(read_brokenly(&service, "t", 4).await.0, whole);
+    // Once more after the end.
+    assert_eq!(read_with_breaks(&service, "t", 4).await.0, whole);
     assert_eq!(engines[0].stats().requests, 1);
 }
 
 // spec: TASK-3
 #[tokio::test]
-async fn who_has_read_to_the_end_gets_nothing_more() {
+async fn a_reader_of_the_last_event_gets_no_content() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
     service.submit(&chat("t")).await;
@@ -83,7 +83,7 @@ async fn who_has_read_to_the_end_gets_nothing_more() {
 
 // spec: TASK-3
 #[tokio::test]
-async fn an_id_that_does_not_belong_is_refused() {
+async fn an_id_of_another_task_is_refused() {
     let engines = engines([endless()]);
     let service = Service::over(&engines).await;
     service.submit(&chat("t")).await;

@@ -1,119 +1,120 @@
-//! Which given-up requests an engine may still be at, and when to look next. No I/O, no clock.
+//! Which abandoned requests an engine may still run, and when to poll it next. No I/O, no clock.
 //!
-//! An engine tells which of its tasks run, but not whose they are. So slots are given back by
-//! counting. A task that belongs to a given-up request runs since before it was given up; it is
-//! among the tasks that a look has shown and every later look shows still. Of those, some belong to
-//! requests that somebody waits for. As many as are left over may be given-up ones; who was given
-//! up beyond that number has ended.
+//! An engine reports which tasks run, but not whose they are. Slots are therefore released by
+//! counting. The task of an abandoned request runs since before the request was abandoned, so it is
+//! among the tasks that a poll has shown and every later poll still shows. Some of those tasks
+//! belong to requests that are still wanted. The remaining ones may belong to abandoned requests;
+//! abandoned requests beyond that number have ended.
 //!
-//! Only requests that were surely at the engine when it was looked at count as somebody's: one that
-//! is still on its way is not among the tasks, and to count it would give the slot of another away
-//! too early.
+//! A wanted request counts only if it was certainly at the engine when the poll began. A request
+//! that is still on its way is not among the tasks; counting it would release the slot of another
+//! request too early.
 
 use std::{
     collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
-/// How long a request may be on its way: over loopback, read, parsed and cut into tokens.
+/// How long a request may take to reach the engine and be parsed and tokenized there.
 pub(super) const SETTLE: Duration = Duration::from_millis(250);
-/// A stream stops within 8 ms: the first look finds most engines done.
-pub(super) const FIRST_LOOK: Duration = Duration::from_millis(20);
+/// A stream stops within 8 ms, so the first poll finds most engines done.
+pub(super) const FIRST_POLL_DELAY: Duration = Duration::from_millis(20);
 /// `llama-server` notices the closed connection of an unstreamed request only in a second without
-/// results, and every look is one. So of two pauses between looks one is at least this long.
-pub(super) const QUIET: Duration = Duration::from_millis(1250);
-/// When nobody new was given up, there is no hurry.
-pub(super) const NEXT_LOOK: Duration = Duration::from_secs(2);
-/// How many looks in a row may go unanswered before the engine is taken to be past caring: the
-/// prober has long said that it is not ready.
-pub(super) const LOOKS_WITHOUT_ANSWER: u32 = 12;
-/// How many looks are remembered. Older ones say nothing that these do not, once the requests of
-/// then have ended.
-const REMEMBERED: usize = 8;
+/// results, and every poll is a result. One of two pauses between polls is therefore at least this
+/// long.
+pub(super) const QUIET_PERIOD: Duration = Duration::from_millis(1250);
+/// The pause between polls while no further request is abandoned.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Stop after this many unanswered polls in a row; the prober has marked the engine unready by
+/// then.
+pub(super) const UNANSWERED_POLLS: u32 = 12;
+/// How many poll results are kept. Older ones add nothing, once the requests of their time have
+/// ended.
+const SNAPSHOTS: usize = 8;
 
-/// What an engine calls a request: the slot, and its own number.
+/// How an engine identifies a task: the slot, and its own number.
 pub(super) type Task = (u64, i64);
 
-/// Which request of ours.
+/// Identifies one of our requests.
 pub(super) type TrackedRequestId = u64;
 
-/// What a look at an engine found.
+/// The result of polling an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum PollResult {
     /// These tasks run.
     Busy(BTreeSet<Task>),
-    /// There is nothing to wait for, or no way to know.
-    Over,
+    /// Nothing runs, or the engine cannot tell.
+    Idle,
     /// It did not answer in time.
     Unanswered,
     /// This process could not ask, or was late itself.
     NotAsked,
 }
 
-/// A request that somebody waits for.
+/// A request whose client still waits.
 #[derive(Debug)]
 struct TrackedRequest {
     id: TrackedRequestId,
-    /// From when on it is surely at the engine.
+    /// From when on it is certainly at the engine.
     at_engine: Duration,
-    /// Its answer has begun: the engine hears at once when its reader leaves.
+    /// Its answer has begun, so the engine notices at once when its client leaves.
     answered: bool,
 }
 
-/// A request that nobody waits for, and its slot.
+/// A request whose client has left, and its slot.
 #[derive(Debug)]
 struct AbandonedRequest<S> {
-    /// A look that is begun from then on shows it, if it runs.
-    shown: Duration,
+    /// A poll that begins from then on shows it, if it runs.
+    visible_at: Duration,
     answered: bool,
     slot: S,
 }
 
-/// What a look showed, without what has ended since.
+/// The tasks that a poll showed, without those that have ended since.
 #[derive(Debug)]
-struct Seen {
-    asked: Duration,
+struct PollSnapshot {
+    begun: Duration,
     tasks: BTreeSet<Task>,
 }
 
 /// One engine and our requests to it.
 #[derive(Debug)]
-pub(super) struct Engine<S> {
-    visits: Vec<TrackedRequest>,
-    /// Those that looks show first come first.
-    patients: Vec<AbandonedRequest<S>>,
-    seen: VecDeque<Seen>,
+pub(super) struct EngineTracker<S> {
+    in_flight: Vec<TrackedRequest>,
+    /// In the order in which polls show them.
+    abandoned: Vec<AbandonedRequest<S>>,
+    snapshots: VecDeque<PollSnapshot>,
     last_id: TrackedRequestId,
     unanswered: u32,
-    looking: bool,
-    /// When the last look began, and when it ended.
-    asked: Duration,
-    last_look: Option<Duration>,
-    /// There was silence before the last look, for long enough.
+    polling: bool,
+    /// When the last poll began, and when it ended.
+    last_begun: Duration,
+    last_ended: Option<Duration>,
+    /// The pause before the last poll was long enough.
     was_quiet: bool,
 }
 
-impl<S> Default for Engine<S> {
+impl<S> Default for EngineTracker<S> {
     fn default() -> Self {
         Self {
-            visits: Vec::new(),
-            patients: Vec::new(),
-            seen: VecDeque::new(),
+            in_flight: Vec::new(),
+            abandoned: Vec::new(),
+            snapshots: VecDeque::new(),
             last_id: 0,
             unanswered: 0,
-            looking: false,
-            asked: Duration::ZERO,
-            last_look: None,
+            polling: false,
+            last_begun: Duration::ZERO,
+            last_ended: None,
             was_quiet: true,
         }
     }
 }
 
-impl<S> Engine<S> {
-    /// A request sets out.
+impl<S> EngineTracker<S> {
+    /// A request is sent.
     pub(super) fn sent(&mut self, now: Duration) -> TrackedRequestId {
         self.last_id += 1;
-        self.visits.push(TrackedRequest {
+        self.in_flight.push(TrackedRequest {
             id: self.last_id,
             at_engine: now + SETTLE,
             answered: false,
@@ -123,140 +124,134 @@ impl<S> Engine<S> {
 
     /// Its answer has begun.
     pub(super) fn answered(&mut self, id: TrackedRequestId, now: Duration) {
-        if let Some(visit) = self.visits.iter_mut().find(|visit| visit.id == id) {
-            visit.at_engine = visit.at_engine.min(now);
-            visit.answered = true;
+        if let Some(request) = self.in_flight.iter_mut().find(|request| request.id == id) {
+            request.at_engine = request.at_engine.min(now);
+            request.answered = true;
         }
     }
 
-    /// The engine is done with it, or never had it.
+    /// The engine has finished it, or never got it.
     pub(super) fn done(&mut self, id: TrackedRequestId) {
-        self.leave(id);
+        self.take(id);
     }
 
-    /// Nobody waits for it any more; `slot` is given back when the engine is done.
-    pub(super) fn given_up(&mut self, id: TrackedRequestId, slot: S, now: Duration) {
-        let visit = self.leave(id);
-        let at_engine = visit.as_ref().map_or(now, |visit| visit.at_engine);
-        let shown = at_engine.max(now + FIRST_LOOK);
-        let place = self
-            .patients
-            .partition_point(|earlier| earlier.shown <= shown);
-        let answered = visit.is_some_and(|visit| visit.answered);
-        self.patients.insert(
-            place,
-            AbandonedRequest {
-                shown,
-                answered,
-                slot,
-            },
-        );
+    /// Its client has left. `slot` is released when the engine has stopped working on it.
+    pub(super) fn abandon(&mut self, id: TrackedRequestId, slot: S, now: Duration) {
+        let request = self.take(id);
+        let at_engine = (request.as_ref()).map_or(now, |request| request.at_engine);
+        let visible_at = at_engine.max(now + FIRST_POLL_DELAY);
+        let index = (self.abandoned).partition_point(|earlier| earlier.visible_at <= visible_at);
+        let abandoned = AbandonedRequest {
+            visible_at,
+            answered: request.is_some_and(|request| request.answered),
+            slot,
+        };
+        self.abandoned.insert(index, abandoned);
     }
 
-    fn leave(&mut self, id: TrackedRequestId) -> Option<TrackedRequest> {
-        let place = self.visits.iter().position(|visit| visit.id == id)?;
-        Some(self.visits.swap_remove(place))
+    fn take(&mut self, id: TrackedRequestId) -> Option<TrackedRequest> {
+        let index = (self.in_flight.iter()).position(|request| request.id == id)?;
+        Some(self.in_flight.swap_remove(index))
     }
 
-    /// When to look next; `None` while a look is under way or there is nothing to look for.
-    pub(super) fn next_look(&self) -> Option<Duration> {
-        if self.looking {
+    /// When to poll next; `None` while a poll is under way or no request is abandoned.
+    pub(super) fn next_poll(&self) -> Option<Duration> {
+        if self.polling {
             return None;
         }
-        let newcomers = self.patients.iter().map(|patient| patient.shown);
-        let Some(last) = self.last_look else {
-            return newcomers.min();
+        let visible = self.abandoned.iter().map(|request| request.visible_at);
+        let Some(last_ended) = self.last_ended else {
+            return visible.min();
         };
-        let next = newcomers.filter(|shown| *shown > self.asked).min();
-        let next = next.map_or(last + NEXT_LOOK, |next| next.min(last + NEXT_LOOK));
-        let may_be_deaf = self.patients.iter().any(|patient| !patient.answered);
-        let pause = if may_be_deaf && !self.was_quiet {
-            QUIET
+        let not_polled = visible.filter(|visible_at| *visible_at > self.last_begun);
+        let regular = last_ended + POLL_INTERVAL;
+        let next = (not_polled.min()).map_or(regular, |visible_at| visible_at.min(regular));
+        let needs_quiet = self.abandoned.iter().any(|request| !request.answered);
+        let pause = if needs_quiet && !self.was_quiet {
+            QUIET_PERIOD
         } else {
-            FIRST_LOOK
+            FIRST_POLL_DELAY
         };
-        (!self.patients.is_empty()).then_some(next.max(last + pause))
+        (!self.abandoned.is_empty()).then_some(next.max(last_ended + pause))
     }
 
-    /// A look begins.
-    pub(super) fn look(&mut self, now: Duration) {
+    /// A poll begins.
+    pub(super) fn begin_poll(&mut self, now: Duration) {
         self.was_quiet = self
-            .last_look
-            .is_none_or(|last| now.saturating_sub(last) >= QUIET);
-        self.looking = true;
-        self.asked = now;
+            .last_ended
+            .is_none_or(|last| now.saturating_sub(last) >= QUIET_PERIOD);
+        self.polling = true;
+        self.last_begun = now;
     }
 
-    /// A look has ended: the slots that are free by it.
-    pub(super) fn looked(&mut self, found: Found, now: Duration) -> Vec<S> {
-        self.looking = false;
-        self.last_look = Some(now);
-        let free = match found {
-            Found::Over => self.all(),
-            Found::Unanswered if self.unanswered + 1 >= LOOKS_WITHOUT_ANSWER => self.all(),
-            Found::Unanswered => {
+    /// A poll has ended. Returns the slots that it releases.
+    pub(super) fn poll_finished(&mut self, result: PollResult, now: Duration) -> Vec<S> {
+        self.polling = false;
+        self.last_ended = Some(now);
+        let released = match result {
+            PollResult::Idle => self.release_all(),
+            PollResult::Unanswered if self.unanswered + 1 >= UNANSWERED_POLLS => self.release_all(),
+            PollResult::Unanswered => {
                 self.unanswered += 1;
                 Vec::new()
             }
-            Found::NotAsked => Vec::new(),
-            Found::Busy(tasks) => {
+            PollResult::NotAsked => Vec::new(),
+            PollResult::Busy(tasks) => {
                 self.unanswered = 0;
-                self.saw(tasks)
+                self.release_ended(tasks)
             }
         };
-        if self.patients.is_empty() {
+        if self.abandoned.is_empty() {
             self.unanswered = 0;
-            self.seen.clear();
+            self.snapshots.clear();
         }
-        free
+        released
     }
 
-    fn saw(&mut self, tasks: BTreeSet<Task>) -> Vec<S> {
-        for earlier in &mut self.seen {
+    fn release_ended(&mut self, tasks: BTreeSet<Task>) -> Vec<S> {
+        for earlier in &mut self.snapshots {
             earlier.tasks.retain(|task| tasks.contains(task));
         }
-        self.seen.push_back(Seen {
-            asked: self.asked,
+        self.snapshots.push_back(PollSnapshot {
+            begun: self.last_begun,
             tasks,
         });
-        if self.seen.len() > REMEMBERED {
-            self.seen.pop_front();
+        if self.snapshots.len() > SNAPSHOTS {
+            self.snapshots.pop_front();
         }
-        let mut free = Vec::new();
-        for seen in &self.seen {
-            let of_others = self
-                .visits
-                .iter()
-                .filter(|visit| visit.at_engine <= seen.asked);
-            let may_run = seen.tasks.len().saturating_sub(of_others.count());
-            let shown = self
-                .patients
-                .iter()
-                .filter(|patient| patient.shown <= seen.asked);
-            let mut over = shown.count().saturating_sub(may_run);
-            // The first of them, so that who stays is shown later than whoever may really run: no
-            // look from before that is held against them then.
-            let ended = self.patients.extract_if(.., |patient| {
-                let has_ended = over > 0 && patient.shown <= seen.asked;
-                over -= usize::from(has_ended);
+        let mut released = Vec::new();
+        for snapshot in &self.snapshots {
+            let wanted = (self.in_flight.iter())
+                .filter(|request| request.at_engine <= snapshot.begun)
+                .count();
+            let may_run = snapshot.tasks.len().saturating_sub(wanted);
+            let visible = (self.abandoned.iter())
+                .filter(|request| request.visible_at <= snapshot.begun)
+                .count();
+            let mut ended = visible.saturating_sub(may_run);
+            // Release the first ones. Then the remaining requests became visible no earlier than
+            // those that really run, and no earlier snapshot is held against them.
+            let first = self.abandoned.extract_if(.., |request| {
+                let has_ended = ended > 0 && request.visible_at <= snapshot.begun;
+                ended -= usize::from(has_ended);
                 has_ended
             });
-            free.extend(ended.map(|patient| patient.slot));
+            released.extend(first.map(|request| request.slot));
         }
-        free
+        released
     }
 
-    /// Every slot that waits here.
-    pub(super) fn all(&mut self) -> Vec<S> {
-        self.patients
+    /// Returns the slots of all abandoned requests.
+    pub(super) fn release_all(&mut self) -> Vec<S> {
+        self.abandoned
             .drain(..)
-            .map(|patient| patient.slot)
+            .map(|request| request.slot)
             .collect()
     }
 
-    /// Nobody is with it, and nobody looks at it.
-    pub(super) fn is_forgotten(&self) -> bool {
-        self.visits.is_empty() && self.patients.is_empty() && !self.looking
+    /// It has no requests, and no poll is under way.
+    pub(super) fn is_unused(&self) -> bool {
+        self.in_flight.is_empty() && self.abandoned.is_empty() && !self.polling
     }
 }
 

@@ -1,14 +1,14 @@
-//! The task and its engines, on loopback.
+//! Tests of the task against engines on loopback.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::tests::stand_in::{Reply, StandIn, nobody};
+use crate::tests::stand_in::{Reply, StandIn, closed_port};
 
-/// A condition that does not come about within this is a failure.
+/// A condition that does not hold within this time is a failure.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The slots of an engine as their owner counts them.
+/// Counts the slots that are taken.
 #[derive(Clone, Default)]
 struct Slots(Arc<AtomicU32>);
 
@@ -67,27 +67,27 @@ fn showing(busy: usize) -> Reply {
 
 // spec: SLOT-11
 #[tokio::test]
-async fn a_slot_comes_back_when_the_engine_has_stopped_and_not_before() {
-    let (busy, looks) = (Arc::new(AtomicU32::new(2)), Arc::new(AtomicU32::new(0)));
-    let (shown, looked) = (busy.clone(), looks.clone());
+async fn a_slot_is_released_when_the_engine_has_stopped() {
+    let (busy, polls) = (Arc::new(AtomicU32::new(2)), Arc::new(AtomicU32::new(0)));
+    let (visible_at, poll_finished) = (busy.clone(), polls.clone());
     let engine = StandIn::start(move |_| {
-        looked.fetch_add(1, Ordering::SeqCst);
-        showing(shown.load(Ordering::SeqCst) as usize)
+        poll_finished.fetch_add(1, Ordering::SeqCst);
+        showing(visible_at.load(Ordering::SeqCst) as usize)
     });
     with_abandoned_requests(async |abandoned_requests| {
         let slots = Slots::default();
         let wanted = abandoned_requests.track(&kind("llamacpp"), &engine.url());
         wanted.answered();
-        let visit = abandoned_requests.track(&kind("llamacpp"), &engine.url());
-        visit.answered();
-        visit.give_up(slots.take());
+        let request = abandoned_requests.track(&kind("llamacpp"), &engine.url());
+        request.answered();
+        request.abandon(slots.take());
         let twice = tokio::time::timeout(LIMIT, async {
-            while looks.load(Ordering::SeqCst) < 2 {
+            while polls.load(Ordering::SeqCst) < 2 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });
-        twice.await.expect("it goes on looking");
-        assert_eq!(slots.taken(), 1, "the engine goes on with it");
+        twice.await.expect("it goes on polling");
+        assert_eq!(slots.taken(), 1, "the engine still works on it");
         busy.store(1, Ordering::SeqCst);
         slots.until(0).await;
         drop(wanted);
@@ -97,44 +97,44 @@ async fn a_slot_comes_back_when_the_engine_has_stopped_and_not_before() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_gone_or_does_not_tell_holds_nothing() {
+async fn an_engine_that_is_gone_or_reports_no_slots_keeps_nothing() {
     let silent = StandIn::always(Reply::Json(501, "{}".into()));
     let odd = StandIn::always(Reply::Json(200, "true".into()));
     with_abandoned_requests(async |abandoned_requests| {
         let slots = Slots::default();
-        for url in [nobody(), silent.url(), odd.url()] {
+        for url in [closed_port(), silent.url(), odd.url()] {
             abandoned_requests
                 .track(&kind("llamacpp"), &url)
-                .give_up(slots.take());
+                .abandon(slots.take());
             slots.until(0).await;
         }
         abandoned_requests
             .track(&kind("vllm"), &silent.url())
-            .give_up(slots.take());
-        assert_eq!(slots.taken(), 0, "its word is not asked for");
+            .abandon(slots.take());
+        assert_eq!(slots.taken(), 0, "this kind is not asked");
     })
     .await;
 }
 
 #[tokio::test]
-async fn nothing_is_held_beyond_the_end() {
+async fn nothing_is_kept_after_the_task_has_ended() {
     let busy = StandIn::always(showing(4));
     let slots = Slots::default();
     let (abandoned_requests, task) = AbandonedRequests::new();
     let shutdown = Shutdown::new();
-    let visit = || abandoned_requests.track(&kind("llamacpp"), &busy.url());
-    let (before, after) = (visit(), visit());
-    before.give_up(slots.take());
+    let request = || abandoned_requests.track(&kind("llamacpp"), &busy.url());
+    let (before, after) = (request(), request());
+    before.abandon(slots.take());
     assert_eq!(slots.taken(), 1);
     shutdown.request();
     task.run(shutdown).await;
     assert_eq!(slots.taken(), 0);
-    after.give_up(slots.take());
-    visit().give_up(slots.take());
+    after.abandon(slots.take());
+    request().abandon(slots.take());
     assert_eq!(slots.taken(), 0);
 }
 
-/// A slot whose owner sends the next request as soon as it is back.
+/// A slot whose owner sends the next request as soon as the slot is released.
 struct Next(AbandonedRequests, HttpUrl);
 
 impl Drop for Next {
@@ -144,18 +144,18 @@ impl Drop for Next {
 }
 
 #[tokio::test]
-async fn whoever_gets_a_slot_back_may_use_it_at_once() {
+async fn a_released_slot_can_be_used_at_once() {
     let idle = StandIn::always(showing(0));
     let slots = Slots::default();
     with_abandoned_requests(async |abandoned_requests| {
-        let visit = abandoned_requests.track(&kind("llamacpp"), &idle.url());
+        let request = abandoned_requests.track(&kind("llamacpp"), &idle.url());
         let next = Next(abandoned_requests.clone(), idle.url());
-        visit.give_up(Box::new((next, slots.take())));
+        request.abandon(Box::new((next, slots.take())));
         slots.until(0).await;
         let last = Next(abandoned_requests.clone(), idle.url());
         abandoned_requests
             .track(&kind("llamacpp"), &idle.url())
-            .give_up(Box::new(last));
+            .abandon(Box::new(last));
     })
     .await;
 }

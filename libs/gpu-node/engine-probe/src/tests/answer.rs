@@ -1,10 +1,10 @@
-//! Answers as engines give them.
+//! Tests of parsing answers of engines.
 
 use pool_registry_types::EngineKind;
 use proptest::prelude::*;
 
 use crate::{
-    answer::{complaint, models},
+    answer::{error_message, models},
     kind::readiness_path,
 };
 
@@ -17,40 +17,49 @@ fn models_of_each_kind_of_engine() {
     for (engine, body, expected) in [
         (
             "llamacpp",
-            r#"{"models":[{"name":"tiny.gguf","model":"tiny.gguf","type":"model","capabilities":["completion"]}],
-                "object":"list","data":[{"id":"tiny.gguf","aliases":["tiny","small"],"tags":[],"object":"model",
-                "created":1763884800,"owned_by":"llamacpp","meta":{"vocab_type":1,"n_vocab":704,"n_ctx_train":4096}}]}"#,
+            r#"{"models":[{"name":"tiny.gguf","model":"tiny.gguf","type":"model",
+                 "capabilities":["completion"]}],
+                "object":"list","data":[{"id":"tiny.gguf","aliases":["tiny","small"],"tags":[],
+                 "object":"model",
+                "created":1763884800,"owned_by":"llamacpp",
+                 "meta":{"vocab_type":1,"n_vocab":704,"n_ctx_train":4096}}]}"#,
             &["tiny.gguf", "tiny", "small"][..],
         ),
         (
             "vllm",
-            r#"{"object":"list","data":[{"id":"meta-llama/Llama-3.1-8B","object":"model","created":1763884800,
-                "owned_by":"vllm","root":"meta-llama/Llama-3.1-8B","parent":null,"max_model_len":8192,"permission":[{}]},
+            r#"{"object":"list","data":[{"id":"meta-llama/Llama-3.1-8B","object":"model",
+                 "created":1763884800,"owned_by":"vllm","root":"meta-llama/Llama-3.1-8B",
+                 "parent":null,
+                 "max_model_len":8192,"permission":[{}]},
                 {"id":"sql-lora","object":"model","parent":"meta-llama/Llama-3.1-8B"}]}"#,
             &["meta-llama/Llama-3.1-8B", "sql-lora"],
         ),
         (
             "sglang",
-            r#"{"object":"list","data":[{"id":"qwen/qwen2.5-0.5b-instruct","object":"model","owned_by":"sglang",
+            r#"{"object":"list","data":[{"id":"qwen/qwen2.5-0.5b-instruct","object":"model",
+                 "owned_by":"sglang",
                 "root":"qwen/qwen2.5-0.5b-instruct","max_model_len":32768}]}"#,
             &["qwen/qwen2.5-0.5b-instruct"],
         ),
         (
             "ollama",
-            r#"{"object":"list","data":[{"id":"llama3.2:latest","object":"model","created":1763884800,"owned_by":"library"},
+            r#"{"object":"list","data":[{"id":"llama3.2:latest","object":"model",
+                 "created":1763884800,"owned_by":"library"},
                 {"id":"qwen3:4b","object":"model"}]}"#,
             &["llama3.2:latest", "qwen3:4b", "llama3.2"],
         ),
         (
             "tgi",
-            r#"{"object":"list","data":[{"id":"HuggingFaceH4/zephyr-7b-beta","object":"model","created":0,"owned_by":"x"}]}"#,
+            r#"{"object":"list","data":[{"id":"HuggingFaceH4/zephyr-7b-beta","object":"model",
+                 "created":0,"owned_by":"x"}]}"#,
             &["HuggingFaceH4/zephyr-7b-beta"],
         ),
         ("other", r#"[{"id":"a"},{"id":"b"}]"#, &["a", "b"]),
         ("other", r#"{"data":[]}"#, &[]),
         (
             "other",
-            r#"{"data":[{"id":7},{"name":"x"},"y",null,{"id":"a","aliases":"no"},{"aliases":[1,"b"]}]}"#,
+            r#"{"data":[{"id":7},{"name":"x"},"y",null,{"id":"a","aliases":"no"},
+                 {"aliases":[1,"b"]}]}"#,
             &["a", "b"],
         ),
     ] {
@@ -63,7 +72,7 @@ fn models_of_each_kind_of_engine() {
 }
 
 #[test]
-fn what_is_no_list_of_models_says_nothing() {
+fn an_answer_without_a_model_list_is_ignored() {
     for body in [
         "",
         "<html>",
@@ -79,7 +88,7 @@ fn what_is_no_list_of_models_says_nothing() {
 
 // spec: PROBE-3
 #[test]
-fn where_each_kind_says_that_it_is_ready() {
+fn each_kind_has_its_readiness_path() {
     for (engine, path) in [
         ("llamacpp", "/health"),
         ("vllm", "/health"),
@@ -93,23 +102,23 @@ fn where_each_kind_says_that_it_is_ready() {
 }
 
 #[test]
-fn complaints_in_their_own_words() {
+fn errors_of_engines_are_repeated() {
     let loading = br#"{"error":{"message":"Loading model","type":"unavailable_error","code":503}}"#;
-    assert_eq!(complaint(loading).as_deref(), Some("Loading model"));
+    assert_eq!(error_message(loading).as_deref(), Some("Loading model"));
     let unhealthy = br#"{"error":"unhealthy","error_type":"healthcheck"}"#;
-    assert_eq!(complaint(unhealthy).as_deref(), Some("unhealthy"));
-    assert_eq!(complaint(b"<html>"), None);
+    assert_eq!(error_message(unhealthy).as_deref(), Some("unhealthy"));
+    assert_eq!(error_message(b"<html>"), None);
     let long = format!(r#"{{"error":"{}"}}"#, "x".repeat(5000));
-    assert_eq!(complaint(long.as_bytes()).unwrap().len(), 200);
+    assert_eq!(error_message(long.as_bytes()).unwrap().len(), 200);
 }
 
 proptest! {
     // spec: PROBE-5
     #[test]
-    fn no_answer_is_too_strange(body in "\\PC{0,60}", json in r#"[\[\]{}":,a-z0-9]{0,60}"#) {
+    fn every_answer_can_be_parsed(body in "\\PC{0,60}", json in r#"[\[\]{}":,a-z0-9]{0,60}"#) {
         for text in [body, json] {
             models(&kind("ollama"), text.as_bytes());
-            complaint(text.as_bytes());
+            error_message(text.as_bytes());
         }
     }
 }

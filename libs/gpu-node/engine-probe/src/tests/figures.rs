@@ -1,4 +1,4 @@
-//! Slots and load, out of recorded answers.
+//! Tests of slots and load from recorded answers.
 
 use pool_registry_types::EngineLoad;
 use proptest::prelude::*;
@@ -59,7 +59,7 @@ fn vllm_over_all_its_ranks_old_and_new() {
     let half =
         format!("{asleep}vllm:engine_sleep_state{{engine=\"1\",sleep_state=\"awake\"}} 1.0\n");
     assert_eq!(vllm_metrics(half.as_bytes()), expected(false));
-    // What was swapped out waits to be computed again.
+    // Swapped requests wait to be continued.
     assert_eq!(
         vllm_metrics(include_bytes!("recorded/vllm_metrics_old.txt")),
         load(1, 2)
@@ -112,7 +112,7 @@ fn ollama_and_tgi() {
 }
 
 #[test]
-fn what_cannot_be_a_count_says_nothing() {
+fn invalid_counts_are_ignored() {
     for odd in ["-1", "1.5", "NaN", "+Inf", "1e300", "many"] {
         let text = format!("tgi_batch_current_size {odd}\n");
         assert_eq!(tgi_metrics(text.as_bytes()), EngineLoad::default(), "{odd}");
@@ -132,7 +132,10 @@ fn what_cannot_be_a_count_says_nothing() {
 proptest! {
     // spec: PROBE-5
     #[test]
-    fn no_answer_is_too_strange(bytes in proptest::collection::vec(any::<u8>(), 0..60), json in r#"[\[\]{}":,a-z0-9]{0,60}"#) {
+    fn every_answer_can_be_read(
+        bytes in proptest::collection::vec(any::<u8>(), 0..60),
+        json in r#"[\[\]{}":,a-z0-9]{0,60}"#,
+    ) {
         for answer in [&bytes[..], json.as_bytes()] {
             props(answer);
             llama_metrics(answer);

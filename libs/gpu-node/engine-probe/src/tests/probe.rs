@@ -1,11 +1,11 @@
-//! One engine asked once.
+//! Tests of a single probe.
 
 use std::time::Duration;
 
 use pool_registry::ProbeOutcome;
 use pool_registry_types::{EngineKind, EngineLoad, HttpUrl};
 
-use super::stand_in::{Reply, StandIn, nobody};
+use super::stand_in::{Reply, StandIn, closed_port};
 use crate::{
     ProbeScope,
     probe::{MAX_BODY_BYTES, probe},
@@ -17,7 +17,7 @@ const MODELS: ProbeScope = ProbeScope {
     models: true,
     ..ProbeScope::READINESS
 };
-/// For those that never answer.
+/// For engines that never answer.
 const SHORT: Duration = Duration::from_millis(50);
 
 async fn ask(kind: &str, url: &HttpUrl, ask: ProbeScope, limit: Duration) -> ProbeOutcome {
@@ -38,7 +38,7 @@ async fn reason(reply: Reply, limit: Duration) -> String {
 }
 
 #[tokio::test]
-async fn a_ready_engine_tells_its_models_when_asked() {
+async fn a_ready_engine_reports_its_models_when_asked() {
     let engine = StandIn::start(|path| match path {
         "/health" => Reply::Json(200, r#"{"status":"ok"}"#.into()),
         "/v1/models" => models("tiny"),
@@ -55,7 +55,7 @@ async fn a_ready_engine_tells_its_models_when_asked() {
 }
 
 #[tokio::test]
-async fn ollama_tells_its_version_with_its_readiness() {
+async fn ollama_reports_its_version_with_its_readiness() {
     let engine = StandIn::always(Reply::Json(200, r#"{"version":"0.12.3"}"#.into()));
     let traits = ProbeScope {
         traits: true,
@@ -69,7 +69,7 @@ async fn ollama_tells_its_version_with_its_readiness() {
     assert_eq!(engine.paths(), ["/api/version"]);
 }
 
-/// Answers each path with what was recorded, and 404 to any other.
+/// Answers each path with its recording, and other paths with 404.
 fn recorded(answers: &'static [(&'static str, &'static str)]) -> StandIn {
     StandIn::start(move |path| {
         let known = answers.iter().find(|(known, _)| *known == path);
@@ -82,7 +82,7 @@ fn recorded(answers: &'static [(&'static str, &'static str)]) -> StandIn {
 
 // spec: PROBE-7
 #[tokio::test]
-async fn each_kind_is_asked_where_its_truth_is() {
+async fn each_kind_is_probed_at_its_readiness_path() {
     for (kind, answers, slots, version, running, waiting) in [
         (
             "llamacpp",
@@ -178,7 +178,7 @@ async fn each_kind_is_asked_where_its_truth_is() {
 
 // spec: PROBE-8
 #[tokio::test]
-async fn what_an_engine_does_not_tell_is_no_fault_and_not_made_up() {
+async fn missing_values_are_no_error_and_stay_unknown() {
     for kind in ["llamacpp", "vllm", "sglang", "tgi"] {
         let silent = StandIn::start(|path| match path {
             "/health" | "/ready" => Reply::Json(200, "{}".into()),
@@ -205,7 +205,7 @@ async fn what_an_engine_does_not_tell_is_no_fault_and_not_made_up() {
 
 // spec: PROBE-8
 #[tokio::test]
-async fn a_llama_server_that_was_told_not_to_count_is_not_asked_to() {
+async fn a_llama_server_without_metrics_is_not_asked_for_them() {
     let engine = recorded(&[
         ("/health", ""),
         ("/v1/models", r#"{"data":[]}"#),
@@ -224,7 +224,7 @@ async fn a_llama_server_that_was_told_not_to_count_is_not_asked_to() {
 
 // spec: PROBE-3
 #[tokio::test]
-async fn an_unknown_engine_is_asked_for_its_models_alone() {
+async fn an_unknown_kind_of_engine_is_asked_only_for_its_models() {
     let engine = StandIn::always(models("x"));
     let outcome = ask("homemade", &engine.url(), ProbeScope::READINESS, LONG).await;
     assert_eq!(outcome, ProbeOutcome::ready().with_models(vec!["x".into()]));
@@ -232,7 +232,7 @@ async fn an_unknown_engine_is_asked_for_its_models_alone() {
 }
 
 #[tokio::test]
-async fn an_engine_that_does_not_know_the_path_is_asked_the_common_one() {
+async fn an_engine_without_the_path_is_asked_for_its_models() {
     let engine = StandIn::start(|path| match path {
         "/v1/models" => models("x"),
         _ => Reply::Json(404, "{}".into()),
@@ -251,7 +251,7 @@ async fn a_base_path_comes_first() {
 }
 
 #[tokio::test]
-async fn an_engine_that_wants_a_key_is_ready_with_models_unknown() {
+async fn an_engine_that_requires_a_key_is_ready_with_unknown_models() {
     let engine = StandIn::start(|path| match path {
         "/health" => Reply::Json(200, String::new()),
         _ => Reply::Json(401, r#"{"error":{"message":"Invalid API Key"}}"#.into()),
@@ -275,42 +275,42 @@ async fn a_body_without_a_length_ends_with_the_connection() {
 }
 
 #[tokio::test]
-async fn every_trouble_is_a_reason() {
+async fn every_error_is_reported_as_a_reason() {
     let loading = r#"{"error":{"message":"Loading model","type":"unavailable_error","code":503}}"#;
-    let said = reason(Reply::Json(503, loading.into()), LONG).await;
-    assert!(said.ends_with("/health: 503: Loading model"), "{said}");
-    let said = reason(Reply::Json(500, "oops".into()), LONG).await;
-    assert!(said.ends_with("/health: 500"), "{said}");
-    let said = reason(Reply::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".into()), LONG).await;
+    let text = reason(Reply::Json(503, loading.into()), LONG).await;
+    assert!(text.ends_with("/health: 503: Loading model"), "{text}");
+    let text = reason(Reply::Json(500, "oops".into()), LONG).await;
+    assert!(text.ends_with("/health: 500"), "{text}");
+    let text = reason(Reply::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".into()), LONG).await;
     assert!(
-        said.contains("broke off before it answered: the response is not HTTP: "),
-        "{said}"
+        text.contains("broke off before it answered: the response is not HTTP: "),
+        "{text}"
     );
-    let said = reason(Reply::Raw(vec![]), LONG).await;
+    let text = reason(Reply::Raw(vec![]), LONG).await;
     assert!(
-        said.contains("broke off before it answered: the connection was closed"),
-        "{said}"
+        text.contains("broke off before it answered: the connection was closed"),
+        "{text}"
     );
-    let said = reason(Reply::Hang, SHORT).await;
-    assert!(said.contains("deadline passed before"), "{said}");
-    let outcome = ask("llamacpp", &nobody(), ProbeScope::READINESS, LONG).await;
-    let said = outcome.reason.unwrap();
-    assert!(said.contains("cannot connect to"), "{said}");
-    assert!(said.contains("Connection refused"), "{said}");
+    let text = reason(Reply::Hang, SHORT).await;
+    assert!(text.contains("deadline passed before"), "{text}");
+    let outcome = ask("llamacpp", &closed_port(), ProbeScope::READINESS, LONG).await;
+    let text = outcome.reason.unwrap();
+    assert!(text.contains("cannot connect to"), "{text}");
+    assert!(text.contains("Connection refused"), "{text}");
 }
 
 // spec: PROBE-5
 #[tokio::test]
-async fn no_body_is_read_beyond_its_cap() {
-    let said = reason(Reply::Json(200, "x".repeat(MAX_BODY_BYTES + 1)), LONG).await;
+async fn no_body_is_read_beyond_its_limit() {
+    let text = reason(Reply::Json(200, "x".repeat(MAX_BODY_BYTES + 1)), LONG).await;
     assert!(
-        said.ends_with("the answer has more than 1048576 bytes"),
-        "{said}"
+        text.ends_with("the answer has more than 1048576 bytes"),
+        "{text}"
     );
     let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(1024 * 1024));
-    let said = reason(Reply::Raw(endless.into()), LONG).await;
+    let text = reason(Reply::Raw(endless.into()), LONG).await;
     assert!(
-        said.contains("the response is not HTTP: the head has more than 65536 bytes"),
-        "{said}"
+        text.contains("the response is not HTTP: the head has more than 65536 bytes"),
+        "{text}"
     );
 }

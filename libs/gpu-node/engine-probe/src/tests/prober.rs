@@ -1,4 +1,4 @@
-//! A registry and its engines over time.
+//! Tests of the prober with a registry and engines.
 
 use std::{
     future::Future,
@@ -13,10 +13,10 @@ use pool_registry::PoolRegistry;
 use pool_registry_types::{HttpUrl, PoolStatus};
 use service_runtime::Shutdown;
 
-use super::stand_in::{Reply, StandIn, nobody};
+use super::stand_in::{Reply, StandIn, closed_port};
 use crate::{MAX_CONCURRENT, Prober, Timing};
 
-/// Fast enough for tests, with more time than any stand-in that answers will need.
+/// Fast enough for tests, with more time than a stand-in needs to answer.
 const TIMING: Timing = Timing {
     readiness: Duration::from_millis(5),
     load: Duration::from_millis(20),
@@ -26,7 +26,8 @@ const TIMING: Timing = Timing {
 
 fn announce(registry: &PoolRegistry, replica: &str, url: &HttpUrl, models: &str) {
     let text = format!(
-        r#"{{"pool_id":"p","replica_id":"{replica}","engine":"llamacpp","url":"{url}","slots":1{models}}}"#
+        r#"{{"pool_id":"p","replica_id":"{replica}","engine":"llamacpp","url":"{url}",
+            "slots":1{models}}}"#
     );
     registry
         .upsert(serde_json::from_str(&text).unwrap())
@@ -40,7 +41,7 @@ async fn until(registry: &PoolRegistry, mut wanted: impl FnMut(&PoolStatus) -> b
     }
 }
 
-/// Probes while `story` goes on.
+/// Runs the prober during `story`.
 async fn while_probing(registry: &PoolRegistry, timing: Timing, story: impl Future<Output = ()>) {
     let shutdown = Shutdown::new();
     let prober = Prober::with_timing(registry.clone(), timing).run(shutdown.clone());
@@ -50,7 +51,7 @@ async fn while_probing(registry: &PoolRegistry, timing: Timing, story: impl Futu
             .expect("the story ends");
         shutdown.request();
     };
-    // Both end: the prober because it is told to.
+    // Both end: the prober by its shutdown.
     tokio::join!(prober, story);
 }
 
@@ -63,7 +64,7 @@ fn healthy(path: &str) -> Reply {
 
 // spec: PROBE-1
 #[tokio::test]
-async fn a_replica_is_ready_before_it_is_asked_and_its_models_follow() {
+async fn a_replica_is_ready_before_its_first_probe_and_its_models_follow() {
     let engine = StandIn::start(healthy);
     let registry = PoolRegistry::new(vec![]);
     while_probing(&registry, TIMING, async {
@@ -81,8 +82,8 @@ async fn a_replica_is_ready_before_it_is_asked_and_its_models_follow() {
 #[tokio::test]
 async fn readiness_is_lost_and_found() {
     let status = Arc::new(AtomicU16::new(200));
-    let says = Arc::clone(&status);
-    let engine = StandIn::start(move |path| match says.load(Ordering::SeqCst) {
+    let answered = Arc::clone(&status);
+    let engine = StandIn::start(move |path| match answered.load(Ordering::SeqCst) {
         200 => healthy(path),
         other => Reply::Json(other, r#"{"error":{"message":"Loading model"}}"#.into()),
     });
@@ -101,7 +102,7 @@ async fn readiness_is_lost_and_found() {
 }
 
 #[tokio::test]
-async fn engines_that_refuse_talk_nonsense_or_hang_are_not_ready() {
+async fn engines_that_refuse_hang_or_answer_nonsense_are_not_ready() {
     let hangs = StandIn::always(Reply::Hang);
     let nonsense = StandIn::always(Reply::Raw(b"hello\r\n\r\n".into()));
     let short = Timing {
@@ -109,7 +110,7 @@ async fn engines_that_refuse_talk_nonsense_or_hang_are_not_ready() {
         ..TIMING
     };
     for (url, timing, expected) in [
-        (nobody(), TIMING, "Connection refused"),
+        (closed_port(), TIMING, "Connection refused"),
         (nonsense.url(), TIMING, "broke off before it answered"),
         (hangs.url(), short, "deadline passed"),
     ] {
@@ -126,7 +127,7 @@ async fn engines_that_refuse_talk_nonsense_or_hang_are_not_ready() {
 
 // spec: PROBE-4
 #[tokio::test]
-async fn declared_models_stand_and_are_not_asked_for() {
+async fn declared_models_are_used_and_not_asked_for() {
     let engine = StandIn::start(healthy);
     let registry = PoolRegistry::new(vec![]);
     announce(
@@ -159,7 +160,7 @@ async fn declared_models_stand_and_are_not_asked_for() {
 
 // spec: PROBE-10
 #[tokio::test]
-async fn an_engine_with_fewer_slots_than_promised_gets_no_more_than_it_has() {
+async fn an_engine_with_fewer_slots_than_announced_gets_no_more_requests() {
     let slots = Arc::new(AtomicU16::new(2));
     let has = Arc::clone(&slots);
     let engine = StandIn::start(move |path| match path {
@@ -184,9 +185,9 @@ async fn an_engine_with_fewer_slots_than_promised_gets_no_more_than_it_has() {
     let replica = |pool: &PoolStatus| pool.replicas.clone().unwrap().remove(0);
     while_probing(&registry, TIMING, async {
         until(&registry, |pool| pool.slots_total == 2).await;
-        let said = &registry.statuses()[0];
-        assert_eq!(replica(said).slots_promised, Some(4));
-        assert_eq!(said.engine_version.as_deref(), Some("b1"));
+        let text = &registry.statuses()[0];
+        assert_eq!(replica(text).slots_promised, Some(4));
+        assert_eq!(text.engine_version.as_deref(), Some("b1"));
         slots.store(9, Ordering::SeqCst);
         until(&registry, |pool| pool.slots_total == 4).await;
         assert_eq!(replica(&registry.statuses()[0]).slots_promised, None);
@@ -197,7 +198,7 @@ async fn an_engine_with_fewer_slots_than_promised_gets_no_more_than_it_has() {
 
 // spec: PROBE-6
 #[tokio::test]
-async fn a_crowd_that_hangs_does_not_keep_others_out_for_long() {
+async fn engines_that_hang_do_not_delay_others_for_long() {
     let registry = PoolRegistry::new(vec![]);
     let hanging: Vec<StandIn> = (0..=MAX_CONCURRENT)
         .map(|_| StandIn::always(Reply::Hang))

@@ -1,4 +1,4 @@
-//! Who is asked when, with a clock made by hand.
+//! Tests of the schedule, with a manual clock.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 const READINESS: Duration = Duration::from_secs(2);
-/// Of a replica whose handoff declares its models.
+/// The scope for a replica whose handoff declares its models.
 const DECLARED: ProbeScope = ProbeScope {
     models: false,
     ..ProbeScope::ALL
@@ -22,11 +22,11 @@ fn not_ready() -> ProbeOutcome {
     ProbeOutcome::failed("gone")
 }
 
-/// It answers what it was asked.
-fn told(ask: ProbeScope) -> ProbeOutcome {
+/// An outcome with everything in the scope.
+fn outcome_of(scope: ProbeScope) -> ProbeOutcome {
     ProbeOutcome {
-        models: ask.models.then(Vec::new),
-        load: ask.load.then(EngineLoad::default),
+        models: scope.models.then(Vec::new),
+        load: scope.load.then(EngineLoad::default),
         ..ProbeOutcome::ready()
     }
 }
@@ -36,7 +36,8 @@ fn targets(replicas: &[(&str, bool)]) -> Vec<ReplicaTarget> {
     for (replica, declares) in replicas {
         let models = if *declares { r#","models":["m"]"# } else { "" };
         let text = format!(
-            r#"{{"pool_id":"p","replica_id":"{replica}","engine":"vllm","url":"http://localhost:1","slots":1{models}}}"#
+            r#"{{"pool_id":"p","replica_id":"{replica}","engine":"vllm",
+                "url":"http://localhost:1","slots":1{models}}}"#
         );
         registry
             .upsert(serde_json::from_str(&text).unwrap())
@@ -45,16 +46,16 @@ fn targets(replicas: &[(&str, bool)]) -> Vec<ReplicaTarget> {
     registry.replicas().to_vec()
 }
 
-fn job(target: &ReplicaTarget, ask: ProbeScope) -> Job {
+fn job(target: &ReplicaTarget, scope: ProbeScope) -> Job {
     Job {
         target: target.clone(),
-        ask,
+        scope,
     }
 }
 
 // spec: PROBE-1, PROBE-9
 #[test]
-fn a_new_replica_is_asked_at_once_and_then_regularly() {
+fn a_new_replica_is_probed_at_once_and_then_regularly() {
     let start = Instant::now();
     let targets = targets(&[("r0", false)]);
     let mut schedule = Schedule::new(Timing::default());
@@ -73,9 +74,9 @@ fn a_new_replica_is_asked_at_once_and_then_regularly() {
     assert_eq!(
         schedule.take_due(9, second),
         [job(&targets[0], ProbeScope::ALL)],
-        "it has told nothing"
+        "its models are unknown"
     );
-    schedule.finished(&targets[0], &told(ProbeScope::ALL), second, 0.0);
+    schedule.finished(&targets[0], &outcome_of(ProbeScope::ALL), second, 0.0);
     for probes in 1..15 {
         let now = second + READINESS * probes;
         let load = ProbeScope {
@@ -87,7 +88,7 @@ fn a_new_replica_is_asked_at_once_and_then_regularly() {
             [job(&targets[0], load)],
             "probe {probes}"
         );
-        schedule.finished(&targets[0], &told(load), now, 0.0);
+        schedule.finished(&targets[0], &outcome_of(load), now, 0.0);
     }
     let later = second + Timing::default().models;
     assert_eq!(
@@ -103,7 +104,7 @@ fn declared_models_are_not_asked_for() {
     let mut schedule = Schedule::new(Timing::default());
     schedule.sync(&targets, start);
     assert_eq!(schedule.take_due(9, start), [job(&targets[0], DECLARED)]);
-    schedule.finished(&targets[0], &told(DECLARED), start, 0.0);
+    schedule.finished(&targets[0], &outcome_of(DECLARED), start, 0.0);
     let next = start + READINESS;
     assert_eq!(
         schedule.take_due(9, next),
@@ -112,13 +113,13 @@ fn declared_models_are_not_asked_for() {
 }
 
 #[test]
-fn no_more_than_asked_for_and_the_longest_overdue_first() {
+fn the_longest_overdue_probes_start_first_up_to_the_limit() {
     let start = Instant::now();
     let targets = targets(&[("r0", true), ("r1", true), ("r2", true)]);
     let mut schedule = Schedule::new(Timing::default());
     schedule.sync(&targets, start);
     assert_eq!(schedule.take_due(2, start).len(), 2);
-    schedule.finished(&targets[0], &told(DECLARED), start, 0.0);
+    schedule.finished(&targets[0], &outcome_of(DECLARED), start, 0.0);
     let later = start + READINESS;
     assert_eq!(schedule.take_due(1, later), [job(&targets[2], DECLARED)]);
     assert_eq!(
@@ -129,7 +130,7 @@ fn no_more_than_asked_for_and_the_longest_overdue_first() {
 }
 
 #[test]
-fn a_replica_announced_anew_is_asked_at_once_and_late_results_do_not_count() {
+fn a_new_handoff_is_probed_at_once_and_late_outcomes_do_not_count() {
     let start = Instant::now();
     let old = targets(&[("r0", false)]);
     let mut schedule = Schedule::new(Timing::default());
@@ -140,10 +141,10 @@ fn a_replica_announced_anew_is_asked_at_once_and_late_results_do_not_count() {
         ..old[0].clone()
     }];
     schedule.sync(&new, start);
-    schedule.finished(&old[0], &told(ProbeScope::ALL), start, 0.0);
+    schedule.finished(&old[0], &outcome_of(ProbeScope::ALL), start, 0.0);
     assert_eq!(schedule.take_due(9, start), [job(&new[0], ProbeScope::ALL)]);
     schedule.sync(&[], start);
-    schedule.finished(&new[0], &told(ProbeScope::ALL), start, 0.0);
+    schedule.finished(&new[0], &outcome_of(ProbeScope::ALL), start, 0.0);
     assert_eq!(schedule.next(), None);
 }
 

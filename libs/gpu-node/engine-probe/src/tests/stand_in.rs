@@ -1,4 +1,4 @@
-//! An engine that answers what it is told to, on a thread of its own.
+//! An engine with scripted answers, on its own thread.
 
 use std::{
     io::{Read as _, Write as _},
@@ -13,9 +13,9 @@ use pool_registry_types::HttpUrl;
 /// What to do with a connection.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
-    /// This status and body.
+    /// Answer with this status and body.
     Json(u16, String),
-    /// These bytes, whatever they are.
+    /// Send these bytes.
     Raw(Vec<u8>),
     /// Take the request and never answer.
     Hang,
@@ -37,7 +37,7 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
-    /// `script` says what to answer to each path.
+    /// `script` gives the answer to each path.
     pub(crate) fn start(script: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -59,7 +59,7 @@ impl StandIn {
         Self { address, state }
     }
 
-    /// One that answers everything with `reply`.
+    /// An engine that answers every request with `reply`.
     pub(crate) fn always(reply: Reply) -> Self {
         Self::start(move |_| reply.clone())
     }
@@ -68,7 +68,7 @@ impl StandIn {
         HttpUrl::new(&format!("http://{}", self.address)).unwrap()
     }
 
-    /// The paths it was asked for so far.
+    /// The requested paths so far.
     pub(crate) fn paths(&self) -> Vec<String> {
         self.state.lock().paths.clone()
     }
@@ -77,7 +77,7 @@ impl StandIn {
 impl Drop for StandIn {
     fn drop(&mut self) {
         self.state.lock().stop = true;
-        // Wakes the accepting thread so that it sees it.
+        // Wakes the accepting thread, so that it sees the stop.
         drop(TcpStream::connect(self.address));
     }
 }
@@ -98,18 +98,21 @@ fn answer(mut stream: TcpStream, state: &mut State) {
     let bytes = match reply {
         Reply::Json(status, body) => {
             let length = body.len();
-            format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
-                .into_bytes()
+            format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n\
+                     content-length: {length}\r\n\r\n{body}"
+            )
+            .into_bytes()
         }
         Reply::Raw(bytes) => bytes,
         Reply::Hang => return state.hanging.push(stream),
     };
-    // The other end may have heard enough already.
+    // The peer may have closed the connection already.
     let _: std::io::Result<()> = stream.write_all(&bytes);
 }
 
-/// An address where nobody listens.
-pub(crate) fn nobody() -> HttpUrl {
+/// An address where nothing listens.
+pub(crate) fn closed_port() -> HttpUrl {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     HttpUrl::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap()
 }

@@ -1,80 +1,80 @@
-//! What happens to an engine, what follows from it, and how patient its supervisor is.
+//! The events and effects of an engine, and the policy of its pool.
 
 use std::time::Duration;
 
-use pool_registry::Usage;
+use pool_registry::PoolUsage;
 
-use crate::{PoolSpec, RestartPolicy};
+use crate::spec::{PoolSpec, RestartPolicy};
 
-/// What happened to the engine, or what somebody wants of it.
+/// An event of an engine, or a command for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// It is to run.
+pub(crate) enum EngineEvent {
+    /// Start it.
     Start,
-    /// It is to run, and a process of an earlier agent does.
+    /// Adopt the running process of an earlier agent.
     Adopt,
-    /// It could not be started, and why.
-    Refused(String),
+    /// It could not be started, with the reason.
+    StartFailed(String),
     /// It takes requests.
     Ready,
-    /// Its process ended: with exit code 0 or otherwise, and how.
+    /// Its process ended.
     Exited {
-        /// Exit code 0.
+        /// With exit code 0.
         clean: bool,
-        /// For the operator.
+        /// How, for the operator.
         how: String,
     },
-    /// No request of the node is with it, and none will come.
-    Quiet,
-    /// It is to end and to stay so.
+    /// The node has no request on it, and will send none.
+    Drained,
+    /// Stop it for good.
     Stop,
-    /// It is to end and to start afresh.
+    /// Stop it, then start it with a fresh backoff.
     Restart,
-    /// It is to be offered, and to start when somebody needs it.
-    Doze,
-    /// Its pool has been used so much.
-    Used(Usage),
-    /// Somebody waits for it.
-    Wanted,
-    /// The [`deadline`](Machine::deadline) passed.
+    /// Offer it without starting it.
+    ScaleToZero,
+    /// The usage of its pool.
+    UsageRead(PoolUsage),
+    /// A request waits for it.
+    Demanded,
+    /// The deadline of the machine passed.
     Tick,
 }
 
-/// What is to be done, in this order.
+/// What to do, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// Check what it needs, start it, and ask it until it is ready.
+pub(crate) enum EngineEffect {
+    /// Check what it needs, start it, and probe it until it is ready.
     Spawn,
-    /// Ask the process that runs until it is ready.
+    /// Probe the running process until it is ready.
     Probe,
     /// Write its handoff.
-    Announce,
+    WriteHandoff,
     /// Remove its handoff.
-    Retract,
-    /// Offer it without a handoff: say what it will be when somebody needs it, and listen for that.
-    Promise,
-    /// Take that back: say why, to those who wait.
-    Forsake,
-    /// Look how much its pool has been used.
-    Look,
-    /// Wait until no request is with it.
-    AwaitQuiet,
+    RemoveHandoff,
+    /// Offer it without a handoff, and wait for demand.
+    OfferScaledToZero,
+    /// Withdraw the offer; requests that wait get the reason.
+    WithdrawOffer,
+    /// Read the usage of its pool.
+    ReadUsage,
+    /// Wait until no request is on it.
+    AwaitDrained,
     /// SIGTERM to its process group.
     Terminate,
     /// SIGKILL to its process group.
     Kill,
-    /// It is gone: end what is left of its process group, and forget the process.
-    Forget,
+    /// The process is gone: kill the rest of its process group, and remove its record.
+    CleanUp,
 }
 
-/// How patient the supervisor is.
+/// The restart policy and timeouts of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Policy {
     pub(crate) restart: RestartPolicy,
     pub(crate) ready_timeout: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) stop_grace: Duration,
-    /// How long its pool must be idle before it is stopped until somebody needs it.
+    /// How long its pool must be idle before it is scaled to zero.
     pub(crate) sleep_after: Option<Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! One table of the pool file, read key by key; what was not asked for is unknown.
+//! One table of the pool file, read key by key. Keys that were not read are unknown.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,38 +12,42 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::Problems;
+use super::problems::PoolFileProblems;
 
-/// A table and the keys that were asked for.
+/// A table and the keys that were read.
 pub(super) struct Fields<'a, 'i> {
     table: &'a DeTable<'i>,
     /// Where the table begins.
     at: usize,
-    asked: BTreeSet<&'static str>,
-    problems: &'a mut Problems,
+    read: BTreeSet<&'static str>,
+    problems: &'a mut PoolFileProblems,
 }
 
 impl<'a, 'i> Fields<'a, 'i> {
-    pub(super) fn new(table: &'a DeTable<'i>, at: usize, problems: &'a mut Problems) -> Self {
+    pub(super) fn new(
+        table: &'a DeTable<'i>,
+        at: usize,
+        problems: &'a mut PoolFileProblems,
+    ) -> Self {
         Self {
             table,
             at,
-            asked: BTreeSet::new(),
+            read: BTreeSet::new(),
             problems,
         }
     }
 
     fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'i>>> {
-        self.asked.insert(key);
+        self.read.insert(key);
         self.table.get(key)
     }
 
-    /// Whether the key is there. Asking is no reason to know it.
+    /// Whether the key exists. Does not count as reading it.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Names a problem with `key`, or with the table when it does not have it.
+    /// Adds a problem at `key`, or at the table when the key is missing.
     pub(super) fn problem(&mut self, key: &str, what: impl Into<String>) {
         let at = self
             .table
@@ -52,14 +56,14 @@ impl<'a, 'i> Fields<'a, 'i> {
         self.problems.add(at, what);
     }
 
-    /// Says that `key` is missing when `value` is.
+    /// Adds a problem when `key` is missing.
     pub(super) fn required<T>(
         &mut self,
         key: &'static str,
         value: Option<T>,
         why: &str,
     ) -> Option<T> {
-        // A value that is there but wrong has been named already.
+        // A wrong value has been reported already.
         if value.is_none() && !self.has(key) {
             self.problem(key, format!("`{key}` is missing: {why}"));
         }
@@ -71,7 +75,7 @@ impl<'a, 'i> Fields<'a, 'i> {
         let text = value.get_ref().as_str();
         match text {
             Some(text) if !text.contains('\0') => Some(text.to_owned()),
-            _ => self.wrong(key, "must be a text in quotes", value),
+            _ => self.type_error(key, "must be a string in quotes", value),
         }
     }
 
@@ -82,8 +86,8 @@ impl<'a, 'i> Fields<'a, 'i> {
             .ok()
     }
 
-    /// One of a few words.
-    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+    /// One of several values.
+    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let text = self.string(key)?;
         let found = words.iter().find(|(word, _)| *word == text);
         if found.is_none() {
@@ -106,7 +110,7 @@ impl<'a, 'i> Fields<'a, 'i> {
             Some(number) if range.contains(&number) => Some(number),
             _ => {
                 let what = format!("must be a number from {} to {}", range.start(), range.end());
-                self.wrong(key, &what, value)
+                self.type_error(key, &what, value)
             }
         }
     }
@@ -119,14 +123,18 @@ impl<'a, 'i> Fields<'a, 'i> {
                 .map(|text| text.filter(|text| !text.contains('\0')).map(str::to_owned))
                 .collect()
         });
-        texts.or_else(|| self.wrong(key, "must be a list of texts: [\"a\", \"b\"]", value))
+        texts.or_else(|| self.type_error(key, "must be a list of strings: [\"a\", \"b\"]", value))
     }
 
-    /// A table of texts.
+    /// A table of strings.
     pub(super) fn map(&mut self, key: &'static str) -> Option<BTreeMap<String, String>> {
         let value = self.value(key)?;
         let Some(table) = value.get_ref().as_table() else {
-            return self.wrong(key, "must be a table of texts: { NAME = \"value\" }", value);
+            return self.type_error(
+                key,
+                "must be a table of strings: { NAME = \"value\" }",
+                value,
+            );
         };
         let mut map = BTreeMap::new();
         for (name, value) in table.iter() {
@@ -135,17 +143,17 @@ impl<'a, 'i> Fields<'a, 'i> {
                 Some(text) if usable && !text.contains('\0') => {
                     map.insert(name.get_ref().to_string(), text.to_owned());
                 }
-                // The value stays unsaid: it may be a key.
+                // Do not repeat the value: it may be a secret.
                 _ => self.problems.add(
                     name.span().start,
-                    format!("`{key}`: {:?} must be a name with a text", name.get_ref()),
+                    format!("`{key}`: {:?} must be a name with a string", name.get_ref()),
                 ),
             }
         }
         Some(map)
     }
 
-    fn wrong<T>(&mut self, key: &str, what: &str, value: &Spanned<DeValue<'_>>) -> Option<T> {
+    fn type_error<T>(&mut self, key: &str, what: &str, value: &Spanned<DeValue<'_>>) -> Option<T> {
         let found = match value.get_ref() {
             DeValue::Integer(integer) => integer.as_str(),
             other => other.type_str(),
@@ -155,11 +163,11 @@ impl<'a, 'i> Fields<'a, 'i> {
         None
     }
 
-    /// Names every key that nobody asked for.
+    /// Adds a problem for every unknown key.
     pub(super) fn finish(self) {
         for (key, _) in self.table.iter() {
-            if !self.asked.contains(key.get_ref().as_ref()) {
-                let known: Vec<&str> = self.asked.iter().copied().collect();
+            if !self.read.contains(key.get_ref().as_ref()) {
+                let known: Vec<&str> = self.read.iter().copied().collect();
                 self.problems.add(
                     key.span().start,
                     format!(

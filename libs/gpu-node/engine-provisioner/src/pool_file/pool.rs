@@ -1,4 +1,4 @@
-//! One `[[pool]]` of the pool file.
+//! One `[[pool]]` table of the pool file.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -8,47 +8,50 @@ use pool_registry_types::{
 };
 use toml::de::DeTable;
 
-use super::{Problems, fields::Fields};
-use crate::{
-    Launch, LlamaCpp, OnAgentStop, PoolSpec, RestartPolicy,
-    spec::{DEFAULT_DRAIN_TIMEOUT, DEFAULT_READY_TIMEOUT, DEFAULT_STOP_GRACE, PORT_PLACEHOLDER},
+use super::{fields::Fields, problems::PoolFileProblems};
+use crate::spec::{
+    DEFAULT_DRAIN_TIMEOUT, DEFAULT_READY_TIMEOUT, DEFAULT_STOP_GRACE, Launch, LlamaCpp,
+    OnAgentStop, PORT_PLACEHOLDER, PoolSpec, RestartPolicy,
 };
 
-/// The kind of engine whose command line we know how to make.
+/// The kind of engine whose command line can be built.
 const LLAMACPP: &str = "llamacpp";
 
-/// Anything longer is a mistake.
+/// A longer time is a mistake.
 pub(crate) const MAX_SECS: u32 = 86_400;
 /// No model has a longer context.
 pub(crate) const MAX_CONTEXT: u32 = 100_000_000;
 /// More than any machine has cores.
 pub(crate) const MAX_THREADS: u32 = 4096;
-/// As many as a heartbeat can carry.
+/// The most that a heartbeat can carry.
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
 pub(crate) const MAX_REPLICAS: u32 = pool_registry_types::MAX_REPLICAS as u32;
-/// How much of a handoff is not its models: three ids, a URL, a mask, numbers, and the names of the
-/// fields.
+/// The size of a handoff without its models: three ids, a URL, a mask, numbers and field names.
 const HANDOFF_BESIDE_MODELS_BYTES: usize = 4096;
 /// The most that the models of a pool may take in its engines' handoffs, in bytes of JSON.
 pub(crate) const MAX_MODELS_BYTES: usize = MAX_HANDOFF_BYTES - HANDOFF_BESIDE_MODELS_BYTES;
 
-/// Reads a pool. Without one, the problems say why.
-pub(super) fn read(table: &DeTable<'_>, at: usize, problems: &mut Problems) -> Option<PoolSpec> {
+/// Reads a pool; `None` when there are problems.
+pub(super) fn read(
+    table: &DeTable<'_>,
+    at: usize,
+    problems: &mut PoolFileProblems,
+) -> Option<PoolSpec> {
     let mut fields = Fields::new(table, at, problems);
     let pool = read_fields(&mut fields);
     fields.finish();
     pool
 }
 
-/// Everything is asked for before anything missing ends it, so that all problems come to light.
+/// Reads every key before it returns, so that all problems are found.
 fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
     let pool_id = f.parsed::<PoolId>("id");
-    let pool_id = f.required("id", pool_id, "every pool has a name of its own");
+    let pool_id = f.required("id", pool_id, "every pool has a unique name");
     let engine = f.parsed::<EngineKind>("engine");
     let engine = f.required(
         "engine",
         engine,
-        "what answers there, for example \"llamacpp\" or \"vllm\"",
+        "the kind of engine, for example \"llamacpp\" or \"vllm\"",
     );
     let slots = f.number("slots", &(1..=MAX_SLOTS));
     let slots = f.required(
@@ -69,13 +72,13 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
     {
         f.problem(
             "command",
-            "a port is chosen for the engine, but nothing tells it: put {port} into `command` or \
-             `env`, or set `port`",
+            "a port is chosen for the engine, but nothing passes it on: put {port} into `command` \
+             or `env`, or set `port`",
         );
     }
     let models = models(f);
     let device_mask = device_mask(f);
-    let restart = f.word(
+    let restart = f.choice(
         "restart",
         &[
             ("always", RestartPolicy::Always),
@@ -83,7 +86,7 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
             ("never", RestartPolicy::Never),
         ],
     );
-    let on_agent_stop = f.word(
+    let on_agent_stop = f.choice(
         "on_agent_stop",
         &[("stop", OnAgentStop::Stop), ("leave", OnAgentStop::Leave)],
     );
@@ -110,7 +113,7 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
     })
 }
 
-/// Either a command, or what a `llama-server` needs.
+/// Either a command, or the settings of a `llama-server`.
 fn launch(f: &mut Fields<'_, '_>, engine: Option<&EngineKind>) -> Option<Launch> {
     const ONLY_WITHOUT_COMMAND: [&str; 5] = ["binary", "model", "context", "threads", "args"];
     let command = f.strings("command");
@@ -135,7 +138,7 @@ fn launch(f: &mut Fields<'_, '_>, engine: Option<&EngineKind>) -> Option<Launch>
     if engine?.as_str() != LLAMACPP {
         f.problem(
             "command",
-            "`command` is missing: only for \"llamacpp\" it can be made from `binary` and `model`",
+            "`command` is missing: only for \"llamacpp\" it is built from `binary` and `model`",
         );
         return None;
     }
@@ -159,7 +162,7 @@ fn launch(f: &mut Fields<'_, '_>, engine: Option<&EngineKind>) -> Option<Launch>
     }))
 }
 
-/// A fixed port; 0 or none means that one is chosen.
+/// A fixed port; 0 or none chooses a free one.
 fn port(f: &mut Fields<'_, '_>, replicas: u32) -> Option<u16> {
     let port = f.number("port", &(0..=u32::from(u16::MAX)))?;
     let port = u16::try_from(port).ok().filter(|port| *port != 0)?;
@@ -167,8 +170,8 @@ fn port(f: &mut Fields<'_, '_>, replicas: u32) -> Option<u16> {
         f.problem(
             "port",
             format!(
-                "{replicas} replicas cannot share port {port}: leave `port` out, and one is \
-                 chosen for each"
+                "{replicas} replicas cannot share port {port}: omit `port`, and one is chosen for \
+                 each"
             ),
         );
     }
@@ -199,7 +202,7 @@ fn models(f: &mut Fields<'_, '_>) -> Vec<String> {
     models
 }
 
-/// In quotation marks, with a comma, and with what has to be escaped.
+/// The size of a name in JSON: with quotation marks, a comma and escapes.
 fn bytes_of_json(name: &str) -> usize {
     name.len()
         + name

@@ -1,28 +1,28 @@
-//! What is wrong with a pool file, and where.
+//! Problems of a pool file, with their lines.
 
 use std::{fmt, io, path::PathBuf};
 
 use thiserror::Error;
 
-/// One thing that is wrong with a pool file.
+/// One problem of a pool file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct PoolFileProblem {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong there.
+    /// What is wrong.
     pub what: String,
 }
 
-/// Everything that is wrong with a pool file, in order of the lines.
+/// All problems of a pool file, in order of lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems {
+pub struct PoolFileProblems {
     /// Where each line begins, in bytes.
     line_starts: Vec<usize>,
-    found: Vec<Problem>,
+    found: Vec<PoolFileProblem>,
 }
 
-impl Problems {
-    pub(super) fn of(text: &str) -> Self {
+impl PoolFileProblems {
+    pub(super) fn new(text: &str) -> Self {
         let after_breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {
             line_starts: std::iter::once(0).chain(after_breaks).collect(),
@@ -39,22 +39,22 @@ impl Problems {
         let line = self.line(offset);
         let after = self.found.partition_point(|problem| problem.line <= line);
         let what = what.into();
-        self.found.insert(after, Problem { line, what });
+        self.found.insert(after, PoolFileProblem { line, what });
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// The problems, in order of the lines.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+    /// The problems, in order of lines.
+    pub fn iter(&self) -> impl Iterator<Item = &PoolFileProblem> {
         self.found.iter()
     }
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for PoolFileProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Problem { line, what }) in self.found.iter().enumerate() {
+        for (index, PoolFileProblem { line, what }) in self.found.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
             write!(f, "{separator}  line {line}: {what}")?;
         }
@@ -62,7 +62,7 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for PoolFileProblems {}
 
 /// A pool file that cannot be used.
 #[derive(Debug, Error)]
@@ -70,10 +70,10 @@ pub enum PoolFileError {
     /// It cannot be read.
     #[error("cannot read the pool file {}", .0.display())]
     Unreadable(PathBuf, #[source] io::Error),
-    /// It is too large to be one.
+    /// It is too large.
     #[error("{} is too large for a pool file", .0.display())]
     TooLarge(PathBuf),
-    /// It says something that makes no sense. Shown in full: nobody should have to try twice.
+    /// Its content has problems. All of them are shown.
     #[error("the pool file {} is wrong:\n{}", .0.display(), .1)]
-    Wrong(PathBuf, Problems),
+    Wrong(PathBuf, PoolFileProblems),
 }

@@ -1,4 +1,4 @@
-//! Tests of the pool file: what it means, and what is said of a wrong one.
+//! Tests of the pool file and its problems.
 
 use std::time::Duration;
 
@@ -8,8 +8,7 @@ use pool_registry_types::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::handoffs::handoff;
-use crate::{Launch, OnAgentStop, RestartPolicy};
+use crate::{Launch, OnAgentStop, RestartPolicy, handoff_directory::handoff};
 
 const LLAMA: &str = r#"
 [[pool]]
@@ -38,7 +37,8 @@ fn a_llama_server_needs_no_command() {
     assert_eq!(pool.program(), "/opt/llama-server");
     assert_eq!(
         pool.arguments("8081").join(" "),
-        "--host 127.0.0.1 --port 8081 --model /models/tiny.gguf --parallel 4 --ctx-size 8192 --alias tiny --threads 6 --metrics"
+        "--host 127.0.0.1 --port 8081 --model /models/tiny.gguf --parallel 4 --ctx-size 8192 \
+         --alias tiny --threads 6 --metrics"
     );
     let environment = pool.environment("8081");
     assert_eq!(environment["CUDA_VISIBLE_DEVICES"], "0,1");
@@ -53,7 +53,7 @@ fn a_llama_server_needs_no_command() {
 
 // spec: PROV-14
 #[test]
-fn a_command_is_taken_as_it_is() {
+fn a_command_is_used_unchanged() {
     let file = PoolFile::parse(
         r#"
         [[pool]]
@@ -90,7 +90,7 @@ fn a_command_is_taken_as_it_is() {
 }
 
 #[test]
-fn what_starts_an_engine_otherwise_has_another_fingerprint() {
+fn a_changed_configuration_has_another_fingerprint() {
     let base = PoolFile::parse(LLAMA).unwrap().pools.remove(0);
     for (old, new) in [
         ("context = 2048", "context = 2049"),
@@ -105,18 +105,14 @@ fn what_starts_an_engine_otherwise_has_another_fingerprint() {
             .remove(0);
         assert_ne!(base.fingerprint(), changed.fingerprint(), "{new}");
     }
-    let patient = LLAMA.replace("slots = 4", "slots = 4\nstop_grace_secs = 99");
-    let patient = PoolFile::parse(&patient).unwrap().pools.remove(0);
-    assert_eq!(
-        base.fingerprint(),
-        patient.fingerprint(),
-        "how it is stopped does not matter"
-    );
+    let timeout = LLAMA.replace("slots = 4", "slots = 4\nstop_grace_secs = 99");
+    let timeout = PoolFile::parse(&timeout).unwrap().pools.remove(0);
+    assert_eq!(base.fingerprint(), timeout.fingerprint());
 }
 
 // spec: PROV-1
 #[test]
-fn every_problem_is_named_with_its_line_in_one_go() {
+fn all_problems_are_reported_together_with_their_lines() {
     let problems = PoolFile::parse(
         r#"colour = "red"
 [[pool]]
@@ -146,14 +142,14 @@ port = 70000
         (3, "pool_id must be"),
         (5, "`slots` must be a number from 1 to 65536, not 0"),
         (6, "unknown key `slotz`; there are"),
-        (7, "`model` must be a text in quotes, not 7"),
+        (7, "`model` must be a string in quotes, not 7"),
         (2, "`binary` is missing"),
         (2, "`context` is missing"),
         (
             8,
             "`restart` must be one of \"always\", \"on-failure\", \"never\"",
         ),
-        (9, "`env`: \"A\" must be a name with a text"),
+        (9, "`env`: \"A\" must be a name with a string"),
         (11, "`id` is missing"),
         (11, "`slots` is missing"),
         (13, "put {port} into `command`"),
@@ -170,7 +166,7 @@ port = 70000
 }
 
 #[test]
-fn one_of_a_kind() {
+fn ids_and_ports_are_unique() {
     let pool = "[[pool]]\nid = \"a\"\nengine = \"x\"\ncommand = [\"x\"]\nslots = 1\nport = 9000\n";
     let twice = wrong(&format!("{pool}{pool}"));
     assert!(
@@ -181,15 +177,15 @@ fn one_of_a_kind() {
         twice.contains("line 7: a: port 9000 is also that of pool a"),
         "{twice}"
     );
-    let shared = wrong(&format!("{pool}replicas = 2\n"));
+    let context = wrong(&format!("{pool}replicas = 2\n"));
     assert!(
-        shared.contains("line 6: 2 replicas cannot share port 9000"),
-        "{shared}"
+        context.contains("line 6: 2 replicas cannot share port 9000"),
+        "{context}"
     );
 }
 
 #[test]
-fn what_is_no_pool_file_at_all() {
+fn invalid_files_are_rejected() {
     for (text, expected) in [
         ("", "line 1: no [[pool]]"),
         ("pool = 1", "line 1: `pool` must be tables"),
@@ -214,7 +210,7 @@ fn what_is_no_pool_file_at_all() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named() {
+fn a_file_that_cannot_be_read_is_reported_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("pools.toml");
     let error = PoolFile::read(&missing).unwrap_err();
@@ -231,13 +227,18 @@ fn a_file_that_cannot_be_read_is_named() {
 
 proptest! {
     #[test]
-    fn no_text_panics(text in "(\\[\\[pool\\]\\]\n)?(([a-z_]{2,8}|id|slots|port|env) ?= ?(\"[a-z{}/]*\"|-?[0-9]{1,12}|\\[[\"a,]*\\]|\\{[a= 1\"]*\\})\n){0,6}\\PC{0,10}") {
+    fn no_text_panics(
+        text in concat!(
+            "(\\[\\[pool\\]\\]\n)?(([a-z_]{2,8}|id|slots|port|env) ?= ?(\"[a-z{}/]*\"",
+            "|-?[0-9]{1,12}|\\[[\"a,]*\\]|\\{[a= 1\"]*\\})\n){0,6}\\PC{0,10}",
+        ),
+    ) {
         let _ = PoolFile::parse(&text);
     }
 }
 
 #[test]
-fn the_files_that_are_shown_are_right() {
+fn documented_examples_are_valid() {
     let example = include_str!("../../examples/pools.toml");
     assert_eq!(PoolFile::parse(example).unwrap().pools.len(), 2);
     let readme = include_str!("../../README.md");
@@ -250,14 +251,15 @@ fn the_files_that_are_shown_are_right() {
 
 // spec: WIRE-18
 #[test]
-fn the_largest_pool_that_is_taken_has_handoffs_that_can_be_read() {
+fn the_largest_pool_has_handoffs_that_can_be_read() {
     let id = "i".repeat(MAX_ID_BYTES);
-    // Each name takes as much as it can: what is in it has to be escaped.
+    // Each name is as long as possible in JSON, because its characters are escaped.
     let with = |names: usize| {
         let names = (0..names).map(|i| format!("'{i:04}{}'", "\"".repeat(56)));
         let models = names.collect::<Vec<_>>().join(",");
         format!(
-            "[[pool]]\nid = \"{id}\"\nengine = \"{id}\"\ncommand = [\"x\"]\nslots = 65536\nport = 65535\nmodels = [{models}]\n"
+            "[[pool]]\nid = \"{id}\"\nengine = \"{id}\"\ncommand = [\"x\"]\nslots = 65536\n\
+             port = 65535\nmodels = [{models}]\n"
         )
     };
     let mut pool = PoolFile::parse(&with(514)).unwrap().pools.remove(0);

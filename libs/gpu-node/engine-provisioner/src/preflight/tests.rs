@@ -1,4 +1,4 @@
-//! Tests of what is looked at before a start.
+//! Tests of the checks before a start.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -28,22 +28,22 @@ impl Fixture {
     fn spec(&self, binary: &str, model: &str, more: &str) -> PoolSpec {
         let dir = self.dir.path().display();
         let text = format!(
-            "[[pool]]\nid = \"p\"\nengine = \"llamacpp\"\nbinary = \"{dir}/{binary}\"\nmodel = \"{dir}/{model}\"\n\
-             slots = 1\ncontext = 8\n{more}\n"
+            "[[pool]]\nid = \"p\"\nengine = \"llamacpp\"\nbinary = \"{dir}/{binary}\"\n\
+             model = \"{dir}/{model}\"\nslots = 1\ncontext = 8\n{more}\n"
         );
         PoolFile::parse(&text).unwrap().pools.remove(0)
     }
 }
 
-fn said(spec: &PoolSpec) -> String {
+fn problems(spec: &PoolSpec) -> String {
     summary(&preflight(spec)).unwrap_or_default()
 }
 
 // spec: PROV-8
 #[test]
-fn everything_that_is_missing_is_named_at_once() {
+fn all_missing_things_are_reported_together() {
     let fixture = Fixture::new();
-    assert_eq!(said(&fixture.spec("engine", "model.gguf", "")), "");
+    assert_eq!(problems(&fixture.spec("engine", "model.gguf", "")), "");
     fixture.file("text", b"no program", 0o644);
     fixture.file("empty.gguf", b"", 0o644);
     fixture.file("other.gguf", b"PK\x03\x04", 0o644);
@@ -56,10 +56,10 @@ fn everything_that_is_missing_is_named_at_once() {
         ("engine", "other.gguf", "other.gguf is not a GGUF file"),
         ("engine", ".", "cannot be read"),
     ] {
-        let said = said(&fixture.spec(binary, model, ""));
-        assert!(said.contains(expected), "{binary} {model}: {said}");
+        let found = problems(&fixture.spec(binary, model, ""));
+        assert!(found.contains(expected), "{binary} {model}: {found}");
     }
-    let both = said(&fixture.spec("nothing", "nothing.gguf", ""));
+    let both = problems(&fixture.spec("nothing", "nothing.gguf", ""));
     assert!(
         both.contains("no program") && both.contains("no model"),
         "{both}"
@@ -67,19 +67,20 @@ fn everything_that_is_missing_is_named_at_once() {
 }
 
 #[test]
-fn a_program_is_looked_for_in_the_path_that_the_engine_will_have() {
+fn a_program_is_searched_in_the_path_of_the_engine() {
     let fixture = Fixture::new();
     let spec = |path: &str| {
         let text = format!(
-            "[[pool]]\nid = \"p\"\nengine = \"x\"\ncommand = [\"engine\", \"{{port}}\"]\nslots = 1\nenv = {{ PATH = \"{path}\" }}\n"
+            "[[pool]]\nid = \"p\"\nengine = \"x\"\ncommand = [\"engine\", \"{{port}}\"]\n\
+             slots = 1\nenv = {{ PATH = \"{path}\" }}\n"
         );
         PoolFile::parse(&text).unwrap().pools.remove(0)
     };
     assert_eq!(
-        said(&spec(&format!("/nowhere:{}", fixture.dir.path().display()))),
+        problems(&spec(&format!("/nowhere:{}", fixture.dir.path().display()))),
         ""
     );
-    assert!(said(&spec("/nowhere")).contains("there is no program engine"));
+    assert!(problems(&spec("/nowhere")).contains("there is no program engine"));
 }
 
 // spec: PROV-8
@@ -90,16 +91,16 @@ fn a_fixed_port_must_be_free() {
     let port = listener.local_addr().unwrap().port();
     let spec = fixture.spec("engine", "model.gguf", &format!("port = {port}"));
     assert!(
-        said(&spec).contains(&format!("port {port} of 127.0.0.1 is taken")),
+        problems(&spec).contains(&format!("port {port} of 127.0.0.1 is taken")),
         "{}",
-        said(&spec)
+        problems(&spec)
     );
     drop(listener);
-    assert_eq!(said(&spec), "");
+    assert_eq!(problems(&spec), "");
 }
 
 #[test]
-fn a_model_needs_as_much_vram_as_it_is_large() {
+fn a_model_needs_as_much_vram_as_its_size() {
     let fixture = Fixture::new();
     for (name, size) in [
         ("m-00001-of-00002.gguf", 100),
@@ -127,21 +128,21 @@ fn a_model_needs_as_much_vram_as_it_is_large() {
 
 // spec: PROV-8
 #[test]
-fn a_check_looks_at_all_engines_of_a_file_together() {
+fn a_check_counts_all_engines_of_a_file_together() {
     let fixture = Fixture::new();
     let dir = fixture.dir.path().display();
     let pool = |id: &str, model: &str, replicas: u32| {
         format!(
-            "[[pool]]\nid = \"{id}\"\nengine = \"llamacpp\"\nbinary = \"{dir}/engine\"\nmodel = \"{dir}/{model}\"\n\
-             slots = 1\ncontext = 8\nreplicas = {replicas}\n"
+            "[[pool]]\nid = \"{id}\"\nengine = \"llamacpp\"\nbinary = \"{dir}/engine\"\n\
+             model = \"{dir}/{model}\"\nslots = 1\ncontext = 8\nreplicas = {replicas}\n"
         )
     };
     let text =
         pool("a", "model.gguf", 2) + &pool("b", "nothing.gguf", 1) + &pool("c", "model.gguf", 1);
     let file = PoolFile::parse(&text).unwrap();
     let found = |free: u64| -> Vec<(String, String, &str)> {
-        let findings = check(&file, Arc::new(move |_| Some(free)));
-        let line = |finding: Finding| {
+        let findings = check_pool_file(&file, Arc::new(move |_| Some(free)));
+        let line = |finding: PreflightFinding| {
             let what = finding.error.to_string();
             (finding.pool_id.to_string(), what, finding.error.hint())
         };

@@ -1,4 +1,6 @@
-use engine_provisioner::Phase;
+//! Engines that outlive their agent.
+
+use engine_provisioner::EnginePhase;
 
 use crate::node::{Home, gone, is_there, kill, pool};
 
@@ -7,23 +9,23 @@ use crate::node::{Home, gone, is_there, kill, pool};
 async fn an_engine_outlives_its_agent_and_is_adopted() {
     let home = Home::new();
     let node = home.start(&pool(""));
-    let before = node.one(Phase::Ready).await;
+    let before = node.one(EnginePhase::Ready).await;
     node.vanish().await;
     let pid = before.pid.unwrap();
     assert!(is_there(pid));
-    assert_eq!(home.handoffs(), ["p_r0.json"], "it serves on");
+    assert_eq!(home.handoffs(), ["p_r0.json"], "it still serves");
 
     let node = home.start(&pool("stop_grace_secs = 9").replace("stop_grace_secs = 10\n", ""));
-    let after = node.one(Phase::Ready).await;
+    let after = node.one(EnginePhase::Ready).await;
     assert_eq!(
         (after.pid, after.adopted, after.url),
         (Some(pid), true, before.url)
     );
 
-    // It is supervised like any other.
+    // It is supervised like any other engine.
     kill(pid);
     let new = node
-        .until(|rows| rows[0].pid != Some(pid) && rows[0].phase == Phase::Ready)
+        .until(|rows| rows[0].pid != Some(pid) && rows[0].phase == EnginePhase::Ready)
         .await;
     assert_eq!((new[0].adopted, new[0].restarts), (false, 1));
     node.stop().await;
@@ -34,10 +36,10 @@ async fn an_engine_outlives_its_agent_and_is_adopted() {
 async fn an_adopted_engine_can_be_stopped() {
     let home = Home::new();
     let node = home.start(&pool(""));
-    let pid = node.one(Phase::Ready).await.pid.unwrap();
+    let pid = node.one(EnginePhase::Ready).await.pid.unwrap();
     node.vanish().await;
     let node = home.start(&pool(""));
-    node.one(Phase::Ready).await;
+    node.one(EnginePhase::Ready).await;
     node.stop().await;
     gone(pid).await;
     assert!(home.handoffs().is_empty() && home.files("state/engines").is_empty());
@@ -45,7 +47,7 @@ async fn an_adopted_engine_can_be_stopped() {
 
 // spec: PROV-11
 #[tokio::test]
-async fn an_engine_that_the_file_wants_otherwise_makes_room() {
+async fn an_engine_with_another_configuration_is_replaced() {
     let home = Home::new();
     let node = home.start(&pool("replicas = 2"));
     let before = node.ready(2).await;
@@ -64,10 +66,10 @@ async fn an_engine_that_the_file_wants_otherwise_makes_room() {
 
 // spec: PROV-11
 #[tokio::test]
-async fn an_engine_of_a_pool_that_is_gone_ends() {
+async fn an_engine_of_a_removed_pool_is_stopped() {
     let home = Home::new();
     let node = home.start(&pool(""));
-    let pid = node.one(Phase::Ready).await.pid.unwrap();
+    let pid = node.one(EnginePhase::Ready).await.pid.unwrap();
     node.vanish().await;
     let node = home.start(&pool("").replace("id = \"p\"", "id = \"q\""));
     node.ready(1).await;
@@ -77,7 +79,7 @@ async fn an_engine_of_a_pool_that_is_gone_ends() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_to_be_left_running_is() {
+async fn an_engine_that_is_configured_to_stay_stays() {
     let home = Home::new();
     let stays = pool("on_agent_stop = \"leave\"");
     let goes = pool("").replace("id = \"p\"", "id = \"q\"");
@@ -87,26 +89,26 @@ async fn an_engine_that_is_to_be_left_running_is() {
     assert!(is_there(rows[0].pid.unwrap()) && !is_there(rows[1].pid.unwrap()));
     assert_eq!(home.handoffs(), ["p_r0.json"]);
     let node = home.start(&pool(""));
-    assert_eq!(node.one(Phase::Ready).await.pid, rows[0].pid);
+    assert_eq!(node.one(EnginePhase::Ready).await.pid, rows[0].pid);
     node.stop().await;
 }
 
 // spec: PROV-10, PROV-23
 #[tokio::test]
-async fn what_is_left_running_or_asleep_stays_so_until_the_agent_has_ended() {
+async fn engines_that_stay_or_are_scaled_to_zero_remain_so_after_the_agent() {
     let home = Home::new();
     let node = home.start(&pool("on_agent_stop = \"leave\""));
-    let engine = node.one(Phase::Ready).await;
+    let engine = node.one(EnginePhase::Ready).await;
     node.stop_slowly().await;
     assert_eq!(home.handoffs(), ["p_r0.json"]);
-    assert!(is_there(engine.pid.unwrap()), "it was to be left running");
+    assert!(is_there(engine.pid.unwrap()), "it is configured to stay");
 
     let home = Home::new();
-    let sleepy = pool("sleep_after_secs = 1");
-    let node = home.start(&sleepy);
-    node.one(Phase::Sleeping).await;
+    let scaling = pool("sleep_after_secs = 1");
+    let node = home.start(&scaling);
+    node.one(EnginePhase::ScaledToZero).await;
     node.stop_slowly().await;
-    let node = home.start(&sleepy);
-    node.one(Phase::Sleeping).await;
+    let node = home.start(&scaling);
+    node.one(EnginePhase::ScaledToZero).await;
     node.stop().await;
 }

@@ -7,6 +7,6 @@
 
 mod adoption;
 mod failures;
-mod life;
+mod lifecycle;
 mod node;
 mod reload;

@@ -1,5 +1,4 @@
-//! A node in a temporary directory: a pool file, a provisioner, and the registry that reads its
-//! handoffs.
+//! A node in a temporary directory: a pool file, a provisioner, and a registry of its handoffs.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use engine_provisioner::{Config, EngineStatus, Phase, PoolFile, Prepared, Provisioner};
+use engine_provisioner::{
+    EnginePhase, EngineStatus, PoolFile, Prepared, Provisioner, ProvisionerConfig,
+};
 use local_node::LocalNode;
 use pool_registry::PoolRegistry;
 use pool_registry_types::{PoolId, ReplicaStatus};
@@ -20,7 +21,7 @@ pub(crate) const ENGINE: &str = env!("CARGO_BIN_EXE_engine-provisioner-test-engi
 /// Much longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Where a node's files are. Dropping it ends every engine that it still remembers.
+/// The files of a node. Dropping it kills every engine that still has a record.
 pub(crate) struct Home {
     dir: tempfile::TempDir,
 }
@@ -74,7 +75,7 @@ impl Drop for Home {
     }
 }
 
-/// An agent, as far as it concerns engines.
+/// The parts of an agent that concern engines.
 pub(crate) struct Node {
     pub(crate) provisioner: Provisioner,
     pub(crate) registry: PoolRegistry,
@@ -86,7 +87,7 @@ pub(crate) struct Node {
 impl Node {
     fn start(home: &Home, pools: &str) -> Self {
         let file = PoolFile::parse(pools).unwrap_or_else(|problems| panic!("{problems}"));
-        let config = Config::new(home.path("handoffs"), home.path("state"));
+        let config = ProvisionerConfig::new(home.path("handoffs"), home.path("state"));
         let prepared = Prepared::new(config, file).unwrap();
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
@@ -106,32 +107,31 @@ impl Node {
         }
     }
 
-    /// Waits until the engines are so, and returns them.
+    /// Waits until `so` holds for the engines, and returns them.
     pub(crate) async fn until(&self, so: impl Fn(&[EngineStatus]) -> bool) -> Arc<[EngineStatus]> {
         let mut rows = self.provisioner.status();
         let waited = tokio::time::timeout(DEADLINE, rows.wait_for(|rows| so(rows))).await;
         if let Ok(found) = waited {
             return found.unwrap().clone();
         }
-        panic!(
-            "it never came to this: {:#?}",
-            self.provisioner.status().borrow()
-        );
+        panic!("waited in vain: {:#?}", self.provisioner.status().borrow());
     }
 
     /// Waits until the one engine of the node is in this phase.
-    pub(crate) async fn one(&self, phase: Phase) -> EngineStatus {
+    pub(crate) async fn one(&self, phase: EnginePhase) -> EngineStatus {
         self.until(|rows| rows.len() == 1 && rows[0].phase == phase)
             .await[0]
             .clone()
     }
 
     pub(crate) async fn ready(&self, engines: usize) -> Arc<[EngineStatus]> {
-        self.until(|rows| rows.len() == engines && rows.iter().all(|row| row.phase == Phase::Ready))
-            .await
+        self.until(|rows| {
+            rows.len() == engines && rows.iter().all(|row| row.phase == EnginePhase::Ready)
+        })
+        .await
     }
 
-    /// Waits until the registry says so of the replicas of pool `p`.
+    /// Waits until `so` holds for the replicas of pool `p` in the registry.
     pub(crate) async fn replicas(
         &self,
         so: impl Fn(&[ReplicaStatus]) -> bool,
@@ -150,7 +150,7 @@ impl Node {
             }
         };
         let waited = tokio::time::timeout(DEADLINE, waiting).await;
-        waited.unwrap_or_else(|_| panic!("it never came to this: {:#?}", self.registry.statuses()))
+        waited.unwrap_or_else(|_| panic!("waited in vain: {:#?}", self.registry.statuses()))
     }
 
     /// Stops all engines, then the agent.
@@ -161,7 +161,7 @@ impl Node {
         self.vanish().await;
     }
 
-    /// As [`stop`](Self::stop), with a while between the end of the engines and that of the agent.
+    /// As [`stop`](Self::stop), with a pause between the end of the engines and that of the agent.
     pub(crate) async fn stop_slowly(self) {
         let Self {
             provisioner,
@@ -174,7 +174,7 @@ impl Node {
             .await
             .unwrap();
         drop(provisioner);
-        // Whoever supervises an engine gets the time to notice.
+        // Give the supervising tasks time to react.
         for _ in 0..1000 {
             tokio::task::yield_now().await;
         }
@@ -183,7 +183,7 @@ impl Node {
         drop(local);
     }
 
-    /// Ends the agent and leaves its engines alone, as SIGKILL would.
+    /// Ends the agent but not its engines, as SIGKILL would.
     pub(crate) async fn vanish(self) {
         self.shutdown.request();
         self.tasks.join(DEADLINE).await.unwrap();
@@ -207,16 +207,17 @@ pub(crate) fn shell(script: &str, more: &str) -> String {
 fn command(command: &[&str], more: &str) -> String {
     let command = serde_json::to_string(command).unwrap();
     format!(
-        "[[pool]]\nid = \"p\"\nengine = \"test\"\nslots = 2\nstop_grace_secs = 10\ncommand = {command}\n{more}\n"
+        "[[pool]]\nid = \"p\"\nengine = \"test\"\nslots = 2\nstop_grace_secs = 10\n\
+         command = {command}\n{more}\n"
     )
 }
 
-/// Whether a process of this number is there, zombies included.
+/// Whether a process with this id exists, zombies included.
 pub(crate) fn is_there(pid: u32) -> bool {
     test_kill_process(raw(pid)).is_ok()
 }
 
-/// Waits until it is not there.
+/// Waits until it no longer exists.
 pub(crate) async fn gone(pid: u32) {
     until(&format!("process {pid} is gone"), || !is_there(pid)).await;
 }
@@ -229,7 +230,7 @@ pub(crate) fn raw(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }
 
-/// Waits for something that nobody tells.
+/// Waits for a condition that has no signal.
 pub(crate) async fn until(what: &str, so: impl Fn() -> bool) {
     let looking = async {
         while !so() {
@@ -240,7 +241,7 @@ pub(crate) async fn until(what: &str, so: impl Fn() -> bool) {
     waited.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// The number in a file, once it is there.
+/// The number in a file, once it has been written.
 pub(crate) async fn number_in(path: &Path) -> u32 {
     let read = || {
         std::fs::read_to_string(path)

@@ -1,4 +1,6 @@
-use engine_provisioner::{ChangeError, Phase, PoolFile, PoolSpec};
+//! Reloads: replaced, rolled back and cancelled.
+
+use engine_provisioner::{ChangeError, EnginePhase, PoolFile, PoolSpec};
 
 use crate::node::{Home, gone, is_there, pool, pool_p, shell};
 
@@ -8,10 +10,10 @@ fn spec(text: &str) -> PoolSpec {
 
 // spec: PROV-12
 #[tokio::test]
-async fn a_new_engine_is_ready_before_the_old_one_gets_no_more_requests() {
+async fn a_new_engine_is_ready_before_the_old_one_stops_getting_requests() {
     let home = Home::new();
     let node = home.start(&pool(""));
-    let old = node.one(Phase::Ready).await;
+    let old = node.one(EnginePhase::Ready).await;
     node.replicas(|replicas| replicas.iter().any(|replica| replica.ready))
         .await;
     let lease = node.registry.claim(&pool_p(), None).unwrap();
@@ -19,12 +21,12 @@ async fn a_new_engine_is_ready_before_the_old_one_gets_no_more_requests() {
     let reload = node.provisioner.reload(spec(&pool("models = [\"new\"]")));
     let watched = async {
         let draining = |row: &engine_provisioner::EngineStatus| {
-            row.phase == Phase::Draining && row.pid == old.pid
+            row.phase == EnginePhase::Draining && row.pid == old.pid
         };
         let rows = node.until(|rows| rows.iter().any(draining)).await;
         assert!(
             rows.iter()
-                .any(|row| row.phase == Phase::Ready && row.pid != old.pid)
+                .any(|row| row.phase == EnginePhase::Ready && row.pid != old.pid)
         );
         node.replicas(|replicas| {
             replicas[0].ready && replicas[0].models == Some(vec!["new".to_owned()])
@@ -32,7 +34,7 @@ async fn a_new_engine_is_ready_before_the_old_one_gets_no_more_requests() {
         .await;
         let new = node.registry.claim(&pool_p(), None).unwrap();
         assert_ne!(new.url(), lease.url());
-        assert!(is_there(old.pid.unwrap()), "a request is with it");
+        assert!(is_there(old.pid.unwrap()), "a request runs on it");
         drop(lease);
     };
     let (reloaded, ()) = tokio::join!(reload, watched);
@@ -49,7 +51,7 @@ async fn a_reload_that_fails_changes_nothing() {
     let home = Home::new();
     let node = home.start(&pool("replicas = 2"));
     let before = node.ready(2).await;
-    // The second engine of the new kind fails, so the first goes back as well.
+    // The second new engine fails, so the first is rolled back.
     let script = format!(
         "mkdir {} 2>/dev/null && exec \"$0\" \"$1\"; echo 'no more' >&2; exit 1",
         home.path("once").display()
@@ -62,7 +64,7 @@ async fn a_reload_that_fails_changes_nothing() {
     assert!(matches!(&error, ChangeError::NotReady { .. }), "{error}");
     assert!(error.to_string().contains("no more"), "{error}");
     let after = node.ready(2).await;
-    assert_eq!(after[1].pid, before[1].pid, "never touched");
+    assert_eq!(after[1].pid, before[1].pid, "it was not replaced");
     node.provisioner.restart(&pool_p()).await.unwrap();
     node.ready(2).await;
     node.stop().await;
@@ -70,7 +72,7 @@ async fn a_reload_that_fails_changes_nothing() {
 
 // spec: PROV-12
 #[tokio::test]
-async fn where_there_is_room_for_one_only_the_old_one_ends_first_and_comes_back() {
+async fn with_room_for_one_engine_the_old_one_stops_first_and_returns_on_failure() {
     let home = Home::new();
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -79,7 +81,7 @@ async fn where_there_is_room_for_one_only_the_old_one_ends_first_and_comes_back(
         .port();
     let port = format!("port = {port}");
     let node = home.start(&pool(&port));
-    let old = node.one(Phase::Ready).await;
+    let old = node.one(EnginePhase::Ready).await;
     let error = node
         .provisioner
         .reload(spec(&shell("exit 1", &port)))
@@ -89,7 +91,7 @@ async fn where_there_is_room_for_one_only_the_old_one_ends_first_and_comes_back(
         error.to_string().contains("did not become ready"),
         "{error}"
     );
-    let back = node.one(Phase::Ready).await;
+    let back = node.one(EnginePhase::Ready).await;
     assert_ne!(back.pid, old.pid);
     assert_eq!(back.url, old.url);
 
@@ -97,7 +99,7 @@ async fn where_there_is_room_for_one_only_the_old_one_ends_first_and_comes_back(
         .reload(spec(&pool(&format!("{port}\nenv = {{ A = \"1\" }}"))))
         .await
         .unwrap();
-    let new = node.one(Phase::Ready).await;
+    let new = node.one(EnginePhase::Ready).await;
     assert_ne!(new.pid, back.pid);
     assert_eq!(new.url, old.url);
     node.stop().await;
@@ -123,10 +125,10 @@ async fn a_reload_changes_the_number_of_replicas() {
 }
 
 #[tokio::test]
-async fn a_stop_breaks_a_reload_off() {
+async fn a_stop_cancels_a_reload() {
     let home = Home::new();
     let node = home.start(&pool(""));
-    node.one(Phase::Ready).await;
+    node.one(EnginePhase::Ready).await;
     let hangs = spec(&shell("exec sleep 100", ""));
     let reload = node.provisioner.reload(hangs);
     let stop = async {
@@ -134,7 +136,7 @@ async fn a_stop_breaks_a_reload_off() {
             rows.len() == 2
                 && rows
                     .iter()
-                    .any(|row| row.phase == Phase::Starting && row.pid.is_some())
+                    .any(|row| row.phase == EnginePhase::Starting && row.pid.is_some())
         })
         .await;
         node.provisioner.stop_all().await;

@@ -1,4 +1,4 @@
-//! The inventory: what it answers, what it says once, and that it never hangs.
+//! Tests of the inventory: its answers, its log, and drivers that hang.
 
 use std::{sync::mpsc, time::Duration};
 
@@ -12,16 +12,16 @@ const HOST: HostResources = HostResources {
     ram_total_bytes: 64_000_000_000,
 };
 
-/// No test waits this long for what happens at once.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Much longer than anything here takes.
+const DEADLINE: Duration = Duration::from_secs(60);
 
-/// An inventory that waits patiently, for a machine that is busy with other tests.
+/// An inventory with a long timeout, for a machine that is busy with other tests.
 fn inventory(source: impl GpuSource + 'static) -> Inventory {
-    Inventory::with_timeout(Box::new(source), HOST, PATIENCE)
+    Inventory::with_timeout(Box::new(source), HOST, DEADLINE)
 }
 
 #[test]
-fn capabilities_are_what_works() {
+fn capabilities_are_those_of_working_gpus() {
     let machine = Nvidia::new();
     let inventory = inventory(machine.source());
     let capabilities = inventory.capabilities();
@@ -31,7 +31,10 @@ fn capabilities_are_what_works() {
     );
     assert_eq!(
         serde_json::to_value(&capabilities.gpus[1]).unwrap(),
-        serde_json::json!({"device_id": 1, "name": "NVIDIA GeForce RTX 3090", "vram_total_bytes": TOTAL, "compute_capability": "8.6"})
+        serde_json::json!({
+            "device_id": 1, "name": "NVIDIA GeForce RTX 3090", "vram_total_bytes": TOTAL,
+            "compute_capability": "8.6",
+        })
     );
     machine.state(&format!(
         "init 0\n{}{}",
@@ -47,7 +50,7 @@ fn capabilities_are_what_works() {
 
 // spec: GPU-7
 #[test]
-fn a_heartbeat_tells_how_they_are() {
+fn a_heartbeat_has_the_status_of_every_gpu() {
     let machine = Nvidia::new();
     machine.state(&format!(
         "init 0\n{}{}",
@@ -57,8 +60,9 @@ fn a_heartbeat_tells_how_they_are() {
     assert_eq!(
         serde_json::to_value(inventory(machine.source()).read().statuses()).unwrap(),
         serde_json::json!([
-            {"device_id": 0, "name": "NVIDIA GeForce RTX 3090", "uuid": "GPU-0000", "driver_version": "580.99.01",
-             "compute_capability": "8.6", "vram_total_bytes": TOTAL, "vram_used_bytes": 1_000, "vram_free_bytes": TOTAL - 1_000,
+            {"device_id": 0, "name": "NVIDIA GeForce RTX 3090", "uuid": "GPU-0000",
+             "driver_version": "580.99.01", "compute_capability": "8.6", "vram_total_bytes": TOTAL,
+             "vram_used_bytes": 1_000, "vram_free_bytes": TOTAL - 1_000,
              "utilization_percent": 42, "temperature_celsius": 55, "power_watts": 250},
             {"device_id": 1, "name": "NVIDIA GPU", "driver_version": "580.99.01",
              "problem": "it does not answer any more and needs a reset, a reboot or new hardware"},
@@ -68,7 +72,7 @@ fn a_heartbeat_tells_how_they_are() {
 
 // spec: GPU-1
 #[test]
-fn free_memory_is_read_anew() {
+fn free_memory_is_read_on_each_call() {
     let machine = Nvidia::new();
     let inventory = inventory(machine.source());
     assert_eq!(inventory.vram_free_for(Some("GPU0,GPU1")), 2 * TOTAL);
@@ -80,7 +84,7 @@ fn free_memory_is_read_anew() {
 
 // spec: GPU-5
 #[test]
-fn a_problem_is_said_once_and_so_is_its_end() {
+fn a_problem_and_its_end_are_logged_once() {
     let machine = Nvidia::new();
     let inventory = inventory(machine.source());
     let log = Log::of(|| {
@@ -116,7 +120,7 @@ fn a_problem_is_said_once_and_so_is_its_end() {
 }
 
 #[test]
-fn an_unknown_device_is_said_once() {
+fn an_unknown_device_is_logged_once() {
     let machine = Nvidia::new();
     let inventory = inventory(machine.source());
     let log = Log::of(|| {
@@ -139,7 +143,7 @@ fn a_machine_without_gpus_has_no_problem() {
     assert_eq!(log, "");
 }
 
-/// A driver that answers when the test lets it.
+/// A driver that answers when the test allows it.
 struct Slow(mpsc::Receiver<u64>);
 
 impl GpuSource for Slow {
@@ -154,7 +158,7 @@ impl GpuSource for Slow {
 
 // spec: GPU-4
 #[test]
-fn a_driver_that_hangs_holds_up_nobody() {
+fn a_driver_that_hangs_does_not_block_callers() {
     let (answer, answers) = mpsc::channel();
     let inventory =
         Inventory::with_timeout(Box::new(Slow(answers)), HOST, Duration::from_millis(20));
@@ -164,7 +168,7 @@ fn a_driver_that_hangs_holds_up_nobody() {
     assert_eq!(inventory.capabilities().cpu_cores, 16);
     answer.send(1).unwrap();
     while inventory.read().gpus.is_empty() {}
-    // It hangs again: the last figures stand, and say that they are old.
+    // It hangs again: the last figures stay, marked as outdated.
     answer.send(2).unwrap();
     while inventory.vram_free_for(None) != 2 {}
     let snapshot = inventory.read();
@@ -173,7 +177,7 @@ fn a_driver_that_hangs_holds_up_nobody() {
 
 // spec: GPU-4
 #[test]
-fn a_source_that_panics_is_a_driver_that_does_not_work() {
+fn a_source_that_panics_is_reported_as_a_failed_driver() {
     struct Panics;
     impl GpuSource for Panics {
         fn read(&mut self) -> Result<Vec<GpuReading>, GpuError> {
@@ -190,7 +194,7 @@ fn a_source_that_panics_is_a_driver_that_does_not_work() {
 }
 
 #[test]
-fn this_machine_can_be_asked() {
+fn this_machine_can_be_read() {
     let capabilities = Inventory::detect().capabilities();
     assert!(capabilities.cpu_cores >= 1);
     assert!(capabilities.ram_total_bytes > 0);

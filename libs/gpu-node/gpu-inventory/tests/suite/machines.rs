@@ -1,4 +1,4 @@
-//! Machines with GPUs, made of files: a fake NVML, a fake sysfs, and the file twin.
+//! Simulated machines with GPUs: a fake NVML, a fake sysfs, and a file.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 /// Memory of each GPU in bytes.
 pub(crate) const TOTAL: u64 = 24_000_000_000;
 
-/// A machine with two NVIDIA GPUs and a driver that says what the test wants.
+/// A machine with two NVIDIA GPUs and a driver that answers as the test sets it.
 pub(crate) struct Nvidia(FakeNvml);
 
 impl Nvidia {
@@ -54,7 +54,7 @@ pub(crate) fn gpu_line(index: usize, rc: u32, used: u64, mig: u8) -> String {
     )
 }
 
-/// A machine with two AMD GPUs, an adapter of another make, and the connectors of the first.
+/// A machine with two AMD GPUs, another adapter, and connectors of the first GPU.
 pub(crate) struct Amd {
     root: TempDir,
 }
@@ -112,7 +112,7 @@ impl Amd {
     }
 }
 
-/// A machine with two GPUs that a file describes.
+/// A machine with two GPUs, described by a file.
 pub(crate) struct Described {
     folder: TempDir,
 }
@@ -138,7 +138,8 @@ impl Described {
         let gpu = |index: usize| {
             serde_json::json!({
                 "index": index, "name": "RTX 3090", "uuid": format!("GPU-{index}000"),
-                "vram_total_bytes": TOTAL, "vram_used_bytes": used[index], "utilization_percent": 42,
+                "vram_total_bytes": TOTAL, "vram_used_bytes": used[index],
+                "utilization_percent": 42,
                 "temperature_celsius": 55, "power_milliwatts": 250_000,
             })
         };

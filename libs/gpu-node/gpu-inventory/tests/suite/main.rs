@@ -1,4 +1,4 @@
-//! The inventory against machines made of files: a fake NVML, a fake sysfs, and the file twin.
+//! Tests of the inventory on simulated machines: a fake NVML, a fake sysfs, and a file.
 
 #![expect(
     clippy::unwrap_used,

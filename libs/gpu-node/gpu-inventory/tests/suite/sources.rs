@@ -1,9 +1,9 @@
-//! What every source does, and what each does when something is wrong.
+//! Tests of every source, with and without problems.
 
 use crate::machines::{Amd, Described, Nvidia, TOTAL, gpu_line};
 use gpu_inventory::{GpuError, GpuProblem, GpuReading, GpuSource, NoGpus, NvmlSource};
 
-/// What every source with two GPUs does; `set_used` changes the memory in use of each.
+/// Tests a source with two GPUs; `set_used` changes the memory in use of each.
 fn conforms(mut source: impl GpuSource, set_used: impl Fn([u64; 2])) {
     set_used([1_000, 2_000]);
     let first = source.read().unwrap();
@@ -21,7 +21,7 @@ fn conforms(mut source: impl GpuSource, set_used: impl Fn([u64; 2])) {
     }
     assert_ne!(first[0].uuid, first[1].uuid);
 
-    // The next reading is a new one.
+    // The next reading has new values.
     set_used([5_000, 2_000]);
     let second = source.read().unwrap();
     assert_eq!(second[0].vram_used_bytes, Some(5_000));
@@ -63,7 +63,7 @@ fn no_gpus_are_no_error() {
 }
 
 #[test]
-fn nvidia_tells_its_model() {
+fn nvidia_reports_its_model() {
     let machine = Nvidia::new();
     let gpus = machine.source().read().unwrap();
     assert_eq!(gpus[1].name, "NVIDIA GeForce RTX 3090");
@@ -73,7 +73,7 @@ fn nvidia_tells_its_model() {
 }
 
 #[test]
-fn values_a_gpu_does_not_tell_are_no_problem() {
+fn missing_values_are_no_problem() {
     let machine = Nvidia::new();
     machine.state(&format!(
         "init 0\ngpu 0 -1 {TOTAL} 0 -1 -1 -1 -1 -1 -1 Tesla\n"
@@ -99,7 +99,7 @@ const UNKNOWN: u32 = 999;
 
 // spec: GPU-3
 #[test]
-fn a_lost_gpu_spoils_nothing_and_may_come_back() {
+fn a_lost_gpu_does_not_affect_others_and_may_come_back() {
     let machine = Nvidia::new();
     let mut source = machine.source();
     assert!(source.read().unwrap()[1].is_usable());
@@ -122,7 +122,7 @@ fn a_lost_gpu_spoils_nothing_and_may_come_back() {
 }
 
 #[test]
-fn a_gpu_with_another_trouble_stays_usable() {
+fn a_gpu_with_another_problem_stays_usable() {
     let machine = Nvidia::new();
     machine.state(&format!("init 0\n{}", gpu_line(0, UNKNOWN, 0, 0)));
     let gpus = machine.source().read().unwrap();
@@ -138,7 +138,7 @@ fn a_gpu_with_another_trouble_stays_usable() {
 }
 
 #[test]
-fn a_divided_gpu_tells_its_instances() {
+fn a_divided_gpu_reports_its_instances() {
     let machine = Nvidia::new();
     machine.state(&format!("init 0\n{}", gpu_line(0, 0, 1_000, 1)));
     let gpus = machine.source().read().unwrap();
@@ -149,7 +149,7 @@ fn a_divided_gpu_tells_its_instances() {
 }
 
 #[test]
-fn an_old_driver_costs_the_memory_figures_only() {
+fn an_old_driver_lacks_only_memory_figures() {
     let machine = Nvidia::compiled_with(&["-DOLD_DRIVER"]);
     let gpus = machine.source().read().unwrap();
     assert_eq!(gpus[0].problems, [GpuProblem::OldDriver]);
@@ -161,7 +161,7 @@ fn an_old_driver_costs_the_memory_figures_only() {
 }
 
 #[test]
-fn a_library_that_does_not_work_says_why() {
+fn a_library_that_does_not_work_reports_the_reason() {
     let missing = NvmlSource::with_library("/nowhere/libnvidia-ml.so.1").read();
     assert!(
         matches!(missing, Err(GpuError::NoLibrary(_))),
@@ -181,7 +181,7 @@ fn a_library_that_does_not_work_says_why() {
 }
 
 #[test]
-fn a_driver_that_is_loaded_later_or_goes_is_noticed() {
+fn a_driver_that_is_loaded_or_unloaded_is_noticed() {
     let machine = Nvidia::new();
     let mut source = machine.source();
     machine.state(&format!("init {DRIVER_NOT_LOADED}\n"));
@@ -207,7 +207,7 @@ fn amd_cards_are_named_and_counted_by_their_number() {
 }
 
 #[test]
-fn an_amd_card_with_nonsense_spoils_nothing() {
+fn an_amd_card_with_invalid_files_does_not_affect_others() {
     let machine = Amd::new();
     machine.write("card1/device/mem_info_vram_used", "lots\n");
     machine.set_used([0, 0]);
@@ -219,13 +219,13 @@ fn an_amd_card_with_nonsense_spoils_nothing() {
     ));
     assert_eq!(gpus[0].vram_free_bytes, None);
     assert!(gpus[1].problems.is_empty());
-    // More in use than there is frees nothing.
+    // More memory in use than installed means none is free.
     machine.set_used([0, TOTAL + 1]);
     assert_eq!(machine.source().read().unwrap()[1].vram_free_bytes, Some(0));
 }
 
 #[test]
-fn a_file_that_is_gone_is_named() {
+fn a_missing_file_is_reported_with_its_path() {
     let machine = Described::new();
     let mut source = machine.source();
     machine.write("{");

@@ -1,5 +1,5 @@
-//! Random histories of a directory, looked at late, twice or in part: what is told converges to
-//! what is there.
+//! Property tests: random histories of a directory that is read late, twice or in part. The
+//! reported state converges to the directory.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,9 +13,8 @@ use proptest::prelude::*;
 
 use super::support::{Replay, handoff, json, put};
 use crate::{
-    Refusal,
-    core::{Core, Observation, Seen},
-    read::MAX_FILE_BYTES,
+    MAX_FILE_BYTES, Refusal,
+    index::{FileObservation, FileState, HandoffIndex},
     scan::Scanner,
 };
 
@@ -59,65 +58,65 @@ fn name(file: u8) -> OsString {
     format!("{file}.json").into()
 }
 
-fn what_it_says(replica: u8, port: u16, slots: u32) -> Handoff {
+fn handoff_of(replica: u8, port: u16, slots: u32) -> Handoff {
     handoff(&format!("r{replica}"), port, slots)
 }
 
-fn look(name: OsString, content: Option<&Content>) -> Observation {
-    let bad = |reason| Seen::Bad {
+fn observation(name: OsString, content: Option<&Content>) -> FileObservation {
+    let invalid = |reason| FileState::Invalid {
         reason,
-        stamp: None,
+        fingerprint: None,
     };
-    let seen = match content {
-        None => Seen::Gone,
+    let state = match content {
+        None => FileState::Absent,
         Some(&Content::Good {
             replica,
             port,
             slots,
-        }) => Seen::Good(what_it_says(replica, port, slots)),
-        Some(Content::Half) => bad(Refusal::NotJson("EOF".into())),
-        Some(Content::WrongField) => bad(Refusal::WrongField("slots".into())),
-        Some(Content::Oversized) => bad(Refusal::TooLarge {
+        }) => FileState::Valid(handoff_of(replica, port, slots)),
+        Some(Content::Half) => invalid(Refusal::NotJson("EOF".into())),
+        Some(Content::WrongField) => invalid(Refusal::WrongField("slots".into())),
+        Some(Content::Oversized) => invalid(Refusal::TooLarge {
             bytes: MAX_FILE_BYTES + 1,
         }),
-        Some(Content::Link) => bad(Refusal::SymbolicLink),
+        Some(Content::Link) => invalid(Refusal::SymbolicLink),
     };
-    Observation { name, seen }
+    FileObservation { name, state }
 }
 
-/// What each file last said, as far as it was looked at.
+/// The last valid handoff of each file that was read.
 #[derive(Default)]
 struct LastGood(BTreeMap<OsString, Handoff>);
 
 impl LastGood {
-    fn saw(&mut self, observation: &Observation) {
-        match &observation.seen {
-            Seen::Good(handoff) => {
+    fn saw(&mut self, observation: &FileObservation) {
+        match &observation.state {
+            FileState::Valid(handoff) => {
                 self.0.insert(observation.name.clone(), handoff.clone());
             }
-            Seen::Bad { reason, .. } if reason.keeps_last_good() => {}
-            Seen::Gone | Seen::Bad { .. } => {
+            FileState::Invalid { reason, .. } if reason.keeps_last_state() => {}
+            FileState::Absent | FileState::Invalid { .. } => {
                 self.0.remove(&observation.name);
             }
         }
     }
 
-    /// Everything told is said by a file, and every file either has its say or contradicts one that
-    /// has.
-    fn check(&self, told: &Replay) {
-        let said = |handoff: &Handoff| told.replicas.values().any(|told| told == handoff);
-        for handoff in told.replicas.values() {
+    /// Every reported handoff is in a file. Every file is reported, or conflicts with one that is.
+    fn check(&self, reported: &Replay) {
+        let is_reported =
+            |handoff: &Handoff| reported.replicas.values().any(|other| other == handoff);
+        for handoff in reported.replicas.values() {
             assert!(
                 self.0.values().any(|good| good == handoff),
-                "nobody says {handoff:?}"
+                "no file contains {handoff:?}"
             );
         }
-        for good in self.0.values().filter(|good| !said(good)) {
-            let blocked = told.replicas.values().any(|told| {
-                told.url == good.url
-                    || (&told.pool_id, &told.replica_id) == (&good.pool_id, &good.replica_id)
+        for good in self.0.values().filter(|good| !is_reported(good)) {
+            let blocked = reported.replicas.values().any(|other| {
+                other.url == good.url
+                    || (&other.pool_id, &other.replica_id) == (&good.pool_id, &good.replica_id)
             });
-            assert!(blocked, "nothing speaks against {good:?}");
+            assert!(blocked, "nothing conflicts with {good:?}");
         }
     }
 }
@@ -125,14 +124,15 @@ impl LastGood {
 proptest! {
     // spec: HAND-14
     #[test]
-    fn what_is_told_is_what_files_say(steps in prop::collection::vec(step(5), 1..60)) {
+    fn reported_handoffs_are_those_of_the_files(steps in prop::collection::vec(step(5), 1..60)) {
         let mut directory: BTreeMap<OsString, Content> = BTreeMap::new();
-        let (mut core, mut told, mut last_good) = (Core::new("/d".into()), Replay::default(), LastGood::default());
+        let mut index = HandoffIndex::new("/d".into());
+        let (mut reported, mut last_good) = (Replay::default(), LastGood::default());
         let everything: BTreeSet<OsString> = (0..5).map(name).collect();
-        let mut observe = |core: &mut Core, observations: Vec<Observation>| {
+        let mut observe = |index: &mut HandoffIndex, observations: Vec<FileObservation>| {
             observations.iter().for_each(|observation| last_good.saw(observation));
-            told.apply(core.observe(observations));
-            last_good.check(&told);
+            reported.apply(index.observe(observations));
+            last_good.check(&reported);
         };
         for step in steps {
             match step {
@@ -143,20 +143,31 @@ proptest! {
                         directory.insert(name(to), content);
                     }
                 }
-                Step::Hint { file } => observe(&mut core, vec![look(name(file), directory.get(&name(file)))]),
+                Step::Hint { file } => {
+                    let seen = observation(name(file), directory.get(&name(file)));
+                    observe(&mut index, vec![seen]);
+                }
                 Step::Poll => {
-                    let looks = everything.iter().map(|name| look(name.clone(), directory.get(name)));
-                    observe(&mut core, looks.collect());
+                    let names = everything.iter();
+                    let all = names.map(|name| observation(name.clone(), directory.get(name)));
+                    observe(&mut index, all.collect());
                 }
             }
         }
-        let looks = || everything.iter().map(|name| look(name.clone(), directory.get(name))).collect::<Vec<_>>();
-        observe(&mut core, looks());
-        prop_assert_eq!(core.observe(looks()), vec![], "nothing changed, nothing told");
-        for (path, reason) in &told.standing {
+        let observe_all = || -> Vec<FileObservation> {
+            let names = everything.iter();
+            names.map(|name| observation(name.clone(), directory.get(name))).collect()
+        };
+        observe(&mut index, observe_all());
+        prop_assert_eq!(index.observe(observe_all()), vec![], "nothing changed");
+        for (path, reason) in &reported.refused_now {
             let name = path.file_name().unwrap();
-            prop_assert!(directory.contains_key(name), "{:?} is gone, and so is what was wrong with it", name);
-            let is_blocked = matches!(reason, Refusal::SameReplica { .. } | Refusal::SameUrl { .. });
+            prop_assert!(
+                directory.contains_key(name),
+                "{:?} is gone, so its refusal must be resolved", name
+            );
+            let is_blocked =
+                matches!(reason, Refusal::SameReplica { .. } | Refusal::SameUrl { .. });
             let is_good = matches!(directory[name], Content::Good { .. });
             prop_assert!(!is_good || is_blocked, "{:?} is refused: {}", name, reason);
         }
@@ -172,29 +183,33 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let path = |file: u8| dir.path().join(name(file));
         let mut scanner = Scanner::new(dir.path().to_owned(), None);
-        let (mut core, mut told, mut last_good) = (Core::new(dir.path().to_owned()), Replay::default(), LastGood::default());
-        let mut observe = |core: &mut Core, observations: Vec<Observation>| {
+        let mut index = HandoffIndex::new(dir.path().to_owned());
+        let (mut reported, mut last_good) = (Replay::default(), LastGood::default());
+        let mut observe = |index: &mut HandoffIndex, observations: Vec<FileObservation>| {
             observations.iter().for_each(|observation| last_good.saw(observation));
-            told.apply(core.observe(observations));
-            last_good.check(&told);
+            reported.apply(index.observe(observations));
+            last_good.check(&reported);
         };
         for step in steps {
             match step {
                 Step::Write { file, content } => write(dir.path(), file, content),
                 Step::Delete { file } => drop(fs::remove_file(path(file))),
                 Step::Rename { from, to } => drop(fs::rename(path(from), path(to))),
-                Step::Hint { file } => observe(&mut core, scanner.look_at([name(file)], SystemTime::now())),
-                Step::Poll => observe(&mut core, scanner.scan(SystemTime::now()).unwrap()),
+                Step::Hint { file } => {
+                    let seen = scanner.read_files([name(file)], SystemTime::now());
+                    observe(&mut index, seen);
+                }
+                Step::Poll => observe(&mut index, scanner.scan(SystemTime::now()).unwrap()),
             }
         }
-        observe(&mut core, scanner.scan(SystemTime::now()).unwrap());
-        // What is there in the end, read afresh: every good file must be known as it is.
+        observe(&mut index, scanner.scan(SystemTime::now()).unwrap());
+        // Read all files again: every valid file must be known.
         let late = SystemTime::now() + Duration::from_secs(3600);
         let fresh = Scanner::new(dir.path().to_owned(), None).scan(late).unwrap();
         let before = last_good.0.clone();
         fresh.iter().for_each(|observation| last_good.saw(observation));
         prop_assert_eq!(&before, &last_good.0);
-        // And once the stamps are old enough, nothing is even read.
+        // Once the fingerprints are old enough, no file is read.
         scanner.scan(late).unwrap();
         let reads = scanner.reads;
         prop_assert_eq!(scanner.scan(late).unwrap(), vec![]);
@@ -210,7 +225,7 @@ fn write(dir: &std::path::Path, file: u8, content: Content) {
             port,
             slots,
         } => put(dir, &name, &json(&format!("r{replica}"), port, slots)),
-        // In place, as a careless writer does.
+        // In place, without a rename.
         Content::Half => {
             drop(fs::remove_file(dir.join(&name)));
             fs::write(dir.join(&name), r#"{"pool_id":"p","#).unwrap();

@@ -1,4 +1,4 @@
-//! Which files are read, and what is said of the others.
+//! Tests of which files are read, and why others are refused.
 
 use std::{
     fs::{self, File},
@@ -11,19 +11,19 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::support::{handoff, json};
 use crate::{
-    Refusal,
-    read::{MAX_FILE_BYTES, Stamp, admit, check_owner, parse, read},
+    MAX_FILE_BYTES, Refusal,
+    read::{FileFingerprint, check_metadata, check_owner, parse, read},
 };
 
-fn ours() -> u32 {
+fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// What is said of a path: first by its kind, as a scan does, then by opening it.
-fn said_of(path: &Path) -> [Refusal; 2] {
+/// The refusals of a path: by its metadata, and by opening it.
+fn refusals_of(path: &Path) -> [Refusal; 2] {
     [
-        admit(&fs::symlink_metadata(path).unwrap(), ours()).unwrap_err(),
-        read(path, ours()).unwrap_err(),
+        check_metadata(&fs::symlink_metadata(path).unwrap(), own_uid()).unwrap_err(),
+        read(path, own_uid()).unwrap_err(),
     ]
 }
 
@@ -32,35 +32,35 @@ fn a_plain_file_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.json");
     fs::write(&path, json("r0", 1, 4)).unwrap();
-    assert_eq!(read(&path, ours()), Ok(handoff("r0", 1, 4)));
+    assert_eq!(read(&path, own_uid()), Ok(handoff("r0", 1, 4)));
 }
 
 // spec: HAND-7
 #[test]
-fn what_is_no_plain_file_is_refused_without_waiting_for_it() {
+fn a_file_that_is_not_plain_is_refused_without_blocking() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     fs::write(at("good.json"), json("r0", 1, 4)).unwrap();
     symlink(at("good.json"), at("link.json")).unwrap();
-    assert_eq!(said_of(&at("link.json"))[0], Refusal::SymbolicLink);
+    assert_eq!(refusals_of(&at("link.json"))[0], Refusal::SymbolicLink);
     assert!(matches!(
-        said_of(&at("link.json"))[1],
+        refusals_of(&at("link.json"))[1],
         Refusal::Unreadable(_)
     ));
 
-    // Nobody writes into it: a blocking open would hang here.
+    // The FIFO has no writer, so a blocking open would hang.
     mknodat(CWD, at("fifo.json"), FileType::Fifo, Mode::RWXU, 0).unwrap();
     assert_eq!(
-        said_of(&at("fifo.json")),
+        refusals_of(&at("fifo.json")),
         [Refusal::NotAFile, Refusal::NotAFile]
     );
     fs::create_dir(at("dir.json")).unwrap();
     assert_eq!(
-        said_of(&at("dir.json")),
+        refusals_of(&at("dir.json")),
         [Refusal::NotAFile, Refusal::NotAFile]
     );
     let _socket = UnixListener::bind(at("socket.json")).unwrap();
-    assert_eq!(said_of(&at("socket.json"))[0], Refusal::NotAFile);
+    assert_eq!(refusals_of(&at("socket.json"))[0], Refusal::NotAFile);
 }
 
 // spec: HAND-8
@@ -74,25 +74,25 @@ fn a_large_file_is_refused_at_any_size() {
         json + &" ".repeat(spaces)
     };
     fs::write(&path, padded(MAX_FILE_BYTES)).unwrap();
-    assert!(read(&path, ours()).is_ok());
+    assert!(read(&path, own_uid()).is_ok());
     let bytes = MAX_FILE_BYTES + 1;
     fs::write(&path, padded(bytes)).unwrap();
     assert_eq!(
-        said_of(&path),
+        refusals_of(&path),
         [Refusal::TooLarge { bytes }, Refusal::TooLarge { bytes }]
     );
-    // A terabyte of nothing costs nothing.
+    // A sparse file of a terabyte.
     let bytes = 1 << 40;
     File::create(&path).unwrap().set_len(bytes).unwrap();
     assert_eq!(
-        said_of(&path),
+        refusals_of(&path),
         [Refusal::TooLarge { bytes }, Refusal::TooLarge { bytes }]
     );
 }
 
 // spec: HAND-7
 #[test]
-fn only_our_own_files_and_roots_are_taken() {
+fn only_files_of_this_user_and_of_root_are_accepted() {
     for (owner, ours, taken) in [
         (1000, 1000, true),
         (0, 1000, true),
@@ -107,19 +107,19 @@ fn only_our_own_files_and_roots_are_taken() {
 }
 
 #[test]
-fn content_that_is_wrong_is_told_from_content_that_is_unfinished() {
+fn wrong_content_is_distinguished_from_incomplete_content() {
     let whole = json("r0", 1, 4);
     for end in 0..whole.len() {
         let refusal = parse(&whole.as_bytes()[..end]).unwrap_err();
-        assert!(refusal.may_pass(), "{end}: {refusal:?}");
+        assert!(refusal.is_transient(), "{end}: {refusal:?}");
     }
     assert!(parse(whole.as_bytes()).is_ok());
     assert!(parse(format!("{whole}\n ").as_bytes()).is_ok());
-    // Longer content overwritten in place.
+    // The rest of longer content that was overwritten in place.
     assert!(
         parse(format!("{whole}}}").as_bytes())
             .unwrap_err()
-            .may_pass()
+            .is_transient()
     );
     assert_eq!(parse(b"{\xff"), Err(Refusal::NotUtf8 { offset: 1 }));
     assert!(matches!(
@@ -147,19 +147,19 @@ fn content_that_is_wrong_is_told_from_content_that_is_unfinished() {
 }
 
 #[test]
-fn a_stamp_is_trusted_when_it_is_old_enough() {
+fn a_fingerprint_is_reliable_when_it_is_old_enough() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x");
     fs::write(&path, "x").unwrap();
-    let stamp = Stamp::of(&fs::metadata(&path).unwrap());
+    let fingerprint = FileFingerprint::of(&fs::metadata(&path).unwrap());
     let now = SystemTime::now();
     assert!(
-        !stamp.is_settled(now),
+        !fingerprint.is_reliable(now),
         "another write may fall into the same tick"
     );
     assert!(
-        !stamp.is_settled(now - Duration::from_secs(3600)),
+        !fingerprint.is_reliable(now - Duration::from_secs(3600)),
         "the clock went back"
     );
-    assert!(stamp.is_settled(now + Duration::from_secs(10)));
+    assert!(fingerprint.is_reliable(now + Duration::from_secs(10)));
 }

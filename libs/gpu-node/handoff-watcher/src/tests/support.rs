@@ -1,4 +1,4 @@
-//! Handoffs, and a map kept by events.
+//! Handoffs, events, and a map that is kept by events.
 
 use std::{
     collections::BTreeMap,
@@ -8,16 +8,39 @@ use std::{
 
 use pool_registry_types::{Handoff, HttpUrl, PoolId, ReplicaId};
 
-use crate::{Event, Refusal};
+use crate::{HandoffEvent, Refusal};
 
 pub(crate) fn json(replica: &str, port: u16, slots: u32) -> String {
     format!(
-        r#"{{"pool_id":"p","replica_id":"{replica}","engine":"llamacpp","url":"http://localhost:{port}","slots":{slots}}}"#
+        r#"{{"pool_id":"p","replica_id":"{replica}","engine":"llamacpp",
+            "url":"http://localhost:{port}","slots":{slots}}}"#
     )
 }
 
 pub(crate) fn handoff(replica: &str, port: u16, slots: u32) -> Handoff {
     serde_json::from_str(&json(replica, port, slots)).unwrap()
+}
+
+pub(crate) fn appeared(dir: &Path, name: &str, handoff: Handoff) -> HandoffEvent {
+    HandoffEvent::Appeared {
+        path: dir.join(name),
+        handoff,
+    }
+}
+
+pub(crate) fn changed(dir: &Path, name: &str, old: Handoff, new: Handoff) -> HandoffEvent {
+    HandoffEvent::Changed {
+        path: dir.join(name),
+        old,
+        new,
+    }
+}
+
+pub(crate) fn removed(dir: &Path, name: &str, handoff: Handoff) -> HandoffEvent {
+    HandoffEvent::Gone {
+        path: dir.join(name),
+        handoff,
+    }
 }
 
 /// Writes as an engine's start script should: to a temporary name, then renamed.
@@ -27,34 +50,43 @@ pub(crate) fn put(dir: &Path, name: &str, content: &str) {
     fs::rename(&temporary, dir.join(name)).unwrap();
 }
 
-/// What somebody believes who only hears the events. Every event must fit what was said before.
+/// The state of the directory according to the events. Every event must fit the events before it.
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
     pub(crate) replicas: BTreeMap<(PoolId, ReplicaId), Handoff>,
     pub(crate) refused: Vec<(PathBuf, Refusal)>,
-    /// What is refused now.
-    pub(crate) standing: BTreeMap<PathBuf, Refusal>,
+    /// Files that are refused now.
+    pub(crate) refused_now: BTreeMap<PathBuf, Refusal>,
     pub(crate) scanned: bool,
 }
 
 impl Replay {
-    pub(crate) fn apply(&mut self, events: impl IntoIterator<Item = Event>) {
+    pub(crate) fn apply(&mut self, events: impl IntoIterator<Item = HandoffEvent>) {
         for event in events {
             match event {
-                Event::Appeared(new) => assert_eq!(self.set(&new.clone(), Some(new)), None),
-                Event::Changed { old, new } => {
+                HandoffEvent::Appeared { handoff: new, .. } => {
+                    assert_eq!(self.set(&new.clone(), Some(new)), None);
+                }
+                HandoffEvent::Changed { old, new, .. } => {
                     assert_ne!(old, new);
                     assert_eq!(self.set(&new.clone(), Some(new)), Some(old));
                 }
-                Event::Gone(old) => assert_eq!(self.set(&old, None), Some(old)),
-                Event::Refused { path, reason } => {
-                    self.standing.insert(path.clone(), reason.clone());
+                HandoffEvent::Gone { handoff: old, .. } => {
+                    assert_eq!(self.set(&old, None), Some(old));
+                }
+                HandoffEvent::Refused { path, reason } => {
+                    self.refused_now.insert(path.clone(), reason.clone());
                     self.refused.push((path, reason));
                 }
-                Event::Resolved { path } => {
-                    assert!(self.standing.remove(&path).is_some(), "{path:?} was fine")
+                HandoffEvent::Resolved { path } => {
+                    assert!(
+                        self.refused_now.remove(&path).is_some(),
+                        "{path:?} was fine"
+                    )
                 }
-                Event::Scanned => assert!(!std::mem::replace(&mut self.scanned, true), "said once"),
+                HandoffEvent::Scanned => {
+                    assert!(!std::mem::replace(&mut self.scanned, true), "once");
+                }
             }
         }
         let urls: std::collections::HashSet<&HttpUrl> =

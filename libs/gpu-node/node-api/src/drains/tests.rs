@@ -26,17 +26,17 @@ fn loaded(dir: &Path) -> Drains {
 async fn with_writer<T>(writer: DrainsWriter, work: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
-        () = writer.run(std::future::pending()) => unreachable!("the drains are still there"),
+        () = writer.run(std::future::pending()) => unreachable!("the drains still exist"),
         done = work => done,
     }
 }
 
 // spec: PROV-17
 #[tokio::test]
-async fn what_is_drained_is_drained_after_a_restart() {
+async fn drains_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let registry = PoolRegistry::new(vec![pool("a"), pool("b")]);
-    registry.drain_before(&pool("a"), ReplicaId::new("r1").unwrap());
+    registry.drain_in_advance(&pool("a"), ReplicaId::new("r1").unwrap());
     let (drains, writer) = Drains::load(dir.path()).unwrap();
     assert_eq!(drains.targets(), []);
     with_writer(writer, async {
@@ -52,7 +52,7 @@ async fn what_is_drained_is_drained_after_a_restart() {
 }
 
 #[tokio::test]
-async fn an_older_agent_and_this_one_understand_each_other() {
+async fn an_older_agent_can_read_the_file_and_the_other_way_round() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(FILE);
     fs::write(&path, r#"{"pools":["a"]}"#).unwrap();
@@ -69,7 +69,7 @@ async fn an_older_agent_and_this_one_understand_each_other() {
 
 // spec: PROV-22
 #[tokio::test]
-async fn how_long_it_takes_and_may_take_survives_a_restart() {
+async fn start_and_deadline_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let registry = PoolRegistry::new(vec![pool("a")]);
     let day = Duration::from_secs(86_400);
@@ -100,7 +100,7 @@ async fn how_long_it_takes_and_may_take_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn a_pool_that_is_not_there_is_not_remembered() {
+async fn an_unknown_pool_is_not_drained() {
     let dir = tempfile::tempdir().unwrap();
     let (drains, _writer) = Drains::load(dir.path()).unwrap();
     let registry = PoolRegistry::new(Vec::new());
@@ -126,10 +126,10 @@ async fn a_damaged_file_is_set_aside_and_one_that_cannot_be_read_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
         fs::write(&path, damage).unwrap();
-        let said = Log::of(|| assert_eq!(loaded(dir.path()).targets(), [], "{damage:?}"));
+        let log = Log::of(|| assert_eq!(loaded(dir.path()).targets(), [], "{damage:?}"));
         assert!(
-            said.contains(FILE) && said.contains("drain them anew"),
-            "{said}"
+            log.contains(FILE) && log.contains("drain them again"),
+            "{log}"
         );
         assert!(!path.exists(), "{damage:?}");
         let kept = dir.path().join(format!("{FILE}.unreadable-1"));
@@ -143,7 +143,7 @@ async fn a_damaged_file_is_set_aside_and_one_that_cannot_be_read_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_written_is_told() {
+async fn a_file_that_cannot_be_written_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let (drains, writer) = Drains::load(dir.path()).unwrap();
     dir.close().unwrap();
@@ -152,21 +152,21 @@ async fn a_file_that_cannot_be_written_is_told() {
     let error = with_writer(writer, drains.drain(&registry, &target, None))
         .await
         .unwrap_err();
-    assert!(matches!(error, DrainError::NotRemembered { .. }), "{error}");
+    assert!(matches!(error, DrainError::NotStored { .. }), "{error}");
     assert!(error.to_string().contains(FILE), "{error}");
-    assert!(registry.statuses()[0].draining, "it holds all the same");
+    assert!(registry.statuses()[0].draining, "the drain is active");
 }
 
 // spec: KEEP-22
 #[tokio::test(start_paused = true)]
-async fn a_disk_that_does_not_answer_holds_up_nobody_and_is_named() {
+async fn a_disk_that_does_not_respond_blocks_nothing_and_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let registry = PoolRegistry::new(vec![pool("a"), pool("b")]);
     let (drains, writer) = Drains::load(dir.path()).unwrap();
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
     let writer = writer.writing(move |path, bytes| {
-        // Until the test lets it go on.
+        // Blocks until the test releases it.
         let _ = released.lock().recv();
         state_file::write(path, bytes)
     });
@@ -181,15 +181,15 @@ async fn a_disk_that_does_not_answer_holds_up_nobody_and_is_named() {
             tokio::time::advance(WRITE_DEADLINE),
         );
         for error in [first.unwrap_err(), second.unwrap_err()] {
-            assert!(matches!(error, DrainError::NotWrittenYet { .. }), "{error}");
+            assert!(matches!(error, DrainError::NotStoredYet { .. }), "{error}");
             assert!(error.to_string().contains(FILE), "{error}");
         }
         assert!(
             registry.statuses().iter().all(|pool| pool.draining),
-            "they hold all the same"
+            "the drains are active"
         );
         assert_eq!(drains.targets(), asked);
-        // It answers again: what came meanwhile is written.
+        // The disk responds again: the latest state is written.
         drop(release);
         drains.undrain(&registry, b).await.unwrap();
         assert_eq!(loaded(dir.path()).targets(), [whole("a")]);
@@ -198,7 +198,7 @@ async fn a_disk_that_does_not_answer_holds_up_nobody_and_is_named() {
 }
 
 #[tokio::test]
-async fn what_was_handed_in_is_written_before_the_writer_ends() {
+async fn submitted_states_are_written_before_the_writer_ends() {
     let dir = tempfile::tempdir().unwrap();
     let registry = PoolRegistry::new(vec![pool("a")]);
     let (drains, writer) = Drains::load(dir.path()).unwrap();
@@ -208,5 +208,5 @@ async fn what_was_handed_in_is_written_before_the_writer_ends() {
     written.unwrap();
     assert_eq!(loaded(dir.path()).targets(), std::slice::from_ref(&target));
     let error = drains.undrain(&registry, &target).await.unwrap_err();
-    assert!(matches!(error, DrainError::NotRemembered { .. }), "{error}");
+    assert!(matches!(error, DrainError::NotStored { .. }), "{error}");
 }

@@ -1,5 +1,4 @@
-//! Writes the latest state in a task of its own, so that a disk that does not answer holds up no
-//! connection.
+//! Writes the latest state in a task of its own, so that a slow disk blocks no connection.
 
 use std::{
     fmt, io,
@@ -11,39 +10,38 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::DrainError;
+use super::error::DrainError;
 
-/// What the file should hold. A later state replaces one that was not written yet, so nothing piles
-/// up.
+/// The state to write. A later state replaces one that was not written yet, so no backlog grows.
 #[derive(Debug, Clone)]
-struct Latest {
+struct LatestState {
     version: u64,
     content: Result<Arc<[u8]>, Arc<io::Error>>,
 }
 
-/// What became of the latest state that was tried.
+/// The result of the latest write.
 #[derive(Debug, Clone)]
-struct Written {
+struct WriteResult {
     version: u64,
     result: Result<(), Arc<io::Error>>,
 }
 
-type Write = Arc<dyn Fn(&Path, &[u8]) -> io::Result<()> + Send + Sync>;
+type WriteFile = Arc<dyn Fn(&Path, &[u8]) -> io::Result<()> + Send + Sync>;
 
-/// Where states are handed in and waited for.
+/// Takes states and waits for their writes.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct WriteQueue {
     path: PathBuf,
-    latest: watch::Sender<Latest>,
-    written: watch::Receiver<Written>,
+    latest: watch::Sender<LatestState>,
+    written: watch::Receiver<WriteResult>,
 }
 
 /// Writes the drains to their file; see [`Drains::load`](crate::Drains::load).
 pub struct DrainsWriter {
     path: PathBuf,
-    latest: watch::Receiver<Latest>,
-    written: watch::Sender<Written>,
-    write: Write,
+    latest: watch::Receiver<LatestState>,
+    written: watch::Sender<WriteResult>,
+    write: WriteFile,
 }
 
 impl fmt::Debug for DrainsWriter {
@@ -54,17 +52,17 @@ impl fmt::Debug for DrainsWriter {
     }
 }
 
-/// The two ends for the file at `path`.
-pub(super) fn pair(path: PathBuf) -> (Pending, DrainsWriter) {
-    let (latest, latest_seen) = watch::channel(Latest {
+/// The queue and the writer for the file at `path`.
+pub(super) fn pair(path: PathBuf) -> (WriteQueue, DrainsWriter) {
+    let (latest, latest_seen) = watch::channel(LatestState {
         version: 0,
         content: Ok(Arc::default()),
     });
-    let (written, written_seen) = watch::channel(Written {
+    let (written, written_seen) = watch::channel(WriteResult {
         version: 0,
         result: Ok(()),
     });
-    let pending = Pending {
+    let queue = WriteQueue {
         path: path.clone(),
         latest,
         written: written_seen,
@@ -75,11 +73,11 @@ pub(super) fn pair(path: PathBuf) -> (Pending, DrainsWriter) {
         written,
         write: Arc::new(state_file::write),
     };
-    (pending, writer)
+    (queue, writer)
 }
 
-impl Pending {
-    /// Hands in a state and returns its version. Calls must not overlap.
+impl WriteQueue {
+    /// Submits a state and returns its version. Calls must not overlap.
     pub(super) fn submit(&self, content: serde_json::Result<Vec<u8>>) -> u64 {
         let content = content
             .map(Arc::from)
@@ -87,7 +85,7 @@ impl Pending {
         let mut version = 0;
         self.latest.send_modify(|latest| {
             version = latest.version + 1;
-            *latest = Latest { version, content };
+            *latest = LatestState { version, content };
         });
         version
     }
@@ -96,16 +94,16 @@ impl Pending {
     pub(super) async fn written(&self, version: u64, within: Duration) -> Result<(), DrainError> {
         let mut written = self.written.clone();
         let wait = written.wait_for(|written| written.version >= version);
-        let not_remembered = |source| DrainError::NotRemembered {
+        let not_stored = |source| DrainError::NotStored {
             path: self.path.clone(),
             source,
         };
         match tokio::time::timeout(within, wait).await {
-            Ok(Ok(written)) => written.result.clone().map_err(not_remembered),
-            Ok(Err(_stopped)) => Err(not_remembered(Arc::new(io::Error::other(
+            Ok(Ok(written)) => written.result.clone().map_err(not_stored),
+            Ok(Err(_stopped)) => Err(not_stored(Arc::new(io::Error::other(
                 "this agent is stopping",
             )))),
-            Err(_elapsed) => Err(DrainError::NotWrittenYet {
+            Err(_elapsed) => Err(DrainError::NotStoredYet {
                 path: self.path.clone(),
                 within,
             }),
@@ -114,7 +112,7 @@ impl Pending {
 }
 
 impl DrainsWriter {
-    /// Writes each change until `stop` is done or the drains are gone, and then what is left.
+    /// Writes each change until `stop` is done or the drains are dropped, and then the last one.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         loop {
@@ -130,7 +128,7 @@ impl DrainsWriter {
     }
 
     async fn write_latest(&mut self) {
-        let Latest { version, content } = self.latest.borrow_and_update().clone();
+        let LatestState { version, content } = self.latest.borrow_and_update().clone();
         if version == self.written.borrow().version {
             return;
         }
@@ -138,16 +136,16 @@ impl DrainsWriter {
             Ok(content) => self.write(content).await.map_err(Arc::new),
             Err(error) => Err(error),
         };
-        self.written.send_replace(Written { version, result });
+        self.written.send_replace(WriteResult { version, result });
     }
 
     async fn write(&self, content: Arc<[u8]>) -> io::Result<()> {
         let (write, path) = (self.write.clone(), self.path.clone());
-        // A panic is a failure like any other.
+        // A panic counts as a failed write.
         tokio::task::spawn_blocking(move || write(&path, &content)).await?
     }
 
-    /// The same with another way to write.
+    /// Replaces the way to write.
     #[cfg(test)]
     pub(super) fn writing(
         self,

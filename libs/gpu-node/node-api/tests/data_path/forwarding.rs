@@ -1,4 +1,4 @@
-//! Requests on their way to an engine, and refusals when there is none.
+//! Requests that are forwarded to an engine, and refusals without one.
 
 use fake_engine::{FakeEngine, Fault, Script};
 use http::Method;
@@ -8,7 +8,7 @@ use crate::support::{CHAT, Node, header, json, slots};
 
 // spec: SLOT-4
 #[tokio::test]
-async fn forwards_and_tells_the_slots() {
+async fn a_request_is_forwarded_and_the_response_reports_the_slots() {
     let engine = FakeEngine::start(Script {
         slots: 3,
         ..Script::default()
@@ -45,7 +45,7 @@ async fn forwards_and_tells_the_slots() {
 
 // spec: SLOT-3
 #[tokio::test]
-async fn refuses_at_once_when_every_slot_is_taken() {
+async fn a_request_is_refused_at_once_when_every_slot_is_taken() {
     let engine = FakeEngine::start(Script {
         slots: 1,
         ..Script::default()
@@ -74,7 +74,7 @@ async fn refuses_at_once_when_every_slot_is_taken() {
 
 // spec: SLOT-3
 #[tokio::test]
-async fn draining_finishes_what_runs_and_takes_nothing_new() {
+async fn a_drain_finishes_running_requests_and_accepts_no_new_ones() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let node = Node::over(&[&engine]);
     let running = node.chat("tokens=50,token_ms=2").await;
@@ -93,7 +93,7 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_gone_is_reported_and_taken_out() {
+async fn an_unreachable_engine_is_reported_and_taken_out() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let node = Node::over(&[&engine]);
     engine.stop();
@@ -119,15 +119,8 @@ async fn an_engine_that_is_gone_is_reported_and_taken_out() {
     );
 }
 
-// spec: SLOT-8
-// spec: SLOT-8
-// spec: SLOT-9
-// spec: SLOT-3
-// spec: SLOT-10
-// spec: SLOT-10
-// spec: SLOT-10
 #[tokio::test]
-async fn what_breaks_in_the_middle_is_cut_not_glossed_over() {
+async fn a_response_that_breaks_off_closes_the_connection() {
     let engine = FakeEngine::start(Script {
         fault: Some(Fault::Cut(3)),
         ..Script::default()
@@ -146,7 +139,7 @@ async fn what_breaks_in_the_middle_is_cut_not_glossed_over() {
 }
 
 #[tokio::test]
-async fn shows_its_pools() {
+async fn the_pools_are_shown() {
     let engine = FakeEngine::start(Script {
         slots: 2,
         ..Script::default()
@@ -161,7 +154,7 @@ async fn shows_its_pools() {
 }
 
 #[tokio::test]
-async fn bad_requests_are_told_what_is_wrong() {
+async fn invalid_requests_get_an_error() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let node = Node::over(&[&engine]);
     let large = "x".repeat(20_000);

@@ -1,5 +1,4 @@
-//! What neither a client nor an engine can do to a node, and what it does about an engine that is
-//! gone.
+//! Protection against clients and engines that misbehave, and engines that are unreachable.
 
 use std::sync::{
     Arc,
@@ -16,10 +15,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{CHAT, Node, PATIENCE, engine_that_says, handoff_of, header, json, slots};
+use crate::support::{CHAT, Node, TEST_TIMEOUT, handoff_of, header, json, raw_engine, slots};
 
+// spec: SLOT-8
 #[tokio::test]
-async fn an_engine_that_is_gone_is_made_up_for_by_another_of_its_pool() {
+async fn another_engine_of_the_pool_replaces_an_unreachable_one() {
     let gone = FakeEngine::start(Script::default()).unwrap();
     let healthy = FakeEngine::start(Script::default()).unwrap();
     let node = Node::over(&[&gone, &healthy]);
@@ -44,8 +44,9 @@ async fn an_engine_that_is_gone_is_made_up_for_by_another_of_its_pool() {
     node.registry.idle().await;
 }
 
+// spec: SLOT-8
 #[tokio::test]
-async fn an_engine_that_dies_before_its_first_byte_is_made_up_for_once() {
+async fn an_engine_that_dies_before_its_first_byte_is_replaced_once() {
     let silent = || {
         FakeEngine::start(Script {
             fault: Some(Fault::Silent),
@@ -62,7 +63,7 @@ async fn an_engine_that_dies_before_its_first_byte_is_made_up_for_once() {
     let replica = header(&answer, "x-llorch-replica");
     assert_eq!((answer.status().as_u16(), replica), (200, "r1"));
 
-    // Two that die under it, and a third is not risked.
+    // After two engines died of the request, no third one gets it.
     let (first, second, third) = (
         silent(),
         silent(),
@@ -80,7 +81,7 @@ async fn an_engine_that_dies_before_its_first_byte_is_made_up_for_once() {
 }
 
 #[tokio::test]
-async fn when_the_others_are_full_that_is_the_answer() {
+async fn a_full_pool_is_reported_rather_than_an_unreachable_engine() {
     let gone = FakeEngine::start(Script {
         slots: 4,
         ..Script::default()
@@ -99,8 +100,9 @@ async fn when_the_others_are_full_that_is_the_answer() {
     assert_eq!(header(&refused, "x-llorch-refusal"), "POOL_BUSY");
 }
 
+// spec: SLOT-9
 #[tokio::test]
-async fn a_slot_is_not_taken_before_the_body_is_there() {
+async fn a_slot_is_not_claimed_before_the_body_has_arrived() {
     let engine = FakeEngine::start(Script {
         slots: 2,
         ..Script::default()
@@ -125,8 +127,9 @@ async fn a_slot_is_not_taken_before_the_body_is_there() {
     assert_eq!(held.map(|answer| answer.status().as_u16()), [200, 200]);
 }
 
+// spec: SLOT-3
 #[tokio::test]
-async fn a_full_pool_refuses_before_it_reads_the_body() {
+async fn a_full_pool_refuses_before_reading_the_body() {
     let engine = FakeEngine::start(Script {
         slots: 1,
         ..Script::default()
@@ -140,7 +143,7 @@ async fn a_full_pool_refuses_before_it_reads_the_body() {
         ))
         .await;
     let mut status = [0; 12];
-    timeout(PATIENCE, stream.read_exact(&mut status))
+    timeout(TEST_TIMEOUT, stream.read_exact(&mut status))
         .await
         .unwrap()
         .unwrap();
@@ -148,12 +151,14 @@ async fn a_full_pool_refuses_before_it_reads_the_body() {
     drop(held);
 }
 
+// spec: SLOT-10
 #[tokio::test]
 async fn an_engine_cannot_speak_for_the_node() {
     let node = Node::over(&[]);
-    let url = engine_that_says(
-        "HTTP/1.1 200 OK\r\nx-llorch-refusal: POOL_BUSY\r\nx-llorch-slots-free: 99\r\nx-llorch-node: other\r\n\
-         x-llorch-anything: 1\r\nx-request-id: kept\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+    let url = raw_engine(
+        "HTTP/1.1 200 OK\r\nx-llorch-refusal: POOL_BUSY\r\nx-llorch-slots-free: 99\r\n\
+         x-llorch-node: other\r\nx-llorch-anything: 1\r\nx-request-id: kept\r\n\
+         content-length: 2\r\nconnection: close\r\n\r\n{}",
     )
     .await;
     node.registry.upsert(handoff_of(&url, "r0", 2)).unwrap();
@@ -168,15 +173,15 @@ async fn an_engine_cannot_speak_for_the_node() {
     assert_eq!(header(&answer, "x-llorch-replica"), "r0");
 }
 
+// spec: SLOT-10
 #[tokio::test]
-async fn an_engine_that_wants_another_protocol_is_broken() {
+async fn an_engine_that_switches_protocols_is_broken() {
     let node = Node::over(&[]);
-    let url = engine_that_says(
-        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
-    )
-    .await;
+    let url =
+        raw_engine("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")
+            .await;
     node.registry.upsert(handoff_of(&url, "r0", 2)).unwrap();
-    let answer = timeout(PATIENCE, node.chat("")).await.unwrap();
+    let answer = timeout(TEST_TIMEOUT, node.chat("")).await.unwrap();
     assert_eq!(
         (
             answer.status().as_u16(),
@@ -187,8 +192,9 @@ async fn an_engine_that_wants_another_protocol_is_broken() {
     node.registry.idle().await;
 }
 
+// spec: SLOT-10
 #[tokio::test]
-async fn methods_that_are_not_for_engines() {
+async fn connect_and_trace_are_refused() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let node = Node::over(&[&engine]);
     for request in [
@@ -208,7 +214,7 @@ async fn methods_that_are_not_for_engines() {
 }
 
 #[tokio::test]
-async fn a_client_cannot_take_headers_away_with_its_connection() {
+async fn the_connection_header_cannot_remove_the_nodes_headers() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let node = Node::over(&[]);
     node.registry
@@ -217,8 +223,10 @@ async fn a_client_cannot_take_headers_away_with_its_connection() {
     for (model, status) in [("unheard-of", "404"), ("tiny", "200")] {
         let mut stream = node
             .raw(&format!(
-                "POST {CHAT} HTTP/1.1\r\nhost: h\r\nconnection: close, x-llorch-model, x-request-id, x-mine\r\n\
-                 x-llorch-model: {model}\r\nx-request-id: r-7\r\nx-mine: 1\r\ncontent-length: 2\r\n\r\n{{}}"
+                "POST {CHAT} HTTP/1.1\r\nhost: h\r\n\
+                 connection: close, x-llorch-model, x-request-id, x-mine\r\n\
+                 x-llorch-model: {model}\r\nx-request-id: r-7\r\nx-mine: 1\r\n\
+                 content-length: 2\r\n\r\n{{}}"
             ))
             .await;
         let mut answer = String::new();
@@ -237,7 +245,7 @@ async fn a_client_cannot_take_headers_away_with_its_connection() {
 
 // spec: PATH-25
 #[tokio::test]
-async fn an_engine_is_not_administered_through_its_node() {
+async fn a_node_does_not_forward_engine_administration() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let node = Node::over(&[&engine]);
     for (path, status, refusal) in [
@@ -269,7 +277,7 @@ async fn an_engine_is_not_administered_through_its_node() {
 
 // spec: PATH-26
 #[tokio::test]
-async fn the_mark_of_a_gateway_ends_at_the_node() {
+async fn the_mark_of_a_gateway_is_not_forwarded() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let node = Node::over(&[&engine]);
     let marked = [("x-llorch-via", "gateway"), ("via", "1.1 front")];
@@ -286,7 +294,7 @@ async fn the_mark_of_a_gateway_ends_at_the_node() {
 
 // spec: PATH-27
 #[tokio::test]
-async fn a_request_reaches_engines_twice_at_most() {
+async fn a_request_reaches_at_most_two_engines() {
     let executions = Arc::new(AtomicUsize::new(0));
     let is_dying = Arc::new(AtomicBool::new(false));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -296,7 +304,7 @@ async fn a_request_reaches_engines_twice_at_most() {
     tasks.spawn("engine", async move {
         loop {
             let mut stream = listener.accept().await.unwrap().0;
-            // A request is small, and comes in one read.
+            // A request is small enough for one read.
             let mut request = [0; 4096];
             while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
                 count.fetch_add(1, Ordering::SeqCst);
@@ -319,7 +327,7 @@ async fn a_request_reaches_engines_twice_at_most() {
         }
         is_dying.store(true, Ordering::SeqCst);
         executions.store(0, Ordering::SeqCst);
-        let answer = timeout(PATIENCE, node.chat("")).await.unwrap();
+        let answer = timeout(TEST_TIMEOUT, node.chat("")).await.unwrap();
         assert_eq!(header(&answer, "x-llorch-refusal"), "WORKER_RESET");
         assert_eq!(
             executions.load(Ordering::SeqCst),
@@ -331,7 +339,7 @@ async fn a_request_reaches_engines_twice_at_most() {
 
 // spec: PATH-27
 #[tokio::test]
-async fn a_busy_node_says_that_an_engine_may_have_begun_with_the_request() {
+async fn a_busy_node_reports_that_an_engine_may_have_started_the_request() {
     let silent = Script {
         slots: 1,
         fault: Some(Fault::Silent),
@@ -348,11 +356,11 @@ async fn a_busy_node_says_that_an_engine_may_have_begun_with_the_request() {
         doomed.stop();
         std::future::pending::<()>().await;
     };
-    // The request on the other engine goes on: whichever ends, ends because its engine broke off.
+    // The request on the other engine continues. The one that ends is the one whose engine died.
     let answer = tokio::select! {
         answer = node.chat("") => answer,
         answer = node.chat("") => answer,
-        () = both_run => unreachable!("it never ends"),
+        () = both_run => unreachable!("this future never ends"),
     };
     assert_eq!(header(&answer, "x-llorch-refusal"), "POOL_BUSY");
     assert_eq!(header(&answer, "x-llorch-executions"), "1");

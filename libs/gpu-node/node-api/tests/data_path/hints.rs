@@ -1,4 +1,4 @@
-//! Requests that name the replica they are for, over HTTP and from the same process.
+//! Requests with a replica hint, over HTTP and from the same process.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use fake_engine::{FakeEngine, Fault, Script};
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
 use node_transport::{
-    NoAnswer, NodeAnswer, NodeRefusal, NodeReport, NodeRequest, NodeTransport as _, Slots,
+    NodeRefusal, NodeReport, NodeRequest, NodeResponse, NodeTransport as _, Slots, TransportError,
 };
 use pool_registry::DrainTarget;
 use pool_registry_types::{ErrorCode, HttpUrl, NodeId, PoolId, ReplicaId};
@@ -54,17 +54,21 @@ fn outbound(x_fake: &str) -> Outbound {
 }
 
 /// A request from a gateway in this process.
-async fn send(node: &Node, replica: Option<&str>, x_fake: &str) -> Result<NodeAnswer, NoAnswer> {
+async fn send(
+    node: &Node,
+    replica: Option<&str>,
+    x_fake: &str,
+) -> Result<NodeResponse, TransportError> {
     let request = NodeRequest {
         endpoint: &endpoint(&pool(), replica),
         model: "tiny",
         outbound: &mut outbound(x_fake),
-        clocks: Timeouts::default(),
+        timeouts: Timeouts::default(),
     };
     node.dispatcher.send(request).await
 }
 
-/// Which replica served a request with this hint, over HTTP.
+/// The replica that served a request with this hint, over HTTP.
 async fn used(node: &Node, hint: &str) -> String {
     let answer = node
         .send(Method::POST, CHAT, &[("x-llorch-replica-hint", hint)], BODY)
@@ -77,14 +81,14 @@ async fn used(node: &Node, hint: &str) -> String {
 
 // spec: SLOT-40, SLOT-42
 #[tokio::test]
-async fn a_hint_is_followed_answered_and_not_sent_on() {
+async fn a_hint_is_followed_and_not_forwarded() {
     let engines = [engine(4), engine(2)];
     let node = Node::over(&[&engines[0], &engines[1]]);
     let answer = node
         .send(Method::POST, CHAT, &[("x-llorch-replica-hint", "r1")], BODY)
         .await;
     assert_eq!(header(&answer, "x-llorch-replica"), "r1");
-    assert_eq!(slots(&answer), ("5", "6"), "of the pool, as ever");
+    assert_eq!(slots(&answer), ("5", "6"), "the slots of the pool");
     let of_replica = [
         "x-llorch-replica-slots-free",
         "x-llorch-replica-slots-total",
@@ -97,10 +101,10 @@ async fn a_hint_is_followed_answered_and_not_sent_on() {
 
 // spec: SLOT-41
 #[tokio::test]
-async fn a_hint_that_cannot_be_followed_leaves_the_choice_to_the_node() {
+async fn without_a_usable_hint_the_node_chooses() {
     let engines = [engine(4), engine(1)];
     let node = Node::over(&[&engines[0], &engines[1]]);
-    // Of another pool, or of a version that names replicas in another way.
+    // Another pool's replica, and names of other versions.
     let other = handoff_of("http://127.0.0.1:1", "elsewhere", 1);
     node.registry
         .upsert(pool_registry_types::Handoff {
@@ -114,11 +118,11 @@ async fn a_hint_that_cannot_be_followed_leaves_the_choice_to_the_node() {
     let held = send(&node, Some("r1"), "tokens=100000,token_ms=1")
         .await
         .unwrap();
-    assert_eq!(used(&node, "r1").await, "r0", "it is full");
+    assert_eq!(used(&node, "r1").await, "r0", "the hinted replica is full");
     drop(held);
     let target = DrainTarget::Replica(pool(), ReplicaId::new("r1").unwrap());
     node.registry.drain(&target).unwrap();
-    assert_eq!(used(&node, "r1").await, "r0", "it drains");
+    assert_eq!(used(&node, "r1").await, "r0", "the hinted replica drains");
 }
 
 // spec: SLOT-41
@@ -126,22 +130,18 @@ async fn a_hint_that_cannot_be_followed_leaves_the_choice_to_the_node() {
 async fn a_gateway_in_the_same_process_gets_the_same_choice() {
     let engines = [engine(4), engine(1)];
     let node = Node::over(&[&engines[0], &engines[1]]);
-    let replica = |answer: &NodeAnswer| answer.report.replica.as_ref().unwrap().to_string();
+    let replica = |answer: &NodeResponse| answer.report.replica.as_ref().unwrap().to_string();
     let held = send(&node, Some("r1"), "tokens=100000,token_ms=1")
         .await
         .unwrap();
-    assert_eq!(
-        held.report,
-        NodeReport::default(),
-        "it is as the gateway chose"
-    );
+    assert_eq!(held.report, NodeReport::default(), "the chosen replica");
     assert_eq!(node.registry.in_flight(), 1);
     let ours = held
         .response
         .headers()
         .keys()
         .find(|name| name.as_str().starts_with("x-llorch-"));
-    assert_eq!(ours, None, "there are no headers to read");
+    assert_eq!(ours, None, "no header carries the report");
     for hint in [Some("r1"), Some("unknown"), None] {
         let answer = send(&node, hint, "").await.unwrap();
         assert_eq!(replica(&answer), "r0", "{hint:?}");
@@ -154,7 +154,7 @@ async fn a_gateway_in_the_same_process_gets_the_same_choice() {
 
 // spec: SLOT-44
 #[tokio::test]
-async fn a_slot_is_free_again_when_the_whole_answer_is_there() {
+async fn a_slot_is_free_once_the_whole_response_has_arrived() {
     let engine = engine(1);
     let node = Node::over(&[&engine]);
     let mut request = outbound("");
@@ -165,11 +165,14 @@ async fn a_slot_is_free_again_when_the_whole_answer_is_there() {
             endpoint: &endpoint(&pool(), Some("r0")),
             model: "tiny",
             outbound: &mut request,
-            clocks: Timeouts::default(),
+            timeouts: Timeouts::default(),
         })
         .await
         .unwrap();
-    assert!(answer.response.body().is_complete(), "it is small");
+    assert!(
+        answer.response.body().is_complete(),
+        "a small response is complete"
+    );
     assert_eq!(node.registry.in_flight(), 0);
     let text = answer
         .response
@@ -183,7 +186,7 @@ async fn a_slot_is_free_again_when_the_whole_answer_is_there() {
 
 // spec: PATH-67
 #[tokio::test]
-async fn a_gateway_in_the_same_process_is_refused_as_over_http() {
+async fn a_gateway_in_the_same_process_gets_the_same_refusals() {
     let engine = engine(1);
     let node = Node::over(&[&engine]);
     let refusal = |code| NodeRefusal {
@@ -192,8 +195,8 @@ async fn a_gateway_in_the_same_process_is_refused_as_over_http() {
         executed: false,
         replica: None,
     };
-    let refused = |result: Result<NodeAnswer, NoAnswer>| match result.unwrap_err() {
-        NoAnswer::Refused(refusal) => refusal,
+    let refused = |result: Result<NodeResponse, TransportError>| match result.unwrap_err() {
+        TransportError::Refused(refusal) => refusal,
         other => panic!("{other:?}"),
     };
     let held = send(&node, None, "tokens=100000,token_ms=1").await.unwrap();
@@ -211,7 +214,7 @@ async fn a_gateway_in_the_same_process_is_refused_as_over_http() {
         endpoint: &endpoint(&PoolId::new("other").unwrap(), None),
         model: "tiny",
         outbound: &mut outbound(""),
-        clocks: Timeouts::default(),
+        timeouts: Timeouts::default(),
     };
     let unknown = node.dispatcher.send(request).await;
     assert_eq!(refused(unknown), refusal(ErrorCode::NotFound));
@@ -219,7 +222,7 @@ async fn a_gateway_in_the_same_process_is_refused_as_over_http() {
 
 // spec: PATH-67
 #[tokio::test]
-async fn a_gateway_in_the_same_process_hears_how_an_engine_failed() {
+async fn a_gateway_in_the_same_process_gets_the_engines_failure() {
     let gone = engine(2);
     let node = Node::over(&[&gone]);
     gone.stop();
@@ -227,7 +230,7 @@ async fn a_gateway_in_the_same_process_hears_how_an_engine_failed() {
     assert!(
         matches!(
             &failed,
-            NoAnswer::Failed {
+            TransportError::Failed {
                 error: ForwardError::Connect { .. },
                 replica: Some(replica),
             } if replica.as_str() == "r0"
@@ -237,8 +240,8 @@ async fn a_gateway_in_the_same_process_hears_how_an_engine_failed() {
 
     let node = Node::over(&[]);
     node.registry
-        .set_asleep(handoff_of("http://127.0.0.1:1", "r0", 1));
-    let clocks = Timeouts {
+        .set_scaled_to_zero(handoff_of("http://127.0.0.1:1", "r0", 1));
+    let timeouts = Timeouts {
         deadline: Some(Instant::now() + Duration::from_millis(1)),
         ..Timeouts::default()
     };
@@ -246,13 +249,13 @@ async fn a_gateway_in_the_same_process_hears_how_an_engine_failed() {
         endpoint: &endpoint(&pool(), Some("r0")),
         model: "tiny",
         outbound: &mut outbound(""),
-        clocks,
+        timeouts,
     };
     let late = node.dispatcher.send(request).await.unwrap_err();
     assert!(
         matches!(
             late,
-            NoAnswer::Failed {
+            TransportError::Failed {
                 error: ForwardError::Deadline { .. },
                 ..
             }
@@ -263,7 +266,7 @@ async fn a_gateway_in_the_same_process_hears_how_an_engine_failed() {
 
 // spec: PATH-68
 #[tokio::test]
-async fn an_engine_that_dies_of_a_request_with_a_hint_is_reported_to_its_sender() {
+async fn the_failure_of_a_hinted_engine_is_reported_to_the_gateway() {
     let silent = || {
         FakeEngine::start(Script {
             fault: Some(Fault::Silent),
@@ -280,6 +283,6 @@ async fn an_engine_that_dies_of_a_request_with_a_hint_is_reported_to_its_sender(
     });
     assert_eq!(header(&answer, "x-llorch-refusal"), "WORKER_RESET");
     assert_eq!(healthy.stats().requests, 0);
-    // Nobody listens there now, which costs nothing: another engine serves it.
+    // The connection is refused now, which costs nothing: another engine serves the request.
     assert_eq!(used(&node, "r0").await, "r1");
 }

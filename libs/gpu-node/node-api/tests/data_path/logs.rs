@@ -1,5 +1,4 @@
-//! What is logged of requests: which node and engine a line is about, for whom, and nothing of what
-//! was said.
+//! The log lines about requests: they name node, engine and request, and contain no content.
 
 use captured_log::Log;
 use fake_engine::{FakeEngine, Script};
@@ -10,17 +9,17 @@ use tracing::Level;
 
 use crate::support::{CHAT, Node};
 
-/// What must not be found in any line.
+/// No line may contain this.
 const PROMPT: &str = "canary-prompt-4711";
 const TOKEN: &str = "canary-token-4711";
-/// Of the engine's answer.
-const SAID: &str = "sixteen";
+/// A word of the engine's response.
+const COMPLETION: &str = "sixteen";
 
-/// All lines that are about requests.
-const OURS: [&str; 4] = ["node_api", "engine_probe", "pool_registry", "request"];
+/// The targets of lines about requests.
+const REQUEST_TARGETS: [&str; 4] = ["node_api", "engine_probe", "pool_registry", "request"];
 
-/// What a line, or a span around it, says under `name`.
-fn said<'l>(line: &'l Value, name: &str) -> Option<&'l str> {
+/// The field `name` of a line or of a span around it.
+fn field<'l>(line: &'l Value, name: &str) -> Option<&'l str> {
     let spans = line["spans"].as_array().into_iter().flatten();
     let mut all = std::iter::once(line)
         .chain(std::iter::once(&line["span"]))
@@ -28,11 +27,11 @@ fn said<'l>(line: &'l Value, name: &str) -> Option<&'l str> {
     all.find_map(|place| place[name].as_str())
 }
 
-/// One engine that is gone, another that serves, and an operator who drains it.
-async fn trouble() {
+/// One unreachable engine, another that serves, and an operator who drains it.
+async fn log_all_kinds_of_lines() {
     let gone = FakeEngine::start(Script::default()).unwrap();
     let serving = FakeEngine::start(Script::default()).unwrap();
-    // As the agent is: within the span that says which node it is.
+    // Like the agent: inside the span that names the node.
     let agent = tracing::error_span!("node", node_id = "gpu-1");
     let node = agent.in_scope(|| Node::over(&[&gone, &serving]));
     gone.stop();
@@ -43,7 +42,7 @@ async fn trouble() {
         ("authorization", &token),
     ];
     let body = format!(r#"{{"model":"tiny","stream":true,"messages":[{{"content":"{PROMPT}"}}]}}"#);
-    // The engines take turns, and after a few refusals the one that is gone has none.
+    // The engines take turns, until the unreachable one is taken out.
     for _ in 0..10 {
         let answer = node.send(Method::POST, CHAT, &headers, &body).await;
         assert_eq!(answer.status(), 200);
@@ -56,8 +55,8 @@ async fn trouble() {
 
 // spec: SEE-17, SEE-19, AUTH-4, AUTH-5
 #[tokio::test]
-async fn every_line_says_which_node_and_which_request_and_none_what_was_said() {
-    let did_not = "an engine did not answer";
+async fn every_line_names_its_node_and_request_and_contains_no_content() {
+    let did_not = "an engine did not respond";
     let not_ready = "Engine is not ready and gets no requests";
     let drained = "Drain changed";
     for (level, expected) in [
@@ -66,17 +65,17 @@ async fn every_line_says_which_node_and_which_request_and_none_what_was_said() {
         (Level::TRACE, &[did_not, not_ready, drained]),
     ] {
         let (log, _guard) = Log::json_of_this_thread(level);
-        trouble().await;
+        log_all_kinds_of_lines().await;
         let text = log.text();
-        for secret in [PROMPT, TOKEN, SAID] {
+        for secret in [PROMPT, TOKEN, COMPLETION] {
             let line = text.lines().find(|line| line.contains(secret));
             assert_eq!(line, None, "{secret} is in a line");
         }
-        let lines = log.json_lines(&OURS);
-        // The line of a span that begins does not show what is around it.
+        let lines = log.json_lines(&REQUEST_TARGETS);
+        // The line of a new span does not show the spans around it.
         for line in lines.iter().filter(|line| line["message"] != "new") {
-            assert_eq!(said(line, "node_id"), Some("gpu-1"), "{line}");
-            assert_eq!(said(line, "request_id"), Some("asked"), "{line}");
+            assert_eq!(field(line, "node_id"), Some("gpu-1"), "{line}");
+            assert_eq!(field(line, "request_id"), Some("asked"), "{line}");
         }
         for expected in expected {
             let begins = |line: &&Value| line["message"].as_str().unwrap().starts_with(expected);
@@ -85,7 +84,7 @@ async fn every_line_says_which_node_and_which_request_and_none_what_was_said() {
             assert_eq!(line["pool_id"], "pool-0", "{line}");
             assert!(line["replica_id"].is_string(), "{line}");
             if *expected != drained {
-                assert_eq!(said(line, "model"), Some("tiny"), "{line}");
+                assert_eq!(field(line, "model"), Some("tiny"), "{line}");
             }
         }
     }
@@ -93,12 +92,12 @@ async fn every_line_says_which_node_and_which_request_and_none_what_was_said() {
 
 // spec: SEE-18
 #[tokio::test]
-async fn a_request_has_spans_for_whoever_looks_closer_and_none_otherwise() {
-    let begun = async |level| {
+async fn a_request_has_spans_at_debug_level_only() {
+    let span_names = async |level| {
         let (log, _guard) = Log::json_of_this_thread(level);
-        trouble().await;
+        log_all_kinds_of_lines().await;
         let mut names: Vec<String> = log
-            .json_lines(&OURS)
+            .json_lines(&REQUEST_TARGETS)
             .iter()
             .filter(|line| line["target"] == telemetry::REQUEST)
             .map(|line| line["span"]["name"].as_str().unwrap().to_owned())
@@ -107,9 +106,9 @@ async fn a_request_has_spans_for_whoever_looks_closer_and_none_otherwise() {
         names.dedup();
         names
     };
-    assert_eq!(begun(Level::INFO).await, [""; 0]);
+    assert_eq!(span_names(Level::INFO).await, [""; 0]);
     assert_eq!(
-        begun(Level::DEBUG).await,
+        span_names(Level::DEBUG).await,
         ["admission", "dispatch", "request", "stream"]
     );
 }

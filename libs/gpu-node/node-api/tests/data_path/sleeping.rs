@@ -1,4 +1,4 @@
-//! Requests for an engine that sleeps.
+//! Requests for a sleeping engine.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use pool_registry::DrainTarget;
 use pool_registry_types::{Handoff, PoolId, ReplicaId};
 
-use crate::support::{Node, PATIENCE, handoff_of, header, json, slots};
+use crate::support::{Node, TEST_TIMEOUT, handoff_of, header, json, slots};
 
 fn pool() -> PoolId {
     PoolId::new("pool-0").unwrap()
@@ -21,7 +21,7 @@ fn replica(id: &str) -> ReplicaId {
 fn asleep(replicas: &[&str]) -> Node {
     let node = Node::over(&[]);
     for id in replicas {
-        node.registry.set_asleep(sleeper(id));
+        node.registry.set_scaled_to_zero(sleeper(id));
     }
     node
 }
@@ -30,19 +30,19 @@ fn sleeper(id: &str) -> Handoff {
     handoff_of("http://127.0.0.1:1", id, 2)
 }
 
-/// Waits until so many requests of the node wait or run.
+/// Waits until this many requests of the node wait or run.
 async fn running(node: &Node, count: usize) {
-    let there = async {
+    let reached = async {
         while node.registry.in_flight() != count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, there).await.unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, reached).await.unwrap();
 }
 
 // spec: PROV-20
 #[tokio::test]
-async fn the_first_request_wakes_an_engine_and_all_who_wait_are_served() {
+async fn the_first_request_wakes_an_engine_and_all_waiting_ones_are_served() {
     let engine = FakeEngine::start(Script {
         slots: 2,
         ..Script::default()
@@ -50,9 +50,9 @@ async fn the_first_request_wakes_an_engine_and_all_who_wait_are_served() {
     .unwrap();
     let node = asleep(&["r0"]);
     let wakes = async {
-        node.registry.wanted(&pool(), &replica("r0")).await;
+        node.registry.wait_for_demand(&pool(), &replica("r0")).await;
         running(&node, 2).await;
-        // As many wait as there will be slots; the next one is told at once.
+        // As many requests wait as there will be slots; the next one is refused at once.
         let refused = node.chat("").await;
         assert_eq!(header(&refused, "x-llorch-refusal"), "POOL_BUSY");
         assert_eq!(slots(&refused), ("0", "2"));
@@ -78,28 +78,28 @@ async fn the_first_request_wakes_an_engine_and_all_who_wait_are_served() {
 
 // spec: PROV-20
 #[tokio::test]
-async fn who_leaves_while_it_wakes_holds_no_slot() {
+async fn a_client_that_leaves_while_an_engine_wakes_holds_no_slot() {
     let node = asleep(&["r0"]);
     let waits = node.chat("");
     tokio::select! {
-        _ = waits => panic!("nobody woke it"),
+        _ = waits => panic!("the engine never wakes"),
         () = running(&node, 1) => {}
     }
     running(&node, 0).await;
-    let said = node.registry.statuses().remove(0);
-    assert!(said.sleeping && said.slots_free == 2, "{said:?}");
+    let status = node.registry.statuses().remove(0);
+    assert!(status.sleeping && status.slots_free == 2, "{status:?}");
 }
 
 // spec: PROV-21
 #[tokio::test]
-async fn who_waits_in_vain_is_told_why_and_another_engine_is_tried_first() {
+async fn a_failed_wake_up_is_reported_after_another_engine_was_tried() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let node = asleep(&["r0", "r1"]);
     let fails = async {
-        node.registry.wanted(&pool(), &replica("r0")).await;
+        node.registry.wait_for_demand(&pool(), &replica("r0")).await;
         node.registry
-            .forsake(&sleeper("r0"), Some("backoff: out of memory"));
-        node.registry.wanted(&pool(), &replica("r1")).await;
+            .withdraw_offer(&sleeper("r0"), Some("backoff: out of memory"));
+        node.registry.wait_for_demand(&pool(), &replica("r1")).await;
         node.registry
             .upsert(handoff_of(&engine.url(), "r1", 2))
             .unwrap();
@@ -116,31 +116,31 @@ async fn who_waits_in_vain_is_told_why_and_another_engine_is_tried_first() {
 
     let node = asleep(&["r0"]);
     let fails = async {
-        node.registry.wanted(&pool(), &replica("r0")).await;
+        node.registry.wait_for_demand(&pool(), &replica("r0")).await;
         node.registry
-            .forsake(&sleeper("r0"), Some("backoff: out of memory"));
+            .withdraw_offer(&sleeper("r0"), Some("backoff: out of memory"));
     };
     let (answer, ()) = tokio::join!(node.chat(""), fails);
     assert_eq!(answer.status().as_u16(), 503);
     assert_eq!(header(&answer, "x-llorch-refusal"), "POOL_UNAVAILABLE");
-    let said = json(answer).await;
-    let message = said["error"]["message"].as_str().unwrap();
+    let error = json(answer).await;
+    let message = error["error"]["message"].as_str().unwrap();
     assert!(message.contains("out of memory"), "{message}");
 }
 
 // spec: PROV-21
 #[tokio::test]
-async fn a_drain_sends_those_elsewhere_who_wait() {
+async fn a_drain_refuses_waiting_requests() {
     let node = asleep(&["r0"]);
     let drains = async {
-        node.registry.wanted(&pool(), &replica("r0")).await;
+        node.registry.wait_for_demand(&pool(), &replica("r0")).await;
         node.registry.drain(&DrainTarget::Pool(pool())).unwrap();
     };
     let (answer, ()) = tokio::join!(node.chat(""), drains);
     assert_eq!(header(&answer, "x-llorch-refusal"), "POOL_DRAINING");
     node.registry.undrain(&DrainTarget::Pool(pool())).unwrap();
     let stops = async {
-        node.registry.wanted(&pool(), &replica("r0")).await;
+        node.registry.wait_for_demand(&pool(), &replica("r0")).await;
         node.registry.drain_all();
     };
     let (answer, ()) = tokio::join!(node.chat(""), stops);

@@ -1,4 +1,4 @@
-//! A node over engines, and what can be sent to it.
+//! A node over engines, and a client.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,8 +17,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// Far beyond what anything here takes; a test that gets here has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// A test that reaches this limit has failed. No test waits for it otherwise.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) const CHAT: &str = "/v2/pools/pool-0/engine/v1/chat/completions";
 
@@ -44,8 +44,8 @@ pub(crate) fn handoff_of(url: &str, replica: &str, slots: u32) -> Handoff {
     serde_json::from_value(json).unwrap()
 }
 
-/// An engine that answers everything with `answer`, which ends the connection.
-pub(crate) async fn engine_that_says(answer: &'static str) -> String {
+/// An engine that responds to everything with `raw` and closes the connection.
+pub(crate) async fn raw_engine(raw: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let tasks = Tasks::new(Shutdown::new());
@@ -54,7 +54,7 @@ pub(crate) async fn engine_that_says(answer: &'static str) -> String {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut head = [0; 4096];
             let _ = stream.read(&mut head).await;
-            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.write_all(raw.as_bytes()).await;
         }
     });
     url
@@ -97,7 +97,7 @@ impl Node {
         }
     }
 
-    /// A connection that sends what it is told to, right or wrong.
+    /// A connection that sends these bytes, valid or not.
     pub(crate) async fn raw(&self, request: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.url.authority().as_str())
             .await

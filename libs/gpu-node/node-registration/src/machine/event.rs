@@ -1,13 +1,13 @@
-//! What the machine is told and what it asks for.
+//! The inputs and outputs of the machine.
 
 use std::time::Duration;
 
-/// One thing that happened, when, and the chance that goes with it.
+/// An event, its time, and a random number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Input {
     /// What happened.
-    pub(crate) event: Event,
-    /// When, on a monotonic clock that starts anywhere. Never goes back.
+    pub(crate) event: RegistrationEvent,
+    /// Its time on a monotonic clock with any origin.
     pub(crate) now: Duration,
     /// A fresh random number in `0.0..1.0`.
     pub(crate) jitter: f64,
@@ -15,12 +15,12 @@ pub(crate) struct Input {
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Event {
+pub(crate) enum RegistrationEvent {
     /// Time passed.
     Tick,
     /// Readiness, draining or slots of a pool changed.
     StateChanged,
-    /// Send nothing more; take the registration back if that can begin before `deregister_by`.
+    /// Send nothing more; deregister if that can begin before `deregister_by`.
     Stop { deregister_by: Option<Duration> },
     /// Outcome: the registration was accepted.
     Registered {
@@ -34,45 +34,45 @@ pub(crate) enum Event {
         /// version 0.1.0.
         timeout: Option<Duration>,
     },
-    /// Outcome: the registration was taken back.
+    /// Outcome: the node was deregistered.
     Deregistered,
     /// Outcome: the request failed.
-    Failed(Failure),
+    Failed(RequestFailure),
 }
 
-/// How a request failed, by what to do about it.
+/// How a request failed, by the reaction to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// No answer, or one that says "later": try soon, and elsewhere.
+pub(crate) enum RequestFailure {
+    /// No answer, or a temporary refusal: retry soon, at the next address.
     Unavailable { retry_after: Option<Duration> },
     /// The control plane forgot the node: register again.
     UnknownNode,
-    /// A later life of this node has registered: give way.
+    /// A later incarnation of this node has registered: stop.
     Superseded,
-    /// Another machine uses this node id: a person must choose.
+    /// Another machine uses this node id: an operator must act.
     Conflict,
-    /// The heartbeat is larger than what the control plane, or a proxy before it, takes.
+    /// The heartbeat is too large for the control plane, or for a proxy before it.
     TooLarge,
-    /// The answer is no, and will be until a person changes something.
+    /// A refusal that lasts until an operator changes something.
     Refused,
 }
 
 /// A request to the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Request {
-    /// Say who this node is.
+pub(crate) enum ControlPlaneRequest {
+    /// Register this node.
     Register,
-    /// Say how its pools are; `seq` rises with each.
+    /// Report its state; `seq` rises with each heartbeat.
     Heartbeat { seq: u64 },
-    /// Take the registration back.
+    /// Deregister.
     Deregister,
 }
 
 /// A request to send now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Send {
+pub(crate) struct OutgoingRequest {
     /// What to send.
-    pub(crate) request: Request,
+    pub(crate) request: ControlPlaneRequest,
     /// To which address, as an index into the configured list.
     pub(crate) endpoint: usize,
 }

@@ -1,57 +1,51 @@
-//! How long to wait: heartbeat interval, backoff and slow retries.
+//! The pauses: heartbeat interval, backoff and slow retries.
 
 use std::time::Duration;
 
-use crate::config::DEFAULT_HEARTBEAT_INTERVAL;
-
-/// The first backoff's ceiling: a control plane that is being restarted by its supervisor is back
-/// in a moment.
+/// The ceiling of the first backoff. A control plane that its supervisor restarts is back within
+/// this time.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
-/// The ceiling of backoffs at the usual pace. A node must be attached again within 15 s of a
-/// control plane's restart: this, one request that times out (5 s), a registration and a heartbeat
-/// fit. Where the control plane has set a longer interval, the ceiling is half of that, so that a
-/// large fleet that lost it comes back no faster than it can take.
-pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// The ceiling of backoffs at the default interval. A node must be registered again within 15 s of
+/// a restart of the control plane: this backoff, one request that times out (5 s), a registration
+/// and a heartbeat fit. With a longer interval the ceiling is half of it, so that a large fleet
+/// does not overload a control plane that returns.
+pub(super) const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// How often to repeat what a person must put right: half of the usual node timeout of 30 s, so
-/// that a short trouble, such as a token being changed, does not take the node offline. Half of a
-/// longer timeout where there is one.
+/// The pause before retrying what an operator must fix: half of the default node timeout of 30 s,
+/// so that a short problem, such as a changed token, does not take the node offline. Half of a
+/// longer timeout if there is one.
 const SLOW_RETRY: Duration = Duration::from_secs(15);
 
-/// The longest pause the control plane may ask for at the usual pace; a mistaken one must not lose
-/// the node. Where it has set a longer timeout, the share of one heartbeat of it.
+/// The longest pause that the control plane may request at the default interval; a wrong value must
+/// not lose the node. With a longer timeout, a third of it.
 pub(crate) const MAX_ASKED_PAUSE: Duration = Duration::from_secs(10);
 
-/// Heartbeats and slow retries are spread by this share in both directions, so that nodes that were
-/// started together do not stay together.
+/// The jitter of heartbeats and slow retries, in both directions, so that nodes that started
+/// together drift apart.
 const SPREAD: f64 = 0.1;
 
-/// The shortest interval the control plane may ask for.
+/// The shortest interval that the control plane may request.
 const MIN_ASKED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A node counts as offline after one timeout: with this many heartbeats in it, two may be lost.
+/// A node is offline after one timeout. With this many heartbeats per timeout, two may be lost.
 const HEARTBEATS_PER_TIMEOUT: u32 = 3;
 
-/// The longest interval the control plane may set: at 100 000 nodes that is still three heartbeats
-/// in the timeouts that it uses, and a mistaken one does not silence a node for hours.
+/// The longest interval that the control plane may set. It allows three heartbeats in the timeouts
+/// of a fleet of 100 000 nodes, and a wrong value does not silence a node for hours.
 pub(crate) const MAX_SET_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// Up to this the control plane's wish for the next heartbeat means that it has room for whatever
-/// an agent is configured to do: it is what it says of a fleet of ordinary size.
-const USUAL_INTERVAL: Duration = DEFAULT_HEARTBEAT_INTERVAL;
-
-/// How often to report, and how patiently to come back.
+/// The heartbeat interval and the pauses between retries.
 ///
-/// What was configured holds, or less where the control plane wants that. A control plane sets a
-/// longer interval by saying in the answer to a heartbeat after which silence it takes the node to
-/// be offline: only then does it know that the node reports less often. One of version 0.1.0 says
-/// so nowhere but in the answer to a registration.
+/// A control plane that sends its timeout in the answer to a heartbeat sets the interval: it
+/// expects the node to follow, and judges it by that timeout. A control plane of version 0.1.0
+/// sends the timeout only in the answer to a registration. It can shorten the configured interval,
+/// but not lengthen it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pace {
     configured: Duration,
-    /// The longest interval while the control plane sets none: a share of the timeout in its
-    /// answer to the registration.
+    /// The longest interval while the control plane sets none: a third of the timeout in its answer
+    /// to the registration.
     limit: Duration,
     interval: Duration,
     /// The timeout in the last answer to a heartbeat.
@@ -74,8 +68,8 @@ impl Pace {
         self.interval
     }
 
-    /// Takes in the answer to a registration. It can only shorten the interval: a control plane of
-    /// version 0.1.0 gives the same answer and expects the configured interval or less.
+    /// Applies the answer to a registration. It can only shorten the interval: a control plane of
+    /// version 0.1.0 sends the same answer and expects the configured interval or less.
     pub(super) fn registered(
         &mut self,
         next_heartbeat: Option<Duration>,
@@ -84,27 +78,24 @@ impl Pace {
         if let Some(timeout) = timeout {
             self.limit = share(timeout).clamp(self.floor(), self.configured);
         }
-        let wanted = next_heartbeat.unwrap_or(self.configured);
-        self.interval = wanted.clamp(self.floor(), self.limit);
+        let requested = next_heartbeat.unwrap_or(self.configured);
+        self.interval = requested.clamp(self.floor(), self.limit);
     }
 
-    /// Takes in the answer to a heartbeat. With a timeout it can lengthen the interval, up to a
-    /// share of the timeout.
+    /// Applies the answer to a heartbeat. With a timeout it sets the interval, up to a third of the
+    /// timeout. Without a timeout it can only shorten the configured interval.
     pub(super) fn accepted(&mut self, next_heartbeat: Duration, timeout: Option<Duration>) {
         self.timeout = timeout;
         let longest = match timeout {
-            Some(timeout) if next_heartbeat > USUAL_INTERVAL => {
-                share(timeout).min(MAX_SET_INTERVAL)
-            }
-            Some(timeout) => share(timeout).min(self.configured),
+            Some(timeout) => share(timeout).min(MAX_SET_INTERVAL),
             None => self.limit,
         };
         let floor = self.floor();
         self.interval = next_heartbeat.clamp(floor, longest.max(floor));
     }
 
-    /// Not below one second, because a mistaken control plane must not turn heartbeats into load;
-    /// but a node that configures less means it.
+    /// One second, so that a wrong answer does not turn heartbeats into load; less if the node is
+    /// configured with less.
     fn floor(&self) -> Duration {
         self.configured.min(MIN_ASKED_INTERVAL)
     }
@@ -114,9 +105,9 @@ impl Pace {
         sent_at.saturating_add(spread(self.interval, jitter))
     }
 
-    /// Exponential backoff with full jitter: anything up to a ceiling that doubles with each of
-    /// `before` earlier failures. Full jitter spreads a fleet that lost its control plane at
-    /// the same moment best.
+    /// Exponential backoff with full jitter: up to a ceiling that doubles with each of `before`
+    /// earlier failures. Full jitter spreads a fleet that lost its control plane at the same moment
+    /// best.
     pub(super) fn backoff(&self, before: u32, jitter: f64) -> Duration {
         let ceiling = FIRST_BACKOFF
             .saturating_mul(2_u32.saturating_pow(before))
@@ -127,37 +118,37 @@ impl Pace {
     /// The ceiling of all backoffs.
     pub(super) fn longest_backoff(&self) -> Duration {
         self.timeout
-            .map_or(MAX_BACKOFF, |_| MAX_BACKOFF.max(self.interval / 2))
+            .map_or(LONGEST_BACKOFF, |_| LONGEST_BACKOFF.max(self.interval / 2))
     }
 
-    /// The pause before repeating what a person must put right.
+    /// The pause before retrying what an operator must fix.
     pub(super) fn slow_retry(&self, jitter: f64) -> Duration {
         spread(self.slow_retry_interval(), jitter)
     }
 
-    /// The same without its spread.
+    /// The same without jitter.
     pub(super) fn slow_retry_interval(&self) -> Duration {
         self.timeout.map_or(SLOW_RETRY, |timeout| {
             (timeout / 2).clamp(SLOW_RETRY, MAX_SET_INTERVAL)
         })
     }
 
-    /// The pause the control plane asked for, as far as it is reasonable.
-    pub(super) fn asked_pause(&self, retry_after: Option<Duration>) -> Duration {
+    /// The pause that the control plane requested, within limits.
+    pub(super) fn requested_pause(&self, retry_after: Option<Duration>) -> Duration {
         retry_after
             .unwrap_or_default()
-            .min(self.longest_asked_pause())
+            .min(self.longest_requested_pause())
     }
 
-    /// The longest pause that is kept.
-    pub(super) fn longest_asked_pause(&self) -> Duration {
+    /// The longest pause that is accepted.
+    pub(super) fn longest_requested_pause(&self) -> Duration {
         self.timeout.map_or(MAX_ASKED_PAUSE, |timeout| {
             share(timeout).clamp(MAX_ASKED_PAUSE, MAX_SET_INTERVAL)
         })
     }
 }
 
-/// What of a timeout is one heartbeat's.
+/// The share of one heartbeat in a timeout.
 fn share(timeout: Duration) -> Duration {
     timeout / HEARTBEATS_PER_TIMEOUT
 }
@@ -167,7 +158,7 @@ fn spread(span: Duration, jitter: f64) -> Duration {
     scale(span, 1.0 - SPREAD + 2.0 * SPREAD * jitter)
 }
 
-/// A product that cannot panic: a factor that is no number counts as one.
+/// Multiplies without panic; returns `span` when the product is not a valid duration.
 fn scale(span: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(span.as_secs_f64() * factor).unwrap_or(span)
 }
@@ -211,7 +202,7 @@ mod tests {
         (TEN, None, Some(Duration::from_secs(15)), 5_000),
         (TEN, Some(TEN), Some(Duration::from_secs(15)), 5_000),
         (TEN, None, Some(Duration::ZERO), 1_000),
-        // Who configures less than a second means it.
+        // A configured interval below one second is kept.
         (FIFTH, Some(TEN), Some(THIRTY), 200),
         (FIFTH, Some(Duration::ZERO), None, 200),
     ];
@@ -240,29 +231,29 @@ mod tests {
 
     // spec: REG-40
     #[test]
-    fn the_answer_to_a_heartbeat_lengthens_the_interval_only_with_a_timeout() {
+    fn the_answer_to_a_heartbeat_sets_the_interval_only_with_a_timeout() {
         for (configured, next_ms, timeout_ms, expected_ms) in [
             // A control plane of version 0.1.0: as configured, or less.
             (TEN, 10_000, None, 10_000),
             (TEN, 60_000, None, 10_000),
             (TEN, 4_000, None, 4_000),
             (FIFTH, 60_000, None, 200),
-            // A fleet of ordinary size: the same.
+            // With a timeout: the interval of the control plane, also below 10 s.
             (TEN, 10_000, Some(30_000), 10_000),
-            (FIFTH, 10_000, Some(30_000), 200),
-            (5 * SECOND, 10_000, Some(30_000), 5_000),
+            (FIFTH, 10_000, Some(30_000), 10_000),
+            (5 * SECOND, 10_000, Some(30_000), 10_000),
             (TEN, 4_000, Some(12_000), 4_000),
-            // A large one: as the control plane says.
+            (SECOND, 4_000, Some(12_000), 4_000),
             (TEN, 20_000, Some(60_000), 20_000),
             (FIFTH, 20_000, Some(60_000), 20_000),
             (60 * SECOND, 20_000, Some(60_000), 20_000),
             (TEN, 100_000, Some(300_000), 100_000),
-            // Three heartbeats fit into the timeout, whatever it says of the next one.
+            // Three heartbeats fit into the timeout, whatever interval is requested.
             (TEN, 100_000, Some(30_000), 10_000),
             (TEN, 100_000, Some(60_000), 20_000),
             (TEN, 10_000, Some(15_000), 5_000),
             (TEN, 100_000, Some(0), 1_000),
-            // A mistaken one neither silences a node nor makes it hurry.
+            // A wrong value neither silences a node nor floods the control plane.
             (TEN, u64::MAX, Some(u64::MAX), 600_000),
             (TEN, 0, Some(30_000), 1_000),
             (FIFTH, 0, Some(0), 200),
@@ -283,13 +274,13 @@ mod tests {
 
     // spec: REG-40
     #[test]
-    fn a_control_plane_that_stops_saying_its_timeout_gets_the_configured_interval_back() {
+    fn without_a_timeout_the_configured_interval_applies_again() {
         let mut pace = pace(TEN);
         pace.accepted(100 * SECOND, Some(300 * SECOND));
         assert_eq!(pace.interval(), 100 * SECOND);
         pace.accepted(TEN, None);
         assert_eq!(pace.interval(), TEN);
-        assert_eq!(pace.longest_backoff(), MAX_BACKOFF);
+        assert_eq!(pace.longest_backoff(), LONGEST_BACKOFF);
     }
 
     // spec: REG-41
@@ -300,13 +291,13 @@ mod tests {
             [
                 pace.longest_backoff(),
                 pace.slow_retry_interval(),
-                pace.longest_asked_pause(),
+                pace.longest_requested_pause(),
             ]
             .map(|pause| pause.as_secs())
         };
         assert_eq!(retries(&pace), [5, 15, 10]);
         for (next, timeout, expected) in [
-            // At the usual pace, and at a quicker one, as ever.
+            // At the default interval or a shorter one, the default pauses apply.
             (10, 30, [5, 15, 10]),
             (2, 6, [5, 15, 10]),
             (20, 60, [10, 30, 20]),

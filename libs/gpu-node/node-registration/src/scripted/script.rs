@@ -1,4 +1,4 @@
-//! The control plane that does as the test says, and the log of the thread it talks to.
+//! A scripted control plane, and the log of the thread that talks to it.
 
 use std::{
     sync::{
@@ -17,18 +17,18 @@ use pool_registry_types::{
 use tracing::Level;
 
 use crate::{
-    Config, RegistrationHandle,
+    RegistrationConfig, RegistrationHandle,
     control_plane::{ControlPlane, RequestError},
     handle,
-    worker::Source,
+    worker::NodeSource,
 };
 
 /// No test waits this long for what happens at once.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 pub(super) const HOUR_MS: u64 = 3_600_000;
 
 #[derive(Debug)]
-pub(super) enum Asked {
+pub(super) enum ReceivedRequest {
     Register(RegisterRequest),
     Heartbeat(HeartbeatRequest),
     Deregister(u64),
@@ -39,12 +39,12 @@ pub(super) type Answer = Result<(), RequestError>;
 /// The thread's end: it hands over each request and waits for what to answer, for ever when nothing
 /// comes.
 pub(super) struct Scripted {
-    asked: Sender<(HttpUrl, Asked)>,
+    asked: Sender<(HttpUrl, ReceivedRequest)>,
     answers: Receiver<Answer>,
 }
 
 impl Scripted {
-    fn ask(&self, url: &HttpUrl, asked: Asked) -> Answer {
+    fn ask(&self, url: &HttpUrl, asked: ReceivedRequest) -> Answer {
         let gone = || RequestError::NoAnswer("the test is over".to_owned());
         self.asked.send((url.clone(), asked)).map_err(|_| gone())?;
         self.answers.recv().map_err(|_| gone())?
@@ -58,7 +58,7 @@ impl ControlPlane for Scripted {
         request: &RegisterRequest,
         _: Duration,
     ) -> Result<RegisterResponse, RequestError> {
-        self.ask(url, Asked::Register(request.clone()))?;
+        self.ask(url, ReceivedRequest::Register(request.clone()))?;
         Ok(RegisterResponse {
             success: true,
             message: String::new(),
@@ -75,7 +75,7 @@ impl ControlPlane for Scripted {
         request: &HeartbeatRequest,
         _: Duration,
     ) -> Result<HeartbeatResponse, RequestError> {
-        self.ask(url, Asked::Heartbeat(request.clone()))?;
+        self.ask(url, ReceivedRequest::Heartbeat(request.clone()))?;
         Ok(HeartbeatResponse {
             success: true,
             next_heartbeat_ms: HOUR_MS,
@@ -90,26 +90,26 @@ impl ControlPlane for Scripted {
         incarnation: u64,
         _: Duration,
     ) -> Result<(), RequestError> {
-        self.ask(url, Asked::Deregister(incarnation))
+        self.ask(url, ReceivedRequest::Deregister(incarnation))
     }
 }
 
 /// The test's end, and the log.
 pub(super) struct Script {
-    asked: Receiver<(HttpUrl, Asked)>,
+    asked: Receiver<(HttpUrl, ReceivedRequest)>,
     pub(super) answers: Sender<Answer>,
     pub(super) pools: Arc<Mutex<Vec<PoolStatus>>>,
     pub(super) log: Log,
 }
 
 impl Script {
-    pub(super) fn next(&self) -> (HttpUrl, Asked) {
-        self.asked.recv_timeout(PATIENCE).expect("a request")
+    pub(super) fn next(&self) -> (HttpUrl, ReceivedRequest) {
+        self.asked.recv_timeout(DEADLINE).expect("a request")
     }
 
     pub(super) fn register(&self, answer: Answer) -> RegisterRequest {
         match self.next() {
-            (_, Asked::Register(request)) => {
+            (_, ReceivedRequest::Register(request)) => {
                 self.answers.send(answer).unwrap();
                 request
             }
@@ -119,7 +119,7 @@ impl Script {
 
     pub(super) fn heartbeat(&self, answer: Answer) -> HeartbeatRequest {
         match self.next() {
-            (_, Asked::Heartbeat(request)) => {
+            (_, ReceivedRequest::Heartbeat(request)) => {
                 self.answers.send(answer).unwrap();
                 request
             }
@@ -130,42 +130,38 @@ impl Script {
     /// The thread has ended: it holds the other end no more.
     pub(super) fn ended(&self) -> bool {
         matches!(
-            self.asked.recv_timeout(PATIENCE),
+            self.asked.recv_timeout(DEADLINE),
             Err(RecvTimeoutError::Disconnected)
         )
     }
 }
 
-pub(super) fn config(orchestrators: &[&str]) -> Config {
-    Config {
-        orchestrators: orchestrators
-            .iter()
-            .map(|url| url.parse().unwrap())
-            .collect(),
-        heartbeat_interval: Duration::from_millis(HOUR_MS),
-        ..Config::new(
-            "node".parse().unwrap(),
-            "machine".parse().unwrap(),
-            "http://node:9200".parse().unwrap(),
-            "http://a:8080".parse().unwrap(),
-        )
-    }
+pub(super) fn config(control_planes: &[&str]) -> RegistrationConfig {
+    let mut urls = control_planes.iter().map(|url| url.parse().unwrap());
+    RegistrationConfig::new(
+        "node".parse().unwrap(),
+        "machine".parse().unwrap(),
+        "http://node:9200".parse().unwrap(),
+        urls.next().unwrap(),
+    )
+    .with_fallbacks(urls.collect())
+    .with_heartbeat_interval(Duration::from_millis(HOUR_MS))
 }
 
-pub(super) fn start(config: Config) -> (RegistrationHandle, Script) {
+pub(super) fn start(config: RegistrationConfig) -> (RegistrationHandle, Script) {
     let pools = Arc::new(Mutex::new(Vec::new()));
     let source_pools = Arc::clone(&pools);
     start_with(config, pools, move || source_pools.lock().clone())
 }
 
 pub(super) fn start_with(
-    config: Config,
+    config: RegistrationConfig,
     pools: Arc<Mutex<Vec<PoolStatus>>>,
     source: impl Fn() -> Vec<PoolStatus> + Send + 'static,
 ) -> (RegistrationHandle, Script) {
     let (asked_tx, asked) = mpsc::channel();
     let (answers, answers_rx) = mpsc::channel();
-    let source = Source {
+    let source = NodeSource {
         report: Box::new(move || source().into()),
         capabilities: Box::new(|| Capabilities {
             cpu_cores: 3,

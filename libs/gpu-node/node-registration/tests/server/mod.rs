@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
 /// No test waits this long for what happens at once.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(2);
@@ -61,7 +61,7 @@ impl Received {
 
 /// A port of ours that refuses connections while no server listens on it.
 ///
-/// A bound socket that does not listen keeps it from everybody else.
+/// A bound socket that does not listen keeps the port reserved.
 #[derive(Clone)]
 pub(crate) struct Port(Arc<Socket>);
 
@@ -144,8 +144,8 @@ impl Server {
 
     /// Waits for the next request and answers it.
     pub(crate) fn answer(&self, answer: Answer) -> Received {
-        let (request, reply) = self.requests.recv_timeout(PATIENCE).expect("a request");
-        // The client may have given up by now; then nobody waits for the answer.
+        let (request, reply) = self.requests.recv_timeout(DEADLINE).expect("a request");
+        // The client may have timed out by now.
         let _ = reply.send(answer);
         request
     }
@@ -175,7 +175,8 @@ fn serve(stream: &TcpStream, connection: usize, sender: &Sender<(Received, Sende
             Ok(Answer::Json(status, body)) => {
                 let length = body.len();
                 let head = format!(
-                    "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+                    "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n\
+                     content-length: {length}\r\n\r\n"
                 );
                 let mut writer = stream;
                 if writer
@@ -228,7 +229,7 @@ fn read(reader: &mut impl BufRead, connection: usize) -> Option<Received> {
 /// Waits until `condition` holds.
 pub(crate) fn wait_for(condition: impl Fn() -> bool) {
     let (_never, ticks) = mpsc::channel::<()>();
-    for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
+    for _ in 0..DEADLINE.as_millis() / LOOK.as_millis() {
         if condition() {
             return;
         }

@@ -1,10 +1,10 @@
-//! Engines that are not there, and who still uses one that went.
+//! Tests of absent engines, and of requests on retired ones.
 
 use super::support::{handoff, pool, replica, status, url};
 use crate::PoolRegistry;
 
 #[test]
-fn why_an_engine_is_absent_is_reported_until_it_is_there() {
+fn the_reason_of_an_absent_engine_is_reported_until_it_has_a_handoff() {
     let registry = PoolRegistry::new(Vec::new());
     let mut changes = registry.subscribe();
     let mut changed = || {
@@ -18,7 +18,7 @@ fn why_an_engine_is_absent_is_reported_until_it_is_there() {
     absent(Some("no model"));
     assert!(changed());
     absent(Some("no model"));
-    assert!(!changed(), "the same is no news");
+    assert!(!changed(), "the same is no urgency");
     let shown = status(&registry, "p");
     assert_eq!(
         (shown.ready, shown.last_error.as_deref()),
@@ -27,7 +27,7 @@ fn why_an_engine_is_absent_is_reported_until_it_is_there() {
     let replicas = shown.replicas.unwrap();
     assert_eq!((replicas.len(), replicas[0].slots_total), (1, 0));
 
-    // One that is there is not spoilt by one that is not.
+    // An absent replica does not affect the others.
     registry.upsert(handoff("p", "r0", 1, 4)).unwrap();
     let shown = status(&registry, "p");
     assert_eq!(
@@ -57,7 +57,7 @@ fn why_an_engine_is_absent_is_reported_until_it_is_there() {
 }
 
 #[test]
-fn requests_of_an_engine_are_counted_also_after_it_was_retired() {
+fn requests_are_counted_after_their_engine_was_retired() {
     let registry = PoolRegistry::new(Vec::new());
     registry.upsert(handoff("p", "r0", 1, 4)).unwrap();
     let first = registry.claim(&pool("p"), None).unwrap();

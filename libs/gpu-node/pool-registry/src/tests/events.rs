@@ -1,8 +1,8 @@
-//! What the registry answers, event by event.
+//! Tests of the registry, event by event.
 
 use super::support::{claim_all, handoff, pool, replica, status, url, with_models};
 use crate::{
-    ClaimError, DrainTarget, FAILURES_TO_DISTRUST, PoolRegistry, ProbeOutcome, Slots, UpsertError,
+    ClaimError, DrainTarget, FAILURE_THRESHOLD, PoolRegistry, ProbeOutcome, Slots, UpsertError,
 };
 use pool_registry_types::{ErrorCode, MAX_POOLS};
 
@@ -27,14 +27,14 @@ fn one_engine(slots: u32) -> PoolRegistry {
 #[test]
 fn a_configured_pool_is_reported_before_it_has_an_engine() {
     let registry = PoolRegistry::new(vec![pool("p")]);
-    let said = status(&registry, "p");
-    assert!(!said.ready && !said.draining);
+    let shown = status(&registry, "p");
+    assert!(!shown.ready && !shown.draining);
     assert_eq!(
-        (said.slots_free, said.slots_total, said.vram_free_bytes),
+        (shown.slots_free, shown.slots_total, shown.vram_free_bytes),
         (0, 0, 0)
     );
     assert_eq!(
-        said.last_error.as_deref(),
+        shown.last_error.as_deref(),
         Some("no engine has been announced")
     );
     assert!(matches!(
@@ -49,7 +49,7 @@ fn a_configured_pool_is_reported_before_it_has_an_engine() {
 
 // spec: SLOT-8
 #[test]
-fn another_try_goes_to_another_engine() {
+fn a_retry_goes_to_another_engine() {
     let registry = one_engine(2);
     registry.upsert(handoff("p", "r1", 8082, 1)).unwrap();
     let claim = |excluded: &[&str]| {
@@ -70,22 +70,25 @@ fn another_try_goes_to_another_engine() {
 
 // spec: SLOT-9
 #[test]
-fn room_is_looked_for_without_taking_it() {
+fn capacity_is_checked_without_a_claim() {
     let registry = one_engine(1);
-    assert_eq!(registry.check_room(&pool("p"), None), Ok(()));
+    assert_eq!(registry.check_capacity(&pool("p"), None), Ok(()));
     assert_eq!(registry.in_flight(), 0);
     let _taken = registry.claim(&pool("p"), None).unwrap();
-    assert_eq!(registry.check_room(&pool("p"), None), Err(ClaimError::Busy));
+    assert_eq!(
+        registry.check_capacity(&pool("p"), None),
+        Err(ClaimError::Busy)
+    );
     registry.drain_all();
     assert_eq!(
-        registry.check_room(&pool("p"), None),
+        registry.check_capacity(&pool("p"), None),
         Err(ClaimError::Draining)
     );
 }
 
 // spec: SLOT-2
 #[test]
-fn an_engine_is_ready_when_it_appears_and_gives_exactly_its_slots() {
+fn an_engine_is_ready_when_announced_and_gives_exactly_its_slots() {
     let registry = one_engine(2);
     assert!(status(&registry, "p").ready);
     let leases = claim_all(&registry, "p");
@@ -108,7 +111,7 @@ fn an_engine_is_ready_when_it_appears_and_gives_exactly_its_slots() {
 }
 
 #[test]
-fn the_emptiest_replica_is_chosen_then_the_first_by_id() {
+fn the_replica_with_most_free_slots_is_chosen_then_the_first_by_id() {
     let registry = one_engine(1);
     registry.upsert(handoff("p", "r1", 8082, 3)).unwrap();
     registry.upsert(handoff("p", "r2", 8083, 2)).unwrap();
@@ -121,7 +124,7 @@ fn the_emptiest_replica_is_chosen_then_the_first_by_id() {
 
 // spec: SLOT-7
 #[test]
-fn a_model_goes_to_those_that_name_it_else_to_those_that_have_not_said() {
+fn a_model_goes_to_replicas_that_name_it_else_to_those_with_unknown_models() {
     let registry = PoolRegistry::new(vec![]);
     registry
         .upsert(with_models(handoff("p", "named", 1, 1), &["x"]))
@@ -155,7 +158,7 @@ fn a_model_goes_to_those_that_name_it_else_to_those_that_have_not_said() {
 
 // spec: PROBE-4
 #[test]
-fn declared_models_win_over_what_the_engine_says() {
+fn declared_models_take_precedence_over_reported_ones() {
     let registry = PoolRegistry::new(vec![]);
     registry
         .upsert(with_models(handoff("p", "r0", 1, 1), &["declared"]))
@@ -177,29 +180,29 @@ fn declared_models_win_over_what_the_engine_says() {
 
 // spec: PROBE-2
 #[test]
-fn three_failures_in_a_row_distrust_and_one_success_trusts_again() {
+fn three_failures_in_a_row_make_unready_and_one_success_makes_ready() {
     let registry = one_engine(1);
-    fail(&registry, FAILURES_TO_DISTRUST - 1);
+    fail(&registry, FAILURE_THRESHOLD - 1);
     registry.probed(
         &pool("p"),
         &replica("r0"),
         generation(&registry),
         ProbeOutcome::ready(),
     );
-    fail(&registry, FAILURES_TO_DISTRUST - 1);
+    fail(&registry, FAILURE_THRESHOLD - 1);
     assert!(status(&registry, "p").ready, "never three in a row");
 
     fail(&registry, 1);
-    let said = status(&registry, "p");
-    assert!(!said.ready);
+    let shown = status(&registry, "p");
+    assert!(!shown.ready);
     assert_eq!(
-        (said.slots_free, said.slots_total),
+        (shown.slots_free, shown.slots_total),
         (0, 0),
         "only ready replicas have slots to give"
     );
-    assert_eq!(said.last_error.as_deref(), Some("connection refused"));
+    assert_eq!(shown.last_error.as_deref(), Some("connection refused"));
     assert_eq!(
-        said.replicas.unwrap()[0].last_error.as_deref(),
+        shown.replicas.unwrap()[0].last_error.as_deref(),
         Some("connection refused")
     );
     assert_eq!(
@@ -213,14 +216,14 @@ fn three_failures_in_a_row_distrust_and_one_success_trusts_again() {
         generation(&registry),
         ProbeOutcome::ready(),
     );
-    let said = status(&registry, "p");
-    assert!(said.ready && said.last_error.is_none());
+    let shown = status(&registry, "p");
+    assert!(shown.ready && shown.last_error.is_none());
 }
 
 #[test]
-fn a_full_replica_beside_a_broken_one_is_busy_not_broken() {
+fn a_full_replica_beside_an_unready_one_is_busy() {
     let registry = one_engine(1);
-    fail(&registry, FAILURES_TO_DISTRUST);
+    fail(&registry, FAILURE_THRESHOLD);
     registry.upsert(handoff("p", "r1", 8082, 1)).unwrap();
     let _lease = registry.claim(&pool("p"), None).unwrap();
     assert_eq!(
@@ -230,7 +233,7 @@ fn a_full_replica_beside_a_broken_one_is_busy_not_broken() {
 }
 
 #[test]
-fn draining_takes_no_new_work_and_can_be_undone() {
+fn draining_refuses_new_claims_and_can_be_undone() {
     let registry = one_engine(2);
     let lease = registry.claim(&pool("p"), None).unwrap();
     registry.drain(&DrainTarget::Pool(pool("p"))).unwrap();
@@ -238,10 +241,10 @@ fn draining_takes_no_new_work_and_can_be_undone() {
         registry.claim(&pool("p"), None).unwrap_err(),
         ClaimError::Draining
     );
-    let said = status(&registry, "p");
-    assert!(said.draining && said.ready);
+    let shown = status(&registry, "p");
+    assert!(shown.draining && shown.ready);
     assert_eq!(
-        (said.slots_free, said.slots_total),
+        (shown.slots_free, shown.slots_total),
         (1, 2),
         "progress stays visible"
     );
@@ -278,21 +281,21 @@ fn a_retired_replica_stays_until_its_last_lease() {
     let leases = claim_all(&registry, "p");
     registry.remove(&pool("p"), &replica("r0"));
 
-    let said = status(&registry, "p");
-    assert!(!said.ready);
-    let replicas = said.replicas.unwrap();
+    let shown = status(&registry, "p");
+    assert!(!shown.ready);
+    let replicas = shown.replicas.unwrap();
     assert!(!replicas[0].ready && replicas[0].last_error.is_some());
-    assert!(registry.replicas().is_empty(), "nobody probes it");
+    assert!(registry.replicas().is_empty(), "it is not probed");
     assert_eq!(leases[0].url(), &url(8081), "its requests go on");
 
     drop(leases);
-    assert!(registry.statuses().is_empty(), "nobody configured the pool");
+    assert!(registry.statuses().is_empty(), "the pool is not configured");
 }
 
 #[test]
-fn a_replica_that_moves_starts_afresh_while_old_leases_finish() {
+fn a_replica_at_another_url_starts_afresh_while_old_leases_finish() {
     let registry = one_engine(1);
-    fail(&registry, FAILURES_TO_DISTRUST - 1);
+    fail(&registry, FAILURE_THRESHOLD - 1);
     let old = registry.claim(&pool("p"), None).unwrap();
     let old_generation = generation(&registry);
     registry.upsert(handoff("p", "r0", 9000, 1)).unwrap();
@@ -308,7 +311,7 @@ fn a_replica_that_moves_starts_afresh_while_old_leases_finish() {
     );
     assert!(
         status(&registry, "p").ready,
-        "a probe of the old life says nothing of the new one"
+        "a probe of the old generation does not count"
     );
     drop(old);
     assert_eq!(
@@ -322,7 +325,7 @@ fn a_replica_that_moves_starts_afresh_while_old_leases_finish() {
 
 // spec: SLOT-6
 #[test]
-fn an_engine_that_comes_back_still_counts_what_runs_on_it() {
+fn an_engine_that_comes_back_still_counts_its_running_requests() {
     let registry = one_engine(2);
     let lease = registry.claim(&pool("p"), None).unwrap();
     registry.remove(&pool("p"), &replica("r0"));
@@ -349,7 +352,7 @@ fn fewer_slots_for_the_same_engine_are_never_overdrawn_again() {
 }
 
 #[test]
-fn the_version_moves_with_what_a_heartbeat_must_say_at_once() {
+fn the_version_rises_with_changes_that_must_be_reported_at_once() {
     let registry = PoolRegistry::new(vec![pool("p")]);
     let mut version = registry.subscribe();
     let mut moved = || {
@@ -365,7 +368,7 @@ fn the_version_moves_with_what_a_heartbeat_must_say_at_once() {
     assert!(moved(), "slot totals");
     drop(registry.claim(&pool("p"), None).unwrap());
     assert!(!moved(), "a claim and a release");
-    fail(&registry, FAILURES_TO_DISTRUST);
+    fail(&registry, FAILURE_THRESHOLD);
     assert!(moved(), "readiness");
     fail(&registry, 1);
     assert!(!moved(), "still not ready");
@@ -405,7 +408,7 @@ fn the_version_moves_with_what_a_heartbeat_must_say_at_once() {
 }
 
 #[test]
-fn what_a_heartbeat_cannot_carry_is_refused() {
+fn handoffs_beyond_the_limits_of_a_heartbeat_are_refused() {
     let registry = PoolRegistry::new(vec![]);
     for i in 0..MAX_POOLS {
         registry
@@ -430,7 +433,7 @@ fn what_a_heartbeat_cannot_carry_is_refused() {
 
 // spec: SLOT-3
 #[test]
-fn every_refusal_has_its_code() {
+fn every_claim_error_has_its_code() {
     for (error, code) in [
         (ClaimError::UnknownPool, ErrorCode::NotFound),
         (ClaimError::ModelNotAvailable, ErrorCode::ModelNotAvailable),

@@ -1,11 +1,11 @@
-//! Claims with a hint which replica to use, and the slots of abandoned requests.
+//! Tests of claims with a replica hint, and of slots of abandoned requests.
 
 use futures_util::FutureExt as _;
 use pool_registry_types::ReplicaId;
 
 use super::support::{handoff, pool, replica, status, with_models};
 use crate::{
-    Claim, ClaimError, ClaimedSlots, DrainTarget, FAILURES_TO_DISTRUST, PoolRegistry, ProbeOutcome,
+    Claim, ClaimError, ClaimedSlots, DrainTarget, FAILURE_THRESHOLD, PoolRegistry, ProbeOutcome,
     SlotLease, Slots,
 };
 
@@ -26,13 +26,13 @@ fn three() -> PoolRegistry {
 
 fn claim(registry: &PoolRegistry, model: &str, hint: &str, excluded: &[ReplicaId]) -> SlotLease {
     let hint = replica(hint);
-    let claim = registry.claim_or_wake(&pool("p"), Some(model), Some(&hint), excluded);
-    claim.unwrap().awake().now_or_never().unwrap().unwrap()
+    let claim = registry.claim_or_start(&pool("p"), Some(model), Some(&hint), excluded);
+    claim.unwrap().ready().now_or_never().unwrap().unwrap()
 }
 
 // spec: SLOT-40
 #[test]
-fn the_replica_that_is_hinted_at_gets_the_request() {
+fn the_hinted_replica_gets_the_request() {
     let registry = three();
     for hint in ["r2", "r1", "r0"] {
         assert_eq!(
@@ -61,7 +61,7 @@ fn a_hint_that_cannot_be_followed_is_ignored() {
     assert_eq!(used("m", "r1", &[]), "r0", "it drains");
     registry.undrain(&target).unwrap();
     let generation = registry.replicas()[1].generation;
-    for _ in 0..FAILURES_TO_DISTRUST {
+    for _ in 0..FAILURE_THRESHOLD {
         registry.probed(
             &pool("p"),
             &replica("r1"),
@@ -74,13 +74,13 @@ fn a_hint_that_cannot_be_followed_is_ignored() {
     assert_eq!(used("m", "r1", &[]), "r0", "it is gone");
 
     registry.drain_all();
-    let refused = registry.claim_or_wake(&pool("p"), Some("m"), Some(&replica("r0")), &[]);
+    let refused = registry.claim_or_start(&pool("p"), Some("m"), Some(&replica("r0")), &[]);
     assert_eq!(refused.unwrap_err(), ClaimError::Draining);
 }
 
 // spec: SLOT-41
 #[test]
-fn a_hint_is_no_reason_to_use_an_engine_that_has_not_named_the_model() {
+fn a_hint_does_not_select_an_engine_with_unknown_models() {
     let registry = PoolRegistry::new(Vec::new());
     registry.upsert(handoff("p", "silent", 8080, 4)).unwrap();
     assert_eq!(
@@ -98,32 +98,32 @@ fn a_hint_is_no_reason_to_use_an_engine_that_has_not_named_the_model() {
 
 // spec: SLOT-40
 #[test]
-fn of_engines_that_sleep_the_one_that_is_hinted_at_is_woken() {
+fn the_hinted_replica_is_started_when_it_is_scaled_to_zero() {
     let registry = PoolRegistry::new(Vec::new());
     for (id, slots) in [("r0", 4), ("r1", 1)] {
-        registry.set_asleep(with_models(handoff("p", id, 9000, slots), &["m"]));
+        registry.set_scaled_to_zero(with_models(handoff("p", id, 9000, slots), &["m"]));
     }
     let hint = replica("r1");
-    let woken = || match registry.claim_or_wake(&pool("p"), Some("m"), Some(&hint), &[]) {
-        Ok(Claim::Promised(slot)) => slot,
+    let started = || match registry.claim_or_start(&pool("p"), Some("m"), Some(&hint), &[]) {
+        Ok(Claim::Pending(slot)) => slot,
         other => panic!("{other:?}"),
     };
-    let first = woken();
+    let first = started();
     assert_eq!(first.replica_id(), &hint);
     assert_eq!(
-        woken().replica_id(),
+        started().replica_id(),
         &replica("r0"),
-        "its one slot is promised"
+        "its only slot is claimed"
     );
     drop(first);
     registry
         .upsert(with_models(handoff("p", "r2", 8082, 1), &["m"]))
         .unwrap();
-    let awake = claim(&registry, "m", "r1", &[]);
+    let running = claim(&registry, "m", "r1", &[]);
     assert_eq!(
-        awake.replica_id(),
+        running.replica_id(),
         &replica("r2"),
-        "one that is awake serves at once"
+        "a running engine serves at once"
     );
 }
 
@@ -161,7 +161,7 @@ fn a_slot_of_an_abandoned_request_is_reported_at_once_when_taken_and_when_given_
     drop(claim(&registry, "m", "r0", &[]));
     assert!(
         !changes.has_changed().unwrap(),
-        "claims and releases are no news"
+        "claims and releases are no urgency"
     );
     let abandoned = lease.abandon();
     drop(lease);

@@ -1,5 +1,5 @@
-//! Random sequences of events: no slot is ever lost, given twice or given beyond what the engine
-//! has.
+//! Property tests: under any sequence of events no slot is lost, given twice, or given beyond those
+//! of its engine.
 
 use std::collections::BTreeMap;
 
@@ -45,22 +45,25 @@ fn step() -> impl Strategy<Value = Step> {
     let model = || prop::option::of(0..2_u8);
     prop_oneof![
         3 => (0..2_u8, 0..3_u8, any::<bool>(), 1..5_u32, model())
-            .prop_map(|(pool, replica, moved, slots, model)| Step::Upsert { pool, replica, moved, slots, model }),
+            .prop_map(|(pool, replica, moved, slots, model)| {
+                Step::Upsert { pool, replica, moved, slots, model }
+            }),
         1 => (0..2_u8, 0..3_u8).prop_map(|(pool, replica)| Step::Remove { pool, replica }),
         8 => (0..3_u8, model(), prop::option::of(0..4_u8))
             .prop_map(|(pool, model, hint)| Step::Claim { pool, model, hint }),
         4 => any::<prop::sample::Index>().prop_map(|which| Step::Release { which }),
-        1 => (prop::option::of(0..2_u8), any::<bool>()).prop_map(|(pool, on)| Step::Drain { pool, on }),
+        1 => (prop::option::of(0..2_u8), any::<bool>())
+            .prop_map(|(pool, on)| Step::Drain { pool, on }),
         3 => (any::<prop::sample::Index>(), any::<bool>(), model(), prop::option::of(0..5_u32))
             .prop_map(|(which, ready, model, slots)| Step::Probe { which, ready, model, slots }),
     ]
 }
 
-/// The registry beside what must be true of it.
+/// The registry beside a model of it.
 struct World {
     registry: PoolRegistry,
     handoffs: BTreeMap<(String, String), Handoff>,
-    /// What the engines of live replicas last said.
+    /// The slots that the engines of live replicas last reported.
     engine_slots: BTreeMap<(String, String), u32>,
     leases: Vec<SlotLease>,
 }
@@ -171,7 +174,7 @@ impl World {
         }
     }
 
-    /// What a replica may be given at once.
+    /// How many requests a replica may get at once.
     fn slots(&self, pool: &str, replica: &str) -> u32 {
         let key = (pool.to_owned(), replica.to_owned());
         let promised = self.handoffs[&key].slots;
@@ -186,15 +189,17 @@ impl World {
             .statuses()
             .into_iter()
             .find(|status| status.pool_id.as_str() == id);
-        match self.registry.claim_or_wake(&pool(id), model, hint, &[]) {
-            Ok(Claim::Promised(slot)) => panic!("nobody sleeps: {slot:?}"),
+        match self.registry.claim_or_start(&pool(id), model, hint, &[]) {
+            Ok(Claim::Pending(slot)) => panic!("no replica is scaled to zero: {slot:?}"),
             Ok(Claim::Slot(lease)) => {
                 let before = before.unwrap();
                 assert!(before.ready && !before.draining);
-                let can_follow = before.replicas.iter().flatten().any(|said| {
+                let can_follow = before.replicas.iter().flatten().any(|shown| {
                     let names =
-                        |model: &str| said.models.iter().flatten().any(|name| name == model);
-                    Some(&said.replica_id) == hint && said.slots_free > 0 && model.is_none_or(names)
+                        |model: &str| shown.models.iter().flatten().any(|name| name == model);
+                    Some(&shown.replica_id) == hint
+                        && shown.slots_free > 0
+                        && model.is_none_or(names)
                 });
                 assert!(
                     !can_follow || Some(lease.replica_id()) == hint,
@@ -211,7 +216,7 @@ impl World {
             }
             Err(ClaimError::UnknownPool) => assert!(before.is_none()),
             Err(ClaimError::Draining) => assert!(before.unwrap().draining),
-            // With no model every ready replica would do.
+            // Without a model every ready replica can take the request.
             Err(ClaimError::Busy) if model.is_none() => assert_eq!(before.unwrap().slots_free, 0),
             Err(ClaimError::NotReady(_)) if model.is_none() => assert!(!before.unwrap().ready),
             Err(ClaimError::ModelNotAvailable) => assert!(model.is_some()),
@@ -226,38 +231,38 @@ impl World {
             assert_eq!(
                 serde_json::from_str::<PoolStatus>(&text).unwrap(),
                 status,
-                "a heartbeat can say it"
+                "a heartbeat can carry it"
             );
             let replicas = status.replicas.as_deref().unwrap();
-            for said in replicas.iter().filter(|said| said.ready) {
+            for shown in replicas.iter().filter(|shown| shown.ready) {
                 let handoff =
-                    &self.handoffs[&(status.pool_id.to_string(), said.replica_id.to_string())];
-                let slots = self.slots(status.pool_id.as_str(), said.replica_id.as_str());
-                assert_eq!(said.slots_total, slots);
-                assert_eq!(said.slots_promised.unwrap_or(slots), handoff.slots);
+                    &self.handoffs[&(status.pool_id.to_string(), shown.replica_id.to_string())];
+                let slots = self.slots(status.pool_id.as_str(), shown.replica_id.as_str());
+                assert_eq!(shown.slots_total, slots);
+                assert_eq!(shown.slots_promised.unwrap_or(slots), handoff.slots);
                 assert_eq!(
-                    said.slots_free,
+                    shown.slots_free,
                     slots.saturating_sub(self.on_engine(&handoff.url))
                 );
             }
-            let ready = || replicas.iter().filter(|said| said.ready);
+            let ready = || replicas.iter().filter(|shown| shown.ready);
             assert_eq!(
                 status.slots_free,
-                ready().map(|said| said.slots_free).sum::<u32>()
+                ready().map(|shown| shown.slots_free).sum::<u32>()
             );
             let serves = |url: &HttpUrl| {
-                let of = |said: &&ReplicaStatus| {
-                    let name = (status.pool_id.to_string(), said.replica_id.to_string());
+                let of = |shown: &&ReplicaStatus| {
+                    let name = (status.pool_id.to_string(), shown.replica_id.to_string());
                     self.handoffs[&name].url == *url
                 };
-                ready().any(|said| of(&said))
+                ready().any(|shown| of(&shown))
             };
             let finishing = (self.leases.iter())
                 .filter(|lease| *lease.pool_id() == status.pool_id && !serves(lease.url()))
                 .count();
             assert_eq!(
                 status.slots_total,
-                ready().map(|said| said.slots_total).sum::<u32>()
+                ready().map(|shown| shown.slots_total).sum::<u32>()
                     + u32::try_from(finishing).unwrap()
             );
             assert_eq!(status.ready, ready().count() > 0);
@@ -271,11 +276,11 @@ impl World {
         for status in self.registry.statuses() {
             assert_eq!(
                 status.slots_free, status.slots_total,
-                "every slot came back"
+                "every slot was released"
             );
             live += status.replicas.map_or(0, |replicas| replicas.len());
         }
-        assert_eq!(live, self.handoffs.len(), "nothing retired is left");
+        assert_eq!(live, self.handoffs.len(), "no retired replica is left");
     }
 }
 
@@ -283,7 +288,12 @@ proptest! {
     // spec: SLOT-1
     #[test]
     fn slots_are_conserved(steps in prop::collection::vec(step(), 1..80)) {
-        let mut world = World { registry: PoolRegistry::new(vec![pool("p0")]), handoffs: BTreeMap::new(), engine_slots: BTreeMap::new(), leases: vec![] };
+        let mut world = World {
+            registry: PoolRegistry::new(vec![pool("p0")]),
+            handoffs: BTreeMap::new(),
+            engine_slots: BTreeMap::new(),
+            leases: vec![],
+        };
         for step in steps {
             world.take(step);
             world.check();

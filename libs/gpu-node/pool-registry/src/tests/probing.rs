@@ -1,14 +1,14 @@
-//! What probes change, and what is told of it.
+//! Tests of what probes change and report.
 
 use super::support::{claim_all, handoff, pool, replica};
-use crate::{Change, PoolRegistry, ProbeOutcome};
+use crate::{PoolRegistry, ProbeOutcome, ReplicaChange};
 use pool_registry_types::{EngineLoad, MAX_MODELS};
 
 fn generation(registry: &PoolRegistry) -> u64 {
     registry.replicas()[0].generation
 }
 
-fn says_slots(slots: u32) -> ProbeOutcome {
+fn reports_slots(slots: u32) -> ProbeOutcome {
     ProbeOutcome {
         slots: Some(slots),
         ..ProbeOutcome::ready()
@@ -17,12 +17,12 @@ fn says_slots(slots: u32) -> ProbeOutcome {
 
 // spec: PROBE-10
 #[test]
-fn an_engine_may_have_fewer_slots_than_promised_but_never_more() {
+fn an_engine_gets_at_most_its_announced_slots() {
     let registry = PoolRegistry::new(vec![]);
     registry.upsert(handoff("p", "r0", 8081, 4)).unwrap();
     let probe =
         |outcome| registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
-    let said = || {
+    let shown = || {
         let status = registry.statuses().remove(0);
         let replica = status.replicas.unwrap().remove(0);
         (
@@ -31,45 +31,53 @@ fn an_engine_may_have_fewer_slots_than_promised_but_never_more() {
             replica.slots_promised,
         )
     };
-    assert_eq!(probe(says_slots(4)), []);
-    assert_eq!(probe(says_slots(9)), [], "what was promised is enough");
-    assert_eq!(said(), (4, 4, None));
+    assert_eq!(probe(reports_slots(4)), []);
+    assert_eq!(
+        probe(reports_slots(9)),
+        [],
+        "the announced slots are the limit"
+    );
+    assert_eq!(shown(), (4, 4, None));
     let changes = registry.subscribe();
-    let fewer = Change::FewerSlots {
-        promised: 4,
-        has: 2,
+    let fewer = ReplicaChange::FewerSlots {
+        announced: 4,
+        actual: 2,
     };
-    assert_eq!(probe(says_slots(2)), [fewer]);
+    assert_eq!(probe(reports_slots(2)), [fewer]);
     assert!(
         changes.has_changed().unwrap(),
-        "a heartbeat says so at once"
+        "a heartbeat reports it at once"
     );
-    assert_eq!(said(), (2, 2, Some(4)));
-    assert_eq!(probe(says_slots(2)), [], "it is said once");
-    assert_eq!(probe(says_slots(0)), [], "that is no count");
+    assert_eq!(shown(), (2, 2, Some(4)));
+    assert_eq!(probe(reports_slots(2)), [], "it is reported once");
+    assert_eq!(probe(reports_slots(0)), [], "zero is not a count");
     let leases = claim_all(&registry, "p");
-    assert_eq!(leases.len(), 2, "no engine gets more than it has");
+    assert_eq!(
+        leases.len(),
+        2,
+        "an engine gets no more requests than slots"
+    );
     assert_eq!(
         probe(ProbeOutcome::ready()),
         [],
-        "not being told changes nothing"
+        "a missing count changes nothing"
     );
     assert_eq!(
-        probe(says_slots(8)),
-        [Change::SlotsAsPromised { promised: 4 }]
+        probe(reports_slots(8)),
+        [ReplicaChange::SlotsAsAnnounced { announced: 4 }]
     );
-    assert_eq!(said(), (4, 4, None));
+    assert_eq!(shown(), (4, 4, None));
     drop(leases);
 
-    // A handoff that promises what the engine has is right, whatever the last one said.
-    assert_eq!(probe(says_slots(3)).len(), 1);
+    // A handoff with the actual slots is correct, whatever the earlier handoff announced.
+    assert_eq!(probe(reports_slots(3)).len(), 1);
     registry.upsert(handoff("p", "r0", 8081, 3)).unwrap();
-    assert_eq!(said(), (3, 3, None));
+    assert_eq!(shown(), (3, 3, None));
 }
 
 // spec: PROBE-11
 #[test]
-fn an_engine_with_more_models_than_a_replica_may_have_offers_the_first_and_says_so() {
+fn an_engine_with_too_many_models_offers_the_first_and_reports_it() {
     let registry = PoolRegistry::new(vec![]);
     registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
     let lists = |count: usize| {
@@ -79,16 +87,16 @@ fn an_engine_with_more_models_than_a_replica_may_have_offers_the_first_and_says_
         let outcome = ProbeOutcome::ready().with_models(names.collect());
         registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome)
     };
-    let said = || {
+    let shown = || {
         let replica = registry.statuses().remove(0).replicas.unwrap().remove(0);
         assert!(replica.ready);
         (replica.models.unwrap().len(), replica.last_error)
     };
     let kept = MAX_MODELS;
-    let left_out = |left_out| vec![Change::ModelsLeftOut { kept, left_out }];
+    let left_out = |left_out| vec![ReplicaChange::ModelsLeftOut { kept, left_out }];
     assert_eq!(lists(2000), left_out(2000 - MAX_MODELS + 1));
-    assert_eq!(lists(2000), [], "it is said once");
-    let (offered, error) = said();
+    assert_eq!(lists(2000), [], "it is reported once");
+    let (offered, error) = shown();
     assert_eq!(offered, MAX_MODELS);
     assert!(
         error
@@ -104,35 +112,35 @@ fn an_engine_with_more_models_than_a_replica_may_have_offers_the_first_and_says_
     let all = registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
     assert_eq!(
         all,
-        [Change::ModelsLeftOut {
+        [ReplicaChange::ModelsLeftOut {
             kept: 1,
             left_out: 0
         }]
     );
-    assert_eq!(said(), (1, None));
+    assert_eq!(shown(), (1, None));
 }
 
 // spec: PROBE-2
 #[test]
-fn each_change_of_readiness_is_told_once() {
+fn each_change_of_readiness_is_reported_once() {
     let registry = PoolRegistry::new(vec![]);
     registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
     let probe =
         |outcome| registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
     assert_eq!(probe(ProbeOutcome::failed("gone")), []);
     assert_eq!(probe(ProbeOutcome::failed("gone")), []);
-    let not_ready = Change::NotReady {
+    let not_ready = ReplicaChange::NotReady {
         reason: "gone".to_owned(),
     };
     assert_eq!(probe(ProbeOutcome::failed("gone")), [not_ready]);
     assert_eq!(probe(ProbeOutcome::failed("still gone")), []);
-    assert_eq!(probe(ProbeOutcome::ready()), [Change::ReadyAgain]);
+    assert_eq!(probe(ProbeOutcome::ready()), [ReplicaChange::ReadyAgain]);
     assert_eq!(probe(ProbeOutcome::ready()), []);
 }
 
 // spec: PROBE-8
 #[test]
-fn what_an_engine_does_is_shown_until_it_says_otherwise_or_is_not_ready() {
+fn the_load_is_reported_until_it_changes_or_the_engine_is_not_ready() {
     let registry = PoolRegistry::new(vec![]);
     registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
     let probe =
@@ -152,12 +160,15 @@ fn what_an_engine_does_is_shown_until_it_says_otherwise_or_is_not_ready() {
         load: Some(busy),
         ..ProbeOutcome::ready()
     });
-    assert!(!changes.has_changed().unwrap(), "it changes all the time");
+    assert!(
+        !changes.has_changed().unwrap(),
+        "the load is not reported at once"
+    );
     assert_eq!(shown().running, Some(3));
     assert_eq!(
         shown().models_loaded.unwrap(),
         ["a"],
-        "what a heartbeat may say"
+        "within the limits of a heartbeat"
     );
     probe(ProbeOutcome::ready());
     assert_eq!(shown().running, Some(3), "it was not asked");

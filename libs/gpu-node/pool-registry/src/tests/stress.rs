@@ -1,4 +1,4 @@
-//! Many threads at once: an engine never sees more requests than it has slots.
+//! Stress test: with many threads an engine never gets more requests than slots.
 
 use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
@@ -43,7 +43,7 @@ fn claims_of_many_threads_never_overdraw_an_engine() {
                 }
             });
         }
-        // Meanwhile one engine's handoff comes and goes.
+        // Meanwhile the handoff of one engine is removed and added.
         scope.spawn(|| {
             for _ in 0..200 {
                 registry.remove(&pool("p"), &replica("r0"));

@@ -107,7 +107,7 @@ fn what_is_right_and_what_is_wrong_is_told_before_a_start() -> Result<()> {
             ),
             ("pool chat", "they can be started"),
             ("orchestratord http", "this node may join, version 0."),
-            ("POOL_MANAGERD_STATE_DIR", "will be made"),
+            ("POOL_MANAGERD_STATE_DIR", "will be created"),
         ] {
             assert_found(&findings, "ok", subject, part);
         }
@@ -134,7 +134,7 @@ fn what_is_right_and_what_is_wrong_is_told_before_a_start() -> Result<()> {
             &findings,
             "warning",
             "POOL_MANAGERD_WATCH_INTERVALL",
-            "no such setting",
+            "is no setting",
         );
 
         // Who does not let us join, and why.

@@ -43,7 +43,7 @@ fn an_engine_says_its_version_its_slots_and_what_it_does() -> Result<()> {
         node.log()?.wait_line(
             &[
                 "WARN",
-                "fewer slots than its handoff promises",
+                "fewer slots than its handoff announces",
                 "promised=4 has=2",
                 "pool-0",
                 "r0",

@@ -16,6 +16,7 @@ mod conversation;
 mod conversations;
 mod dashboard;
 mod disconnects;
+mod documents;
 mod engine;
 mod figures;
 mod generated_requests;

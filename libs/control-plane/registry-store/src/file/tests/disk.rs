@@ -107,11 +107,14 @@ impl Disk {
     /// The store on this disk; one is made when there is none.
     pub(super) fn store(&self) -> Result<FileStore, StoreError> {
         if self.0.lock().now.is_empty() {
-            let database = builder().create_with_backend(self.clone()).unwrap();
+            let database = options::builder()
+                .create_with_backend(self.clone())
+                .unwrap();
             schema::initialise(&database).unwrap();
         }
         let disk = self.clone();
-        let opener = move || -> Result<Database, _> { builder().create_with_backend(disk.clone()) };
+        let opener =
+            move || -> Result<Database, _> { options::builder().create_with_backend(disk.clone()) };
         FileStore::with_opener(PathBuf::from("disk"), Box::new(opener))
     }
 }

@@ -74,7 +74,7 @@ fn it_keeps_what_it_has_over_restarts() {
 
 // spec: KEEP-10
 #[test]
-fn it_makes_a_directory_for_nobody_else() {
+fn its_directory_is_for_this_user_only() {
     let above = tempfile::tempdir().unwrap();
     let directory = above.path().join("run/state");
     let store = FileStore::open(&directory).unwrap();
@@ -248,9 +248,9 @@ fn a_registration_that_is_not_understood_costs_no_drain_and_no_start() {
     let store = FileStore::open(directory.path()).unwrap();
     let loaded = store.load().unwrap();
     assert_eq!(loaded.len(), 3, "the others are whole");
-    let mut expected = conformance::node("c", UNIX_EPOCH).known(UNIX_EPOCH);
-    expected.life = None;
-    assert_eq!(loaded[2].known(UNIX_EPOCH), expected);
+    let mut expected = conformance::node("c", UNIX_EPOCH).to_persisted(UNIX_EPOCH);
+    expected.registered = None;
+    assert_eq!(loaded[2].to_persisted(UNIX_EPOCH), expected);
     assert!(loaded[2].is_drained());
     assert_eq!(log.count("node_id=c"), 1);
     assert_eq!(log.count("pools must have at most 256 entries, not 512"), 1);

@@ -66,13 +66,16 @@ fn call() -> impl Strategy<Value = Call> {
     let ms = prop_oneof![0..100_000_u64, Just(u64::MAX)];
     prop_oneof![
         4 => (node(), incarnation(), pools(), any::<bool>())
-            .prop_map(|(node, incarnation, pools, odd)| Call::Register { node, incarnation, pools, odd }),
+            .prop_map(|(node, incarnation, pools, odd)| Call::Register { node, incarnation, pools,
+                odd }),
         4 => (node(), incarnation(), pools(), any::<bool>())
-            .prop_map(|(node, incarnation, pools, odd)| Call::Heartbeat { node, incarnation, pools, odd }),
+            .prop_map(|(node, incarnation, pools, odd)| Call::Heartbeat { node, incarnation, pools,
+                odd }),
         4 => (node(), pool(), prop::option::of(ms))
             .prop_map(|(node, pool, deadline_ms)| Call::Drain { node, pool, deadline_ms }),
         1 => (node(), pool()).prop_map(|(node, pool)| Call::Undrain { node, pool }),
-        1 => (node(), incarnation()).prop_map(|(node, incarnation)| Call::Deregister { node, incarnation }),
+        1 => (node(), incarnation()).prop_map(|(node, incarnation)| Call::Deregister { node,
+            incarnation }),
         1 => prop_oneof![0..40_u64, Just(24 * 60 * 60)].prop_map(Call::Wait),
         1 => Just(Call::Restart),
     ]
@@ -90,9 +93,12 @@ fn text(odd: bool) -> String {
 
 fn registration(node: &str, incarnation: Option<u64>, pools: &[String], odd: bool) -> Value {
     json!({
-        "node_id": node, "machine_id": "m", "address": format!("HTTP://{node}:9200/Base/"), "pools": pools,
-        "incarnation": incarnation, "version": text(odd), "metrics_address": "http://[::1]:1", "takes_replica_hint": odd,
-        "capabilities": {"gpus": [{"device_id": 0, "name": text(odd), "vram_total_bytes": u64::MAX}],
+        "node_id": node, "machine_id": "m", "address": format!("HTTP://{node}:9200/Base/"),
+            "pools": pools,
+        "incarnation": incarnation, "version": text(odd), "metrics_address": "http://[::1]:1",
+            "takes_replica_hint": odd,
+        "capabilities": {"gpus": [{"device_id": 0, "name": text(odd),
+            "vram_total_bytes": u64::MAX}],
                          "cpu_cores": u32::MAX, "ram_total_bytes": u64::MAX},
     })
 }
@@ -100,18 +106,21 @@ fn registration(node: &str, incarnation: Option<u64>, pools: &[String], odd: boo
 fn heartbeat(incarnation: Option<u64>, pools: &[String], odd: bool) -> Value {
     let pool = |pool_id: &String| {
         json!({
-            "pool_id": pool_id, "ready": !odd, "draining": false, "slots_free": 1, "slots_total": 65_536,
+            "pool_id": pool_id, "ready": !odd, "draining": false, "slots_free": 1,
+                "slots_total": 65_536,
             "vram_free_bytes": u64::MAX, "engine_version": text(odd), "last_error": text(odd),
             "device_mask": text(odd), "models_available": ["tiny", "\u{202e}\""], "sleeping": odd,
-            "replicas": [{"replica_id": "r0", "ready": true, "slots_free": 0, "slots_total": 1, "running": 7,
-                          "slots_promised": u32::MAX, "generation": u64::MAX, "models": ["tiny"], "last_error": text(odd)}],
+            "replicas": [{"replica_id": "r0", "ready": true, "slots_free": 0, "slots_total": 1,
+                "running": 7,
+                          "slots_promised": u32::MAX, "generation": u64::MAX, "models": ["tiny"],
+                              "last_error": text(odd)}],
         })
     };
     let pools: Vec<Value> = pools.iter().map(pool).collect();
     json!({"timestamp": text(odd), "pools": pools, "incarnation": incarnation})
 }
 
-/// The registry as the control plane runs it, and two stores that are told what it touched.
+/// A registry, and two stores that get its changes.
 struct World {
     registry: Registry,
     now: Duration,
@@ -190,7 +199,7 @@ impl World {
                     .load()
                     .unwrap()
                     .iter()
-                    .map(|node| node.known(at))
+                    .map(|node| node.to_persisted(at))
                     .collect();
                 self.registry = Registry::new(Config::default());
                 self.registry.restore(known, now);
@@ -202,10 +211,10 @@ impl World {
     /// have.
     fn keep(&mut self) -> Vec<Change> {
         let at = UNIX_EPOCH + self.now;
-        let touched: BTreeSet<NodeId> = self.registry.take_touched();
+        let touched: BTreeSet<NodeId> = self.registry.take_dirty();
         let changes: Vec<Change> = touched
             .into_iter()
-            .map(|node_id| match self.registry.known_node(&node_id) {
+            .map(|node_id| match self.registry.persisted_node(&node_id) {
                 Some(known) => Change::Put(Arc::new(StoredNode::new(known, at))),
                 None => Change::Remove(node_id),
             })
@@ -241,10 +250,13 @@ proptest! {
         let read = world.disk.store().unwrap().load().unwrap();
         prop_assert_eq!(&read, &file);
         let at = UNIX_EPOCH + world.now;
-        let alive = read.iter().filter(|node| node.known(at).forget_in != Some(Duration::ZERO));
+        let is_alive = |node: &&StoredNode| {
+            node.to_persisted(at).forget_in != Some(Duration::ZERO)
+        };
+        let alive = read.iter().filter(is_alive);
         let mut next = Registry::new(Config::default());
-        next.restore(alive.clone().map(|node| node.known(at)).collect(), world.now);
-        prop_assert_eq!(next.known().len(), alive.count());
+        next.restore(alive.clone().map(|node| node.to_persisted(at)).collect(), world.now);
+        prop_assert_eq!(next.persisted_nodes().len(), alive.count());
     }
 }
 
@@ -265,8 +277,8 @@ fn two_lives_with_the_most_pools_each_can_be_read() {
     }
     let read = world.file.load().unwrap();
     let life = read[0]
-        .known(UNIX_EPOCH)
-        .life
+        .to_persisted(UNIX_EPOCH)
+        .registered
         .expect("its registration can be read");
     assert_eq!(life.pools.len(), MAX_POOLS);
 }

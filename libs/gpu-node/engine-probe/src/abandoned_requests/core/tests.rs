@@ -1,163 +1,166 @@
-//! Case by case, and against an engine whose tasks are known.
+//! Tests of single cases, and property tests against a model of an engine.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// No slot is free.
-const NOBODY: [u32; 0] = [];
+/// No slot is released.
+const NONE: [u32; 0] = [];
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn busy(tasks: &[i64]) -> Found {
-    Found::Busy(tasks.iter().map(|task| (0, *task)).collect())
+fn busy(tasks: &[i64]) -> PollResult {
+    PollResult::Busy(tasks.iter().map(|task| (0, *task)).collect())
 }
 
-/// An engine with `old` requests that somebody waits for, all surely there.
-fn engine(old: usize) -> (Engine<u32>, Vec<TrackedRequestId>) {
-    let mut engine = Engine::default();
-    let visits = (0..old).map(|_| engine.sent(ms(0))).collect();
-    (engine, visits)
+/// An engine with `old` wanted requests that are certainly there.
+fn engine(old: usize) -> (EngineTracker<u32>, Vec<TrackedRequestId>) {
+    let mut engine = EngineTracker::default();
+    let in_flight = (0..old).map(|_| engine.sent(ms(0))).collect();
+    (engine, in_flight)
 }
 
-/// Looks when it is due, and answers at once.
-fn look(engine: &mut Engine<u32>, found: Found) -> (Duration, Vec<u32>) {
-    let at = engine.next_look().expect("a look is due");
-    engine.look(at);
-    assert_eq!(engine.next_look(), None, "one at a time");
-    (at, engine.looked(found, at))
+/// Polls when a poll is due, and finishes it at once.
+fn poll(engine: &mut EngineTracker<u32>, found: PollResult) -> (Duration, Vec<u32>) {
+    let at = engine.next_poll().expect("a poll is due");
+    engine.begin_poll(at);
+    assert_eq!(engine.next_poll(), None, "one at a time");
+    (at, engine.poll_finished(found, at))
 }
 
 // spec: SLOT-11
 #[test]
-fn a_slot_comes_back_when_its_task_has_ended_and_not_before() {
-    let (mut engine, visits) = engine(3);
-    engine.given_up(visits[0], 0, ms(1000));
-    engine.given_up(visits[1], 1, ms(1000));
-    assert_eq!(look(&mut engine, busy(&[1, 2, 3])), (ms(1020), vec![]));
-    assert_eq!(look(&mut engine, busy(&[2, 3])).1, [0]);
-    assert_eq!(look(&mut engine, busy(&[2, 3])).1, NOBODY);
-    assert_eq!(look(&mut engine, busy(&[3])).1, [1]);
-    assert_eq!(engine.next_look(), None, "nobody is left to look for");
-    assert!(!engine.is_forgotten());
-    engine.done(visits[2]);
-    assert!(engine.is_forgotten());
+fn a_slot_is_released_when_its_task_has_ended() {
+    let (mut engine, in_flight) = engine(3);
+    engine.abandon(in_flight[0], 0, ms(1000));
+    engine.abandon(in_flight[1], 1, ms(1000));
+    assert_eq!(poll(&mut engine, busy(&[1, 2, 3])), (ms(1020), vec![]));
+    assert_eq!(poll(&mut engine, busy(&[2, 3])).1, [0]);
+    assert_eq!(poll(&mut engine, busy(&[2, 3])).1, NONE);
+    assert_eq!(poll(&mut engine, busy(&[3])).1, [1]);
+    assert_eq!(engine.next_poll(), None, "no request is abandoned");
+    assert!(!engine.is_unused());
+    engine.done(in_flight[2]);
+    assert!(engine.is_unused());
 }
 
 // spec: SLOT-12
 #[test]
-fn a_request_that_is_still_on_its_way_is_not_taken_for_one_of_the_tasks() {
-    let (mut engine, visits) = engine(1);
-    engine.given_up(visits[0], 0, ms(1000));
+fn a_request_on_its_way_is_not_counted_as_a_task() {
+    let (mut engine, in_flight) = engine(1);
+    engine.abandon(in_flight[0], 0, ms(1000));
     let fresh = engine.sent(ms(1010));
-    // The one task is the given-up one: the other has not come there yet.
-    assert_eq!(look(&mut engine, busy(&[1])).1, NOBODY);
-    // It has come, and the given-up one has ended.
+    // The only task is the abandoned one: the other request has not arrived yet.
+    assert_eq!(poll(&mut engine, busy(&[1])).1, NONE);
+    // It has arrived, and the abandoned one has ended.
     engine.answered(fresh, ms(1100));
-    assert_eq!(look(&mut engine, busy(&[2])).1, [0]);
+    assert_eq!(poll(&mut engine, busy(&[2])).1, [0]);
 }
 
 #[test]
-fn who_came_later_does_not_keep_a_slot() {
-    let (mut engine, visits) = engine(1);
-    engine.given_up(visits[0], 0, ms(1000));
-    assert_eq!(look(&mut engine, busy(&[1])).1, NOBODY);
-    // As busy as before, by requests that are never there for long: the task that was seen is not
-    // among theirs.
-    let at = engine.next_look().unwrap();
+fn a_later_request_does_not_keep_a_slot() {
+    let (mut engine, in_flight) = engine(1);
+    engine.abandon(in_flight[0], 0, ms(1000));
+    assert_eq!(poll(&mut engine, busy(&[1])).1, NONE);
+    // As busy as before, with short requests: the task of the first poll is not among theirs.
+    let at = engine.next_poll().unwrap();
     engine.sent(at - ms(1));
-    assert_eq!(look(&mut engine, busy(&[2])).1, [0]);
+    assert_eq!(poll(&mut engine, busy(&[2])).1, [0]);
 }
 
 // spec: SLOT-12
 #[test]
-fn a_newcomer_has_a_look_of_its_own() {
-    let (mut engine, visits) = engine(3);
-    engine.given_up(visits[0], 0, ms(1000));
-    assert_eq!(look(&mut engine, busy(&[1, 2, 3])).0, ms(1020));
-    assert_eq!(engine.next_look(), Some(ms(3020)), "nobody new, no hurry");
-    engine.answered(visits[1], ms(1100));
-    engine.given_up(visits[1], 1, ms(1100));
-    // The engine may need silence to hear of the first, but there was some before the last look.
-    assert_eq!(look(&mut engine, busy(&[1, 3])), (ms(1120), vec![0]));
-    engine.answered(visits[2], ms(1130));
-    engine.given_up(visits[2], 2, ms(1130));
-    assert_eq!(engine.next_look(), Some(ms(1150)), "streams hear at once");
+fn a_newly_abandoned_request_gets_a_poll_of_its_own() {
+    let (mut engine, in_flight) = engine(3);
+    engine.abandon(in_flight[0], 0, ms(1000));
+    assert_eq!(poll(&mut engine, busy(&[1, 2, 3])).0, ms(1020));
+    assert_eq!(
+        engine.next_poll(),
+        Some(ms(3020)),
+        "no further request was abandoned"
+    );
+    engine.answered(in_flight[1], ms(1100));
+    engine.abandon(in_flight[1], 1, ms(1100));
+    // The engine may need a quiet period to notice the first; there was one before the last poll.
+    assert_eq!(poll(&mut engine, busy(&[1, 3])), (ms(1120), vec![0]));
+    engine.answered(in_flight[2], ms(1130));
+    engine.abandon(in_flight[2], 2, ms(1130));
+    assert_eq!(engine.next_poll(), Some(ms(1150)), "streams notice at once");
 }
 
 #[test]
-fn where_somebody_may_be_deaf_every_other_pause_is_long() {
-    let (mut engine, visits) = engine(50);
+fn every_other_pause_is_long_while_an_unstreamed_request_is_abandoned() {
+    let (mut engine, in_flight) = engine(50);
     let tasks: Vec<i64> = (0..50).collect();
-    let mut looks = Vec::new();
-    for (number, visit) in visits.into_iter().enumerate() {
+    let mut polls = Vec::new();
+    for (number, request) in in_flight.into_iter().enumerate() {
         let now = ms(1000 + 100 * number as u64);
-        while engine.next_look().is_some_and(|at| at <= now) {
-            looks.push(look(&mut engine, busy(&tasks)).0);
+        while engine.next_poll().is_some_and(|at| at <= now) {
+            polls.push(poll(&mut engine, busy(&tasks)).0);
         }
-        engine.given_up(visit, 0, now);
+        engine.abandon(request, 0, now);
     }
-    for pauses in looks.windows(3) {
+    for pauses in polls.windows(3) {
         let long = (pauses[1] - pauses[0]).max(pauses[2] - pauses[1]);
-        assert!(long >= QUIET, "{looks:?}");
+        assert!(long >= QUIET_PERIOD, "{polls:?}");
     }
-    assert!(looks.len() >= 6, "{looks:?}");
+    assert!(polls.len() >= 6, "{polls:?}");
 }
 
 #[test]
-fn a_young_request_is_looked_for_when_it_must_be_there() {
-    let mut engine = Engine::default();
-    let visit = engine.sent(ms(0));
-    engine.given_up(visit, 0, ms(10));
-    assert_eq!(engine.next_look(), Some(SETTLE));
+fn a_new_request_is_polled_when_it_must_have_arrived() {
+    let mut engine = EngineTracker::default();
+    let request = engine.sent(ms(0));
+    engine.abandon(request, 0, ms(10));
+    assert_eq!(engine.next_poll(), Some(SETTLE));
 }
 
 #[test]
-fn silence_is_waited_out_for_a_while_and_an_end_is_an_end() {
-    let (mut engine, visits) = engine(2);
-    engine.given_up(visits[0], 0, ms(1000));
-    for _ in 1..LOOKS_WITHOUT_ANSWER {
-        assert_eq!(look(&mut engine, Found::Unanswered).1, NOBODY);
+fn unanswered_polls_are_tolerated_for_a_while() {
+    let (mut engine, in_flight) = engine(2);
+    engine.abandon(in_flight[0], 0, ms(1000));
+    for _ in 1..UNANSWERED_POLLS {
+        assert_eq!(poll(&mut engine, PollResult::Unanswered).1, NONE);
         assert_eq!(
-            look(&mut engine, Found::NotAsked).1,
-            NOBODY,
-            "that says nothing of the engine"
+            poll(&mut engine, PollResult::NotAsked).1,
+            NONE,
+            "not asking says nothing about the engine"
         );
     }
-    assert_eq!(look(&mut engine, Found::Unanswered).1, [0]);
-    engine.given_up(visits[1], 1, ms(90_000));
+    assert_eq!(poll(&mut engine, PollResult::Unanswered).1, [0]);
+    engine.abandon(in_flight[1], 1, ms(90_000));
     assert_eq!(
-        look(&mut engine, Found::Unanswered).1,
-        NOBODY,
-        "counted anew"
+        poll(&mut engine, PollResult::Unanswered).1,
+        NONE,
+        "the count starts again"
     );
-    assert_eq!(look(&mut engine, Found::Over).1, [1]);
+    assert_eq!(poll(&mut engine, PollResult::Idle).1, [1]);
 }
 
 // spec: SLOT-12
 #[test]
-fn who_left_first_and_is_shown_last_stays() {
+fn the_request_that_became_visible_last_keeps_its_slot() {
     const OTHER: i64 = 2;
     const YOUNG: i64 = 4;
     const PASSING: i64 = 5;
-    let mut engine = Engine::default();
+    let mut engine = EngineTracker::default();
     let old = engine.sent(ms(0));
     engine.sent(ms(1000));
-    // One is given up on its way and will run on; then one that has long been there, and ends at
-    // once.
+    // One request is abandoned on its way and runs on. Then one that has long been at the engine is
+    // abandoned and ends at once.
     let young = engine.sent(ms(2000));
-    engine.given_up(young, 1, ms(2000));
+    engine.abandon(young, 1, ms(2000));
     let passing = engine.sent(ms(2000));
-    engine.given_up(old, 0, ms(2000));
-    // What passes is there already, though nobody could be sure of it: it is taken for the old one.
-    assert_eq!(look(&mut engine, busy(&[OTHER, PASSING])).1, NOBODY);
-    assert_eq!(look(&mut engine, busy(&[OTHER, YOUNG, PASSING])).1, [0]);
-    // And it ends: of the first look, in which the young one was not, nothing follows for that.
+    engine.abandon(old, 0, ms(2000));
+    // `passing` has arrived already, but not certainly, so it is taken for the old one.
+    assert_eq!(poll(&mut engine, busy(&[OTHER, PASSING])).1, NONE);
+    assert_eq!(poll(&mut engine, busy(&[OTHER, YOUNG, PASSING])).1, [0]);
+    // It ends. The first poll did not show the young one, so it says nothing about it.
     engine.done(passing);
-    assert_eq!(look(&mut engine, busy(&[OTHER, YOUNG])).1, NOBODY);
-    assert_eq!(look(&mut engine, busy(&[OTHER])).1, [1]);
+    assert_eq!(poll(&mut engine, busy(&[OTHER, YOUNG])).1, NONE);
+    assert_eq!(poll(&mut engine, busy(&[OTHER])).1, [1]);
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -166,9 +169,9 @@ enum Step {
     Send {
         travels: u8,
     },
-    /// The engine is done with a request, and whoever waits for it hears of it.
+    /// The engine finishes a request, and its client gets the answer.
     Finish(prop::sample::Index),
-    /// Somebody leaves; the engine goes on for so long.
+    /// A client leaves; the engine runs on for so long.
     Leave {
         which: prop::sample::Index,
         runs_on_ms: u16,
@@ -180,22 +183,23 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..250_u8).prop_map(|travels| Step::Send { travels }),
         2 => any::<prop::sample::Index>().prop_map(Step::Finish),
-        3 => (any::<prop::sample::Index>(), 0..9000_u16).prop_map(|(which, runs_on_ms)| Step::Leave { which, runs_on_ms }),
+        3 => (any::<prop::sample::Index>(), 0..9000_u16)
+            .prop_map(|(which, runs_on_ms)| Step::Leave { which, runs_on_ms }),
         4 => (0..1500_u16).prop_map(Step::Pause),
     ]
 }
 
-/// An engine as it is, beside what is thought of it.
+/// A model of an engine beside its tracker.
 #[derive(Default)]
 struct World {
     now: Duration,
-    engine: Engine<u32>,
+    engine: EngineTracker<u32>,
     /// From when to when each task runs, by its number.
     tasks: Vec<(Duration, Option<Duration>)>,
-    /// Requests that somebody waits for: ours, and the task.
+    /// Requests whose client waits: their id and their task.
     wanted: Vec<(TrackedRequestId, usize)>,
-    /// The tasks of those that were given up.
-    given_up: Vec<usize>,
+    /// The tasks of abandoned requests.
+    abandoned: Vec<usize>,
     kept: usize,
 }
 
@@ -208,40 +212,40 @@ impl World {
     fn take(&mut self, step: Step) {
         match step {
             Step::Send { travels } => {
-                let visit = self.engine.sent(self.now);
+                let request = self.engine.sent(self.now);
                 self.tasks.push((self.now + ms(travels.into()), None));
-                self.wanted.push((visit, self.tasks.len() - 1));
+                self.wanted.push((request, self.tasks.len() - 1));
             }
             Step::Finish(which) if !self.wanted.is_empty() => {
-                let (visit, task) = self.wanted.swap_remove(which.index(self.wanted.len()));
-                // Nothing is finished before it has come there.
+                let (request, task) = self.wanted.swap_remove(which.index(self.wanted.len()));
+                // No request finishes before it has arrived.
                 let at = self.now.max(self.tasks[task].0);
                 self.tasks[task].1 = Some(at);
                 self.pass_until(at);
-                self.engine.done(visit);
+                self.engine.done(request);
             }
             Step::Leave { which, runs_on_ms } if !self.wanted.is_empty() => {
-                let (visit, task) = self.wanted.swap_remove(which.index(self.wanted.len()));
+                let (request, task) = self.wanted.swap_remove(which.index(self.wanted.len()));
                 self.tasks[task].1 = Some(self.now.max(self.tasks[task].0) + ms(runs_on_ms.into()));
-                self.given_up.push(task);
+                self.abandoned.push(task);
                 self.kept += 1;
-                self.engine.given_up(visit, 0, self.now);
+                self.engine.abandon(request, 0, self.now);
             }
             Step::Pause(pause) => self.pass_until(self.now + ms(pause.into())),
             Step::Finish(_) | Step::Leave { .. } => {}
         }
     }
 
-    /// Lets time pass; whoever looks meanwhile is answered at once.
+    /// Lets time pass; polls that are due are answered at once.
     fn pass_until(&mut self, until: Duration) {
-        while let Some(at) = self.engine.next_look().filter(|at| *at <= until) {
+        while let Some(at) = self.engine.next_poll().filter(|at| *at <= until) {
             self.now = self.now.max(at);
-            self.engine.look(self.now);
+            self.engine.begin_poll(self.now);
             let tasks = (0..self.tasks.len()).filter(|task| self.runs(*task));
-            let found = Found::Busy(tasks.map(|task| (0, task as i64)).collect());
-            self.kept -= self.engine.looked(found, self.now).len();
+            let found = PollResult::Busy(tasks.map(|task| (0, task as i64)).collect());
+            self.kept -= self.engine.poll_finished(found, self.now).len();
             let run_on = self
-                .given_up
+                .abandoned
                 .iter()
                 .filter(|task| self.runs(**task))
                 .count();
@@ -258,12 +262,14 @@ impl World {
 proptest! {
     // spec: SLOT-11, SLOT-12
     #[test]
-    fn no_slot_is_given_away_while_its_task_runs_and_all_come_back(steps in prop::collection::vec(step(), 1..60)) {
+    fn no_slot_is_released_while_its_task_runs_and_all_are_released(
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
         let mut world = World::default();
         for step in steps {
             world.take(step);
         }
-        // Those that are waited for run on; everybody else ends at last.
+        // Wanted requests run on; all others end.
         world.pass_until(world.now + ms(30_000));
         prop_assert_eq!(world.kept, 0);
     }

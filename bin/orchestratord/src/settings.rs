@@ -1,0 +1,115 @@
+//! The program as `--help` describes it, and the settings that only `orchestratord` has.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use daemon::{DescribeSetting, Program, Setting};
+use placement::Strategy;
+use pool_registry_types::limits::Limit;
+
+use crate::api;
+
+/// The program.
+pub(crate) const PROGRAM: Program = Program {
+    name: "orchestratord",
+    version: env!("CARGO_PKG_VERSION"),
+    title: "the control plane",
+    about: "One OpenAI-compatible URL (/v1) for all inference engines.\nIn the HOME profile (the \
+            default) this machine is the only node: orchestratord watches\nthe handoff directory, \
+            and starts the engines of a pool file.\nIn the CLOUD profile nodes join over HTTP.",
+    address: &ADDR,
+    settings: SETTINGS,
+    ending: "SIGTERM or SIGINT stops it: /ready answers 503, new requests are refused after the \
+             grace,\nrunning requests finish, then it exits 0. A second signal exits at once.",
+    prefix: "ORCHESTRATORD_",
+    openapi: || api::reference().json().to_owned(),
+    limits: &[LIMITS, local_node::LIMITS],
+};
+
+/// The bounds that clients and nodes can meet.
+const LIMITS: &[(&str, &[Limit])] = &[
+    ("pool-registry-types", pool_registry_types::limits::LIMITS),
+    ("http-server", http_server::LIMITS),
+    ("daemon", daemon::LIMITS),
+    ("admission", admission::LIMITS),
+    ("inference-gateway", inference_gateway::LIMITS),
+    ("task-api", task_api::LIMITS),
+    ("control-api", control_api::LIMITS),
+    ("dashboard", dashboard::LIMITS),
+    ("event-log", event_log::LIMITS),
+    ("registry-runtime", registry_runtime::LIMITS),
+];
+
+static ADDR: Setting<SocketAddr> = Setting::listen_address("ORCHESTRATORD_ADDR", || {
+    SocketAddr::from(([127, 0, 0, 1], 8080))
+});
+
+pub(crate) static NODE_TIMEOUT: Setting<Duration> = Setting::millis(
+    "ORCHESTRATORD_NODE_TIMEOUT_MS",
+    || service_registry::Config::default().node_timeout(),
+    100..=86_400_000,
+)
+.help("silence after which a node is offline");
+
+pub(crate) static STALE_CHECK_INTERVAL: Setting<Duration> = Setting::seconds(
+    "ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS",
+    || registry_runtime::Config::default().stale_check_interval,
+    1..=3600,
+)
+.help("longest sleep of the node timer")
+.document("the longest sleep of the timer that finds silent nodes; deadlines are exact anyway");
+
+pub(crate) static POOLS_FILE: Setting<Option<PathBuf>> =
+    Setting::optional_path("ORCHESTRATORD_POOLS_FILE")
+        .help("engines to start and supervise; HOME")
+        .document("engines to start and supervise (HOME): [a pool file](POOL_FILE.md)");
+
+pub(crate) static ALIASES_FILE: Setting<Option<PathBuf>> =
+    Setting::optional_path("ORCHESTRATORD_ALIASES_FILE")
+        .help("other names for models (TOML)")
+        .document("a file with [other names for models](ALIASES.md)");
+
+pub(crate) static PLACEMENT: Setting<Strategy> =
+    Setting::value("ORCHESTRATORD_PLACEMENT", Strategy::default)
+        .help("how to choose among free endpoints")
+        .document(
+            "[how to choose](REQUESTS.md#strategies) among free endpoints: `least-loaded`, \
+             `round-robin`, `weighted`, `session` or `prefix`",
+        );
+
+pub(crate) static QUEUE_LIMIT: Setting<usize> = Setting::integer(
+    "ORCHESTRATORD_QUEUE_LIMIT",
+    || admission::AdmissionConfig::default().queue_limit,
+    0..=1_000_000,
+)
+.help("requests that may wait for one model")
+.document("requests of each priority that may wait for one model");
+
+pub(crate) static QUEUE_WAIT: Setting<Duration> = Setting::millis(
+    "ORCHESTRATORD_QUEUE_WAIT_MS",
+    || admission::AdmissionConfig::default().max_wait,
+    0..=86_400_000,
+)
+.help("longest wait of a request for a slot");
+
+pub(crate) static SHUTDOWN_GRACE: Setting<Duration> = Setting::millis(
+    "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
+    || Duration::ZERO,
+    0..=600_000,
+)
+.help("how long a stop still takes requests")
+.document(
+    "how long a stop still takes requests while `/ready` answers 503, so that a load balancer can \
+     turn to other servers first",
+);
+
+/// All but the listen address and the common ones.
+const SETTINGS: &[&dyn DescribeSetting] = &[
+    &NODE_TIMEOUT,
+    &STALE_CHECK_INTERVAL,
+    &POOLS_FILE,
+    &ALIASES_FILE,
+    &PLACEMENT,
+    &QUEUE_LIMIT,
+    &QUEUE_WAIT,
+    &SHUTDOWN_GRACE,
+];

@@ -1,0 +1,264 @@
+//! Serves one inference request: gets a slot, sends the request, and sends it again where that
+//! helps.
+
+use std::sync::Arc;
+
+use admission::{AcquireRequest, Admission, Lease, RefusalReason, Ticket};
+use http::{Request, Response};
+use http_server::RequestBody;
+use node_transport::{NodeRequest, NodeTransport, TransportError};
+use parking_lot::Mutex;
+use pool_registry_types::ErrorCode;
+use request_forwarding::{record_result, set_trace};
+use routing_table::Endpoint;
+use stream_proxy::Timeouts;
+use tokio::time::Instant;
+use tracing::{Instrument as _, field};
+
+use crate::{
+    attempt::{Accepted, AttemptError, FailedAttempt, classify},
+    body::GatewayBody,
+    config::GatewayConfig,
+    error::GatewayError,
+    error_response::error_response,
+    inference_request::InferenceRequest,
+    log_context::log_request,
+    metrics::GatewayMetrics,
+    observer::RequestObserver,
+    response::ClientResponse,
+    retry::{AttemptFailure, RetryDecision},
+    retry_budget::RetryBudget,
+    route::Route,
+};
+
+/// Serves inference requests.
+#[derive(Debug)]
+pub(crate) struct Inference {
+    pub(crate) config: GatewayConfig,
+    pub(crate) admission: Admission,
+    transport: Arc<dyn NodeTransport>,
+    budget: Mutex<RetryBudget>,
+    metrics: GatewayMetrics,
+    started: Instant,
+}
+
+impl Inference {
+    pub(crate) fn new(
+        config: GatewayConfig,
+        admission: Admission,
+        transport: Arc<dyn NodeTransport>,
+        metrics: GatewayMetrics,
+    ) -> Self {
+        Self {
+            config,
+            admission,
+            transport,
+            budget: Mutex::new(RetryBudget::new()),
+            metrics,
+            started: Instant::now(),
+        }
+    }
+
+    /// Takes one retry from the gateway's budget; false when there is none left.
+    fn spend_retry(&self) -> bool {
+        self.budget.lock().spend(self.started.elapsed())
+    }
+
+    /// Serves a request for `route`. Dropping the future, or the response's body, cancels the
+    /// request up to the engine.
+    pub(crate) async fn serve(
+        &self,
+        route: Route,
+        request: Request<RequestBody>,
+    ) -> Response<GatewayBody> {
+        let id = request.body().request_id().cloned();
+        let mut observer = RequestObserver::start(&self.metrics, route, id, request.headers());
+        let span = observer.span();
+        let forwarding = self.forward(request, &mut observer).instrument(span);
+        match forwarding.await {
+            Ok((response, lease)) => response.into_response(lease, observer),
+            Err(error) => {
+                observer.refused(&error, |model| self.admission.names(model));
+                error_response(&error, route.dialect, observer.retry_of_valid_request())
+            }
+        }
+    }
+
+    /// Sends the request until an endpoint serves it or [`RetryState`](crate::retry::RetryState)
+    /// gives up.
+    async fn forward(
+        &self,
+        request: Request<RequestBody>,
+        observer: &mut RequestObserver,
+    ) -> Result<(ClientResponse, Lease), GatewayError> {
+        let request =
+            InferenceRequest::read(request, &self.config, &self.admission, observer).await?;
+        self.budget.lock().earn();
+        let mut forwarding = Forwarding {
+            inference: self,
+            request,
+            excluded: Vec::new(),
+            ticket: None,
+            last_error: None,
+        };
+        loop {
+            let mut lease = forwarding.acquire(observer).await?;
+            observer.placed(lease.endpoint());
+            let received = match forwarding.send(&lease, observer).await {
+                Ok(accepted) => ClientResponse::receive(accepted, &mut lease, observer).await,
+                Err(error) => Err(error),
+            };
+            match received {
+                Ok(response) => return Ok((response, lease)),
+                Err(AttemptError::Final(error)) => return Err(error),
+                Err(AttemptError::Retriable(failed)) => {
+                    forwarding.retry(failed, lease, observer)?;
+                }
+            }
+        }
+    }
+}
+
+/// A request on its way to an endpoint.
+struct Forwarding<'a> {
+    inference: &'a Inference,
+    request: InferenceRequest,
+    /// Endpoints that failed the request, as they were then.
+    excluded: Vec<Arc<Endpoint>>,
+    /// The request's place in the order of arrival, once it has one.
+    ticket: Option<Ticket>,
+    last_error: Option<GatewayError>,
+}
+
+impl Forwarding<'_> {
+    /// Waits for a slot of an endpoint.
+    async fn acquire(&mut self, observer: &mut RequestObserver) -> Result<Lease, GatewayError> {
+        let admission = &self.inference.admission;
+        observer.retry.acquiring(Instant::now());
+        let span = tracing::debug_span!(
+            target: telemetry::REQUEST,
+            "admission",
+            attempt = observer.retry.attempts().saturating_add(1),
+        );
+        let wanted = AcquireRequest {
+            model: observer.model(),
+            priority: self.request.priority,
+            preference: &self.request.preference,
+            tried: &self.excluded,
+            ticket: self.ticket,
+        };
+        let (deadline, time_left) = (observer.retry.deadline(), observer.retry.queue_time_left());
+        let acquired = admission.acquire_within(wanted, deadline, time_left);
+        match acquired.instrument(span).await {
+            Ok(lease) => {
+                let waited_until = lease.has_waited().then(Instant::now);
+                observer.retry.acquired(waited_until);
+                self.ticket = Some(lease.ticket());
+                Ok(lease)
+            }
+            Err(refusal) => {
+                observer.retry.not_acquired(Instant::now());
+                let alias = self.request.alias.as_deref();
+                Err(match self.last_error.take() {
+                    Some(error) if refusal.reason == RefusalReason::Exhausted => error,
+                    _ => GatewayError::no_slot(&refusal, observer.model(), alias),
+                })
+            }
+        }
+    }
+
+    /// Sends the request to the endpoint of `lease`.
+    async fn send(
+        &mut self,
+        lease: &Lease,
+        observer: &RequestObserver,
+    ) -> Result<Accepted, AttemptError> {
+        let endpoint = lease.endpoint();
+        let span = tracing::debug_span!(
+            target: telemetry::REQUEST,
+            "dispatch",
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            endpoint = %endpoint.key(),
+            attempt = observer.retry.attempts(),
+            status = field::Empty,
+        );
+        let outbound = &mut self.request.outbound;
+        set_trace(outbound, &span);
+        let timeouts = Timeouts {
+            deadline: observer.retry.deadline(),
+            ..self.inference.config.timeouts
+        };
+        let sending = self.inference.transport.send(NodeRequest {
+            endpoint,
+            model: observer.model(),
+            outbound,
+            timeouts,
+        });
+        let result = sending.instrument(span.clone()).await;
+        let status = result.as_ref().map(|response| response.response.status());
+        record_result(&span, status.ok());
+        if let Err(TransportError::Failed { error, .. } | TransportError::Unreachable(error)) =
+            &result
+        {
+            log_request!(
+                info,
+                observer.log_context(),
+                error = error as &dyn std::error::Error,
+                "an attempt failed"
+            );
+        }
+        classify(result, observer.log_context())
+    }
+
+    /// Returns the slot of a failed attempt. An error means that there is no further attempt.
+    fn retry(
+        &mut self,
+        failed: FailedAttempt,
+        mut lease: Lease,
+        observer: &mut RequestObserver,
+    ) -> Result<(), GatewayError> {
+        lease.used(failed.replica.as_ref());
+        lease.ended(failed.outcome);
+        let endpoint = Arc::clone(lease.endpoint());
+        // First, so that admission knows of the failure when it computes `Retry-After`.
+        drop(lease);
+        let resend = &self.request.outbound.resend;
+        let failure = AttemptFailure {
+            kind: failed.kind(),
+            executed: failed.executed,
+            resent: resend.was_used(),
+        };
+        let decision = observer.retry.failed(failure, Instant::now());
+        let RetryDecision::Retry {
+            excludes_endpoint,
+            was_executed,
+        } = decision
+        else {
+            return Err(self.with_retry_after(failed.error, observer.model()));
+        };
+        if was_executed {
+            resend.forbid();
+            if !self.inference.spend_retry() {
+                return Err(self.with_retry_after(failed.error, observer.model()));
+            }
+        }
+        if excludes_endpoint || failed.is_permanent {
+            self.excluded.push(endpoint);
+        }
+        observer.retried();
+        self.last_error = Some(failed.error);
+        Ok(())
+    }
+
+    /// Tells the client of a busy endpoint when to try again: admission knows.
+    fn with_retry_after(&self, error: GatewayError, model: &str) -> GatewayError {
+        let is_busy = error.code == ErrorCode::QueueFull;
+        GatewayError {
+            retry_after: is_busy
+                .then(|| self.inference.admission.retry_after(model))
+                .or(error.retry_after),
+            ..error
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The settings that every daemon has, one row for each.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
+
+use bearer_auth::ApiToken;
+use http_server::HostName;
+use stream_proxy::Timeouts;
+use telemetry::LogFormat;
+
+use crate::{
+    require_auth::RequireAuth,
+    setting::{DescribeSetting, Setting},
+};
+
+/// An example for `METRICS_ADDR`: exporters for Prometheus often use this port.
+const METRICS_EXAMPLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9090);
+
+/// The default number of connection threads is at most this: eight threads forward more than
+/// engines generate.
+const DEFAULT_MAX_THREADS: usize = 8;
+
+/// More threads than any machine has cores.
+const MAX_THREADS: u64 = 1024;
+
+pub(crate) static METRICS_ADDR: Setting<Option<SocketAddr>> =
+    Setting::parsed_by("METRICS_ADDR", |_, name, text, problems| {
+        problems.optional_socket_addr(name, text, METRICS_EXAMPLE)
+    })
+    .after_prefix()
+    .unset_means("none: only at the listen address")
+    .help("address for /metrics without a token")
+    .document(
+        "a second address that serves `/metrics` and `/health`, and nothing else, without a \
+         token, for Prometheus; the listen address serves them as well",
+    );
+
+pub(crate) static CLOUD_PROFILE: Setting<bool> = Setting::flag("CLOUD_PROFILE", || false)
+    .after_prefix()
+    .help("CLOUD profile instead of HOME")
+    .document(
+        "`true`: the CLOUD profile, in which nodes join a control plane over HTTP; `false`: the \
+         HOME profile, one machine",
+    );
+
+pub(crate) static TOKEN: Setting<Option<ApiToken>> =
+    Setting::parsed_by("LLORCH_API_TOKEN", |_, name, text, problems| {
+        problems.secret(name, text, ApiToken::new)
+    })
+    .unset_means("none: loopback only")
+    .help("token of clients and daemons")
+    .document(
+        "the token that clients and daemons present to each other, 8 to 1024 printable \
+         characters. Without one only loopback peers are served, and no web page of another \
+         origin. A reverse proxy on the same machine makes every peer a loopback peer: set a \
+         token then",
+    );
+
+pub(crate) static REQUIRE_AUTH: Setting<RequireAuth> =
+    Setting::value("REQUIRE_AUTH", || RequireAuth::Never)
+        .after_prefix()
+        .help("refuse to start without a token")
+        .document(
+            "refuse to start without a token: `true`, or `beyond-loopback` for when other \
+             machines can reach it",
+        );
+
+pub(crate) static ALLOWED_HOSTS: Setting<Option<Vec<HostName>>> = Setting::list("ALLOWED_HOSTS")
+    .after_prefix()
+    .unset_means("this machine's names")
+    .help("other hosts served without a token")
+    .document(
+        "hosts that are served while no token is set, separated by commas: names of this daemon, \
+         without a port. `localhost`, the addresses of this machine, its hostname and the host \
+         of `POOL_MANAGERD_ADDRESS` are always served. A request for another host gets 403, \
+         which stops DNS rebinding. With a token every host is served, as reverse proxies need \
+         it",
+    );
+
+/// The directory of handoff files.
+pub static RUNTIME_DIR: Setting<PathBuf> =
+    Setting::path("RUNTIME_DIR", || ".runtime/engines".into())
+        .after_prefix()
+        .help("directory of handoff files")
+        .document(
+            "the directory of handoff files, which announce engines; `orchestratord` uses its \
+             own in HOME, `pool-managerd` in CLOUD",
+        );
+
+/// The directory for everything that outlives the process.
+pub static STATE_DIR: Setting<PathBuf> = Setting::path("STATE_DIR", || ".runtime/state".into())
+    .after_prefix()
+    .help("what it remembers across restarts")
+    .document(
+        "the directory for what outlives a restart: known nodes, drains, node ids and \
+         incarnations, and the engines that it started, with their logs. One process at a time. \
+         In HOME without a pool file it need not be writable: drains are forgotten then",
+    );
+
+pub(crate) static FIRST_BYTE_TIMEOUT: Setting<Duration> = Setting::millis(
+    "FIRST_BYTE_TIMEOUT_MS",
+    || Timeouts::default().first_byte,
+    1..=86_400_000,
+)
+.after_prefix()
+.help("longest time to an engine's first byte")
+.document(
+    "the longest time until the first byte of a streamed answer; `orchestratord` and the node \
+     each have a limit, and the shorter one counts",
+);
+
+pub(crate) static THREADS: Setting<NonZeroUsize> =
+    Setting::threads("THREADS", default_threads, MAX_THREADS)
+        .after_prefix()
+        .unset_means("one per core, at most 8")
+        .help("threads that serve connections")
+        .document("number of threads that serve connections; each connection stays on its thread");
+
+/// The default is two minutes, because a long answer takes one or two.
+pub(crate) static DRAIN_TIMEOUT: Setting<Duration> = Setting::seconds(
+    "DRAIN_TIMEOUT_SECS",
+    || Duration::from_secs(120),
+    0..=86_400,
+)
+.after_prefix()
+.help("how long a stop waits for requests")
+.document("how long a stop waits for running requests");
+
+pub(crate) static LOG_FORMAT: Setting<LogFormat> = Setting::value("LOG_FORMAT", || LogFormat::Text)
+    .after_prefix()
+    .help("text or json");
+
+/// Read by the log library.
+pub(crate) static LOG_FILTER: Setting<String> =
+    Setting::value("RUST_LOG", || "info".to_owned()).help("log filter");
+
+/// Read by OpenTelemetry, in builds that include it.
+pub(crate) static SPANS: Setting<Option<String>> = Setting::optional("OTEL_EXPORTER_OTLP_ENDPOINT")
+    .unset_means("none: no export")
+    .help("OTLP collector (builds with otlp only)")
+    .document(
+        "the `http://` URL of an OTLP collector that gets the spans of requests. Only [builds \
+         with the feature `otlp`](OBSERVABILITY.md#traces) read it, and no released binary is \
+         one; `check` of other builds warns. These variables of OpenTelemetry hold as well: \
+         `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (instead of it), `OTEL_EXPORTER_OTLP_HEADERS`, \
+         `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, \
+         `OTEL_TRACES_SAMPLER_ARG`, `OTEL_BSP_SCHEDULE_DELAY`, `OTEL_BSP_MAX_QUEUE_SIZE`, \
+         `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`",
+    );
+
+/// All of them but the listen address, which is a row of each daemon.
+pub(crate) static COMMON: &[&dyn DescribeSetting] = &[
+    &METRICS_ADDR,
+    &CLOUD_PROFILE,
+    &TOKEN,
+    &REQUIRE_AUTH,
+    &ALLOWED_HOSTS,
+    &RUNTIME_DIR,
+    &STATE_DIR,
+    &FIRST_BYTE_TIMEOUT,
+    &THREADS,
+    &DRAIN_TIMEOUT,
+    &LOG_FORMAT,
+    &LOG_FILTER,
+    &SPANS,
+];
+
+/// One thread for each core that the process may use, up to a limit.
+fn default_threads() -> NonZeroUsize {
+    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    cores.min(NonZeroUsize::new(DEFAULT_MAX_THREADS).unwrap_or(NonZeroUsize::MIN))
+}

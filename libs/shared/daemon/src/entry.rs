@@ -1,0 +1,194 @@
+//! The entry point of a daemon: arguments, exit codes, and the async runtime.
+
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    net::TcpListener,
+    process::ExitCode,
+};
+
+use service_runtime::{
+    CoreThreads,
+    env::{Environment, Problems},
+    inherited_listener,
+};
+use telemetry::Service;
+use tokio::time::Instant;
+
+use crate::{
+    check,
+    common::LOG_FILTER,
+    help::{limits, lines},
+    program::Program,
+    report::Report,
+    running::{Daemon, JOIN_TIMEOUT, StartError},
+    settings::Settings,
+};
+
+/// The most threads for everything but connections: reports, timers, the registry, tasks.
+const OTHER_THREADS: usize = 4;
+
+/// Prints to standard output. `println!` would panic when the reader has gone.
+fn print(text: &str) -> ExitCode {
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Runs a daemon: reads the arguments, calls `configure` with the environment, and `run` with the
+/// configuration.
+///
+/// With the argument `check` it starts nothing: it checks what a start needs, calls `preflight`
+/// for more checks, and prints a [`Report`]. The exit code is then 1 when there are errors.
+///
+/// `run` gets a [`Daemon`] that listens for signals. It begins to stop when
+/// [`Daemon::stop_requested`] returns, and calls [`Daemon::end`] last. The exit code is 0 after an
+/// orderly stop, 1 when `run` failed or a task panicked, 64 when an argument or a setting is bad.
+/// An error is logged in its alternate form, which lists the causes in `anyhow`.
+pub fn main<C, E>(
+    program: &'static Program,
+    configure: impl FnOnce(Environment) -> Result<C, Problems>,
+    preflight: impl FnOnce(&C, &mut Report),
+    run: impl AsyncFnOnce(C, Daemon) -> Result<(), E>,
+) -> ExitCode
+where
+    C: AsRef<Settings>,
+    E: Display + From<StartError>,
+{
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        [] => {}
+        ["--help" | "-h", ..] => return print(&program.help()),
+        ["--settings", ..] => return print(&lines(&program.settings())),
+        ["--limits", ..] => return print(&limits(program.limits)),
+        ["--openapi", ..] => return print((program.openapi)().trim_end()),
+        ["--version" | "-V", ..] => return print(&program.version_line()),
+        ["check"] => return print_report(&check_start(program, configure, preflight), false),
+        ["check", "--json"] => {
+            return print_report(&check_start(program, configure, preflight), true);
+        }
+        ["check", other, ..] | [other, ..] => {
+            return program.refuse(&format!(
+                "unknown argument {other:?}; settings come from the environment, see --help"
+            ));
+        }
+    }
+    let mut environment = program.environment();
+    // Now, while there are no threads.
+    let listener = match inherited_listener() {
+        Ok(listener) => listener,
+        Err(error) => return program.refuse(&error.to_string()),
+    };
+    if let Some(addr) = listener
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok())
+        && let Err(reason) = program.settle_address(&mut environment, addr)
+    {
+        return program.refuse(&reason);
+    }
+    let config = match configure(environment) {
+        Ok(config) => config,
+        Err(problems) => return program.refuse(&format!("bad settings\n{problems}")),
+    };
+    let settings = config.as_ref();
+    let service = Service {
+        name: program.name,
+        version: program.version,
+        instance: settings.node.as_deref(),
+    };
+    let exporting =
+        match telemetry::init_for(&service, settings.log_format, &LOG_FILTER.default_value()) {
+            Ok(exporting) => exporting,
+            Err(error) => return program.refuse(&error.to_string()),
+        };
+    let span = config.as_ref().span();
+    let _entered = span.enter();
+    let result = run_on_threads(program, config, listener, run);
+    let code = match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "{} cannot go on",
+                program.name
+            );
+            ExitCode::FAILURE
+        }
+    };
+    exporting.finish();
+    code
+}
+
+/// Looks at everything that a start needs.
+fn check_start<C: AsRef<Settings>>(
+    program: &Program,
+    configure: impl FnOnce(Environment) -> Result<C, Problems>,
+    preflight: impl FnOnce(&C, &mut Report),
+) -> Report {
+    let mut report = Report::default();
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    check::unknown_settings(&mut report, program, names);
+    check::missing_feature(&mut report);
+    match configure(program.environment()) {
+        Err(problems) => check::bad_settings(&mut report, program, &problems),
+        Ok(config) => {
+            check::common(&mut report, program, config.as_ref());
+            preflight(&config, &mut report);
+        }
+    }
+    report
+}
+
+fn print_report(report: &Report, as_json: bool) -> ExitCode {
+    let text = if as_json {
+        serde_json::to_string(report).unwrap_or_else(|error| error.to_string())
+    } else {
+        report.to_string()
+    };
+    let printed = print(&text);
+    if report.has_errors() {
+        ExitCode::FAILURE
+    } else {
+        printed
+    }
+}
+
+fn run_on_threads<C, E>(
+    program: &'static Program,
+    config: C,
+    listener: Option<TcpListener>,
+    run: impl AsyncFnOnce(C, Daemon) -> Result<(), E>,
+) -> Result<(), E>
+where
+    C: AsRef<Settings>,
+    E: Display + From<StartError>,
+{
+    let settings = config.as_ref();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.threads.get().min(OTHER_THREADS))
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    let connections = CoreThreads::start(settings.threads).map_err(StartError::Runtime)?;
+    // Within the span of the caller, because this thread stays in it.
+    let main = async {
+        let daemon = Daemon::start(program, config.as_ref(), connections.cores(), listener)?;
+        let tasks = daemon.tasks.clone();
+        run(config, daemon).await?;
+        // An orderly stop can also follow a panic of a task.
+        tasks.outcome().map_err(StartError::from).map_err(E::from)
+    };
+    let result = runtime.block_on(main);
+    let until = Instant::now() + JOIN_TIMEOUT;
+    if !connections.stop(JOIN_TIMEOUT) {
+        tracing::warn!("a thread of connections did not end in time");
+    }
+    // Dropping it would wait for a disk that hangs.
+    runtime.shutdown_timeout(until.saturating_duration_since(Instant::now()));
+    result
+}

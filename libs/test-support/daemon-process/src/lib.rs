@@ -1,0 +1,130 @@
+//! Starts a daemon as a child process, for the tests of binaries.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a helper of tests panics when something fails, as tests do"
+)]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::{Child, ChildStderr, Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// The beginning of the log line that names the listen address.
+const LISTENING: &str = "listening on ";
+
+/// A daemon that listens. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct DaemonProcess {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    addr: SocketAddr,
+}
+
+/// The command of a daemon whose working directory is `directory`. Its default directories are
+/// there. `settings` are environment variables.
+#[must_use]
+pub fn command(program: &str, directory: &Path, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .envs(settings.iter().copied())
+        .env_remove("RUST_LOG")
+        .current_dir(directory)
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs a daemon that does not start. Returns its exit code and its output.
+#[must_use]
+pub fn refused(mut command: Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+impl DaemonProcess {
+    /// Starts a daemon, and returns when it listens.
+    #[must_use]
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = String::new();
+        loop {
+            let before = lines.len();
+            if log.read_line(&mut lines).unwrap() == 0 {
+                panic!("the daemon does not start:\n{lines}");
+            }
+            if let Some((_, addr)) = lines[before..].split_once(LISTENING) {
+                let addr = addr.trim().parse().unwrap();
+                return Self { child, log, addr };
+            }
+        }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its listen address.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its log, from the line after the listen address.
+    pub fn log(&mut self) -> &mut BufReader<ChildStderr> {
+        &mut self.log
+    }
+
+    /// Kills it at once, like `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a `GET`. Returns the status and the JSON body of the answer.
+    #[must_use]
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        self.request("GET", path, "")
+    }
+
+    /// Sends a `POST` with the JSON `body`. Returns the status and the JSON body of the answer.
+    #[must_use]
+    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.request("POST", path, &body.to_string())
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap())
+    }
+}
+
+impl Drop for DaemonProcess {
+    fn drop(&mut self) {
+        // Both fail when the process has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
