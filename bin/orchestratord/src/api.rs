@@ -8,10 +8,11 @@ const ABOUT: About = About {
     title: "orchestratord",
     version: env!("CARGO_PKG_VERSION"),
     description: "The control plane of llorch: it tracks nodes, routes requests, and serves one \
-                  URL for all engines.\n\nUnknown fields are ignored, and later versions add optional \
-                  ones. Any other POST below /v1 whose body names a model is forwarded as well. \
-                  Errors below /v2 have one shape and those below /v1 OpenAI's, with the same \
-                  codes. All times are in milliseconds where a name ends in _ms.",
+                  URL for all engines.\n\nUnknown fields are ignored, and later versions add \
+                  optional ones. Any other POST below /v1 whose body names a model is \
+                  forwarded as well. Errors below /v2 have one shape and those below /v1 \
+                  OpenAI's, with the same codes. All times are in milliseconds \
+                  where a name ends in _ms.",
 };
 
 /// The OpenAPI document of everything that is served.

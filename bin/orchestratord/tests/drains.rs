@@ -29,8 +29,10 @@ fn a_drain_that_was_answered_survives_a_kill() {
         "node_id": "a", "machine_id": "m", "address": "http://127.0.0.1:9", "pools": ["p"],
     });
     assert_eq!(first.post("/v2/nodes/register", &registration).0, 200);
+    // A registration is answered before it is saved, and saved with a drain at the latest.
+    assert_eq!(first.post("/v2/nodes/a/drain", &json!({})).0, 200);
     first.kill();
-    for (change, is_drained) in [("drain", true), ("undrain", false), ("drain", true)] {
+    for (change, is_drained) in [("undrain", false), ("drain", true), ("undrain", false)] {
         let daemon = start();
         for path in ["/v2/nodes/a", "/v2/pools/a/p"] {
             let (status, answer) = daemon.post(&format!("{path}/{change}"), &json!({}));

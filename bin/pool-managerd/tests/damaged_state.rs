@@ -24,7 +24,8 @@ const FILES: [&str; 4] = [
     "engines/p_r0.asleep",
 ];
 
-const POOLS: &str = "[[pool]]\nid = \"p\"\nengine = \"x\"\ncommand = [\"sleep\", \"60\"]\nslots = 1\n\
+const POOLS: &str = "[[pool]]\nid = \"p\"\nengine = \"x\"\ncommand = [\"sleep\", \"60\"]\n\
+     slots = 1\n\
                      port = 1\nsleep_after_secs = 60\n";
 
 struct Agent(Child);

@@ -15,7 +15,7 @@ pub(crate) fn refused(error: &RegistryError) -> ApiError {
 }
 
 /// The answer to a drain that the store does not have.
-pub(crate) fn not_durable(error: NotDurable) -> ApiError {
+pub(crate) fn not_durable(error: &NotDurable) -> ApiError {
     ApiError::new(ErrorCode::Internal, error.to_string())
 }
 

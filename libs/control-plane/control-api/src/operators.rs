@@ -123,7 +123,7 @@ pub(crate) type DrainBody = Option<ApiJson<DrainRequest>>;
         description = "The node.")), request_body = Option<DrainRequest>,
     responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404,
         description = "UNKNOWN_NODE"),
-        (status = 500, description = "INTERNAL: the change holds, but is not saved"))
+        (status = 500, description = "INTERNAL"))
 ))]
 pub(crate) async fn drain_node(
     State(api): State<ControlApi>,
@@ -141,7 +141,7 @@ pub(crate) async fn drain_node(
         request_body = Option<DrainRequest>,
     responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404,
         description = "NOT_FOUND, UNKNOWN_NODE"),
-        (status = 500, description = "INTERNAL: the change holds, but is not saved"))
+        (status = 500, description = "INTERNAL"))
 ))]
 pub(crate) async fn drain_pool(
     State(api): State<ControlApi>,
@@ -157,7 +157,7 @@ pub(crate) async fn drain_pool(
         description = "The node.")),
     responses((status = 200, description = "It takes requests.", body = Ack), (status = 404,
         description = "UNKNOWN_NODE"),
-        (status = 500, description = "INTERNAL: the change holds, but is not saved"))
+        (status = 500, description = "INTERNAL"))
 ))]
 pub(crate) async fn undrain_node(
     State(api): State<ControlApi>,
@@ -173,7 +173,7 @@ pub(crate) async fn undrain_node(
         description = "The pool.")),
     responses((status = 200, description = "It takes requests.", body = Ack), (status = 404,
         description = "NOT_FOUND, UNKNOWN_NODE"),
-        (status = 500, description = "INTERNAL: the change holds, but is not saved"))
+        (status = 500, description = "INTERNAL"))
 ))]
 pub(crate) async fn undrain_pool(
     State(api): State<ControlApi>,
@@ -192,7 +192,10 @@ async fn begin_drain(
         .registry
         .drain(target, deadline.map(Duration::from_millis))
         .map_err(|error| refused(&error))?;
-    pending.durable().await.map_err(not_durable)?;
+    pending
+        .durable()
+        .await
+        .map_err(|error| not_durable(&error))?;
     let (node_id, pool_id) = match target {
         Target::Node(node_id) => (node_id, None),
         Target::Pool(node_id, pool_id) => (node_id, Some(pool_id)),
@@ -210,6 +213,9 @@ async fn end_drain(api: &ControlApi, target: &Target) -> Result<Json<Ack>, ApiEr
         .registry
         .undrain(target)
         .map_err(|error| refused(&error))?;
-    pending.durable().await.map_err(not_durable)?;
+    pending
+        .durable()
+        .await
+        .map_err(|error| not_durable(&error))?;
     Ok(Json(Ack { success: true }))
 }

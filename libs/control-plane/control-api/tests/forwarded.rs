@@ -133,7 +133,7 @@ async fn a_refusal_is_passed_on_and_a_node_that_cannot_answer_is_unavailable() {
             Ok((409, not_ours)),
             409,
             "ENGINES_NOT_OURS",
-            "who starts them must",
+            "another program starts them",
         ),
         (Ok((404, unknown)), 404, "NOT_FOUND", "no replica r0"),
         // Neither is about the operator's request.

@@ -54,8 +54,8 @@ pub struct LiveConfig {
 impl LiveConfig {
     /// The default.
     ///
-    /// 64 clients are more than a team needs. 500 nodes are more than a person reads one by one, and
-    /// 400 KB when all of them change. Together they are at most 25 MB/s.
+    /// 64 clients are more than a team needs. 500 nodes are more than a person reads one by one,
+    /// and 400 KB when all of them change. Together they are at most 25 MB/s.
     pub const DEFAULT: Self = Self {
         max_clients: 64,
         max_nodes: 500,

@@ -18,7 +18,7 @@ pub(crate) fn log_delta(delta: &Delta) {
             incarnation,
         } => tracing::info!(%node_id, %machine_id, %address, incarnation, "Node restarted"),
         Delta::Moved { node_id, from, to } => {
-            tracing::info!(%node_id, %from, %to, "Node has a new address")
+            tracing::info!(%node_id, %from, %to, "Node has a new address");
         }
         Delta::Changed { node_id, pools } => {
             tracing::info!(%node_id, pools = %DisplayPools(pools), "Heartbeat changed state");
@@ -100,7 +100,7 @@ pub(crate) fn log_refusal(error: &RegistryError) {
             tracing::warn!(%error, "Registration refused: too many nodes are known");
         }
         RegistryError::UnknownNode { .. } => {
-            tracing::debug!(%error, "Message of an unknown node refused")
+            tracing::debug!(%error, "Message of an unknown node refused");
         }
         other => tracing::info!(error = %other, "Message refused"),
     }

@@ -319,12 +319,12 @@ pub(crate) fn check_address(node_id: &NodeId, address: &HttpUrl) -> Result<(), R
     target(node_id, address, &longest_pool_id).map(|_| ())
 }
 
-/// The models of a replica: its own, or those of its pool. The models of a pool: its own, and those
+/// The models of a replica: see [`PoolStatus::models_of`]. The models of a pool: its own, and those
 /// of its replicas. `None` when no report names any.
 fn models(status: &PoolStatus, replica: Option<&ReplicaStatus>) -> Option<Arc<[String]>> {
     let pool = status.models_available.as_ref();
     let lists: Vec<&Vec<String>> = match replica {
-        Some(replica) => replica.models.as_ref().or(pool).into_iter().collect(),
+        Some(replica) => status.models_of(replica).into_iter().collect(),
         None => pool.into_iter().chain(replica_models(status)).collect(),
     };
     if lists.is_empty() {
@@ -338,8 +338,8 @@ fn models(status: &PoolStatus, replica: Option<&ReplicaStatus>) -> Option<Arc<[S
 fn same_models(before: (&PoolStatus, Option<u16>), after: (&PoolStatus, Option<u16>)) -> bool {
     let same_pool = || before.0.models_available == after.0.models_available;
     match (at(before.0, before.1), at(after.0, after.1)) {
-        (Some(before), Some(after)) => {
-            before.models == after.models && (after.models.is_some() || same_pool())
+        (Some(replica), Some(replica_after)) => {
+            before.0.models_of(replica) == after.0.models_of(replica_after)
         }
         (None, None) => same_pool() && replica_models(before.0).eq(replica_models(after.0)),
         _ => false,

@@ -141,7 +141,7 @@ fn a_flood_of_nodes_ends_at_a_bound_and_those_that_are_gone_make_room() {
             most: MOST
         })
     );
-    assert!(refused.unwrap_err().to_string().contains("DELETE"));
+    assert!(refused.unwrap_err().to_string().contains("deregister"));
     assert_eq!(world.register(&name(5)), Ok(RegisterOutcome::Renewed));
 
     // Two have fallen silent. The one that is drained stays known.

@@ -113,7 +113,7 @@ fn each_replica_is_an_endpoint_of_its_own() {
             "a/pool-0/r0 Ready",
             "a/pool-0/r1 NotReady",
             "a/pool-0/r2 Draining",
-            "a/pool-0/r3 Asleep",
+            "a/pool-0/r3 ScaledToZero",
             // After the others, so that there is always one.
             "a/pool-0 gone",
         ]

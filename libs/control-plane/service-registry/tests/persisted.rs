@@ -50,7 +50,7 @@ fn a_restart_forgets_no_node() {
     assert_eq!(world.registry.persisted_nodes(), known);
     assert_eq!(
         world.unavailable_reason("a"),
-        "waiting for a sign of life since the control plane started"
+        "waiting for a probe or heartbeat since the control plane started"
     );
     // One that answers a probe serves at once; b is still drained.
     world.probe("a", true);

@@ -69,6 +69,10 @@ impl FailedAttempt {
 }
 
 /// Classifies the result of sending a request to a node. `context` names the request in the log.
+#[expect(
+    clippy::result_large_err,
+    reason = "a failed attempt is returned once a try, and a box would be an allocation"
+)]
 pub(crate) fn classify(
     result: Result<NodeResponse, TransportError>,
     context: LogContext<'_>,
@@ -109,6 +113,10 @@ pub(crate) fn classify(
     }
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "a failed attempt is returned once a try, and a box would be an allocation"
+)]
 fn classify_response(response: NodeResponse) -> Result<Accepted, FailedAttempt> {
     match response.response.status() {
         // The engine's own queue is full: busy is not a failure.

@@ -135,7 +135,7 @@ impl Task {
         match (self.state, change) {
             (TaskState::Queued, TaskChange::Started(served_by)) => self.start(served_by, now),
             (TaskState::Running, TaskChange::Token { text, reasoning }) => {
-                self.token(text, reasoning, now)
+                self.token(text, reasoning, now);
             }
             (TaskState::Running, TaskChange::Embedding { index, values }) => {
                 self.append(TaskEvent::Embedding(Embedding {
@@ -144,10 +144,10 @@ impl Task {
                 }));
             }
             (TaskState::Running, TaskChange::Finished { figures, reason }) => {
-                self.finish(figures, reason)
+                self.finish(figures, reason);
             }
             (TaskState::Queued | TaskState::Running, TaskChange::Failed(error)) => {
-                self.end(TaskState::Failed, error)
+                self.end(TaskState::Failed, error);
             }
             (TaskState::Queued | TaskState::Running, TaskChange::Cancelled) => {
                 let error = TaskError::new(ErrorCode::Cancelled, "the task was cancelled");

@@ -13,7 +13,7 @@ pub fn log_changes(pool_id: &PoolId, replica_id: &ReplicaId, changes: &[ReplicaC
                  its handoff"
             ),
             ReplicaChange::ReadyAgain => {
-                tracing::info!(%pool_id, %replica_id, "Engine is ready again")
+                tracing::info!(%pool_id, %replica_id, "Engine is ready again");
             }
             ReplicaChange::FewerSlots { announced, actual } => tracing::warn!(
                 %pool_id, %replica_id, announced, actual,

@@ -211,7 +211,7 @@ impl EngineMachine {
         let mut effects = vec![EngineEffect::RemoveHandoff, EngineEffect::CleanUp];
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Starting { .. } => {
-                self.failed(&format!("ended before it was ready: {how}"), now)
+                self.failed(&format!("ended before it was ready: {how}"), now);
             }
             State::Ready { since, .. } => {
                 self.restarts

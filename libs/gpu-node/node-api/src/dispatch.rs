@@ -195,7 +195,7 @@ impl Shared {
         self.node.in_scope(|| {
             let span = tracing::error_span!("request", request_id, model);
             span.in_scope(|| {
-                log_changes(lease.pool_id(), lease.replica_id(), &lease.unreachable())
+                log_changes(lease.pool_id(), lease.replica_id(), &lease.unreachable());
             });
         });
     }

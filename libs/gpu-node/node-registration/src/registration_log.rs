@@ -196,13 +196,13 @@ impl RegistrationLog {
                 info!(%node_id, %url, "orchestratord does not know this node; registering again");
             }
             ProblemKind::Superseded => {
-                error!(%node_id, %url, %error, advice, "This node has been superseded")
+                error!(%node_id, %url, %error, advice, "This node has been superseded");
             }
             ProblemKind::Unreachable => {
-                warn!(%node_id, %url, %error, advice, "orchestratord cannot be reached")
+                warn!(%node_id, %url, %error, advice, "orchestratord cannot be reached");
             }
             ProblemKind::OwnLimit => {
-                warn!(%node_id, %url, %error, advice, "orchestratord cannot be asked")
+                warn!(%node_id, %url, %error, advice, "orchestratord cannot be asked");
             }
             _ => warn!(%node_id, %url, %error, advice, "orchestratord refuses this node"),
         }

@@ -94,7 +94,7 @@ pub(crate) async fn serve_connection<Io, S>(
             tracing::debug!(peer = %peer.0, "a connection without authentication made room for another one");
         }
         End::Overdue(overdue) => {
-            tracing::debug!(peer = %peer.0, ?overdue, "a connection made no progress")
+            tracing::debug!(peer = %peer.0, ?overdue, "a connection made no progress");
         }
         End::Killed => tracing::debug!(peer = %peer.0, "a connection was dropped at shutdown"),
     }

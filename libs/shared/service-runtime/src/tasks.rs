@@ -274,7 +274,7 @@ impl<F: Future<Output = ()>> Future for Supervised<F> {
         if let Err(payload) = ready!(this.future.poll(cx)) {
             this.parent.in_scope(|| {
                 this.set
-                    .panicked(this.name, *this.on_panic, payload.as_ref())
+                    .panicked(this.name, *this.on_panic, payload.as_ref());
             });
         }
         Poll::Ready(())

@@ -54,6 +54,10 @@ pub fn refused(mut command: Command) -> (Option<i32>, String) {
 impl DaemonProcess {
     /// Starts a daemon, and returns when it listens.
     #[must_use]
+    #[expect(
+        clippy::zombie_processes,
+        reason = "a test that panics here ends, and its child with the pipe"
+    )]
     pub fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
