@@ -1,4 +1,4 @@
-//! Command lines of a few flags and values; a parser library would be most of xtask's build.
+//! A parser for a few flags and values. A library would be the largest part of xtask's build.
 
 use std::str::FromStr;
 
@@ -37,7 +37,7 @@ impl Arguments {
             .map_err(|_| anyhow!("{name} {value}: not a valid value"))
     }
 
-    /// The next word that is no option.
+    /// The next word that does not begin with a dash.
     pub(crate) fn positional(&mut self) -> Option<String> {
         let index = self.0.iter().position(|word| !word.starts_with('-'))?;
         Some(self.0.remove(index))

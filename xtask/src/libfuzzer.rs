@@ -41,7 +41,7 @@ pub(crate) const TARGETS: [(&str, u32); 15] = [
 const PACKAGE: &str = "ci/fuzz";
 const LIBRARY: &str = "libs/test-support/fuzz-targets";
 
-/// What runs a command of the nightly toolchain.
+/// Runs a command of the nightly toolchain.
 const NIGHTLY: [&str; 3] = ["rustup", "run", "nightly"];
 
 /// The memory of one process: far above what an input of a kilobyte needs.
@@ -49,18 +49,18 @@ const MEMORY_MB: u32 = 2048;
 /// How long one input may take. Usual ones take microseconds.
 const INPUT_SECONDS: u32 = 10;
 
-/// What is to be done.
+/// How long the targets run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Effort {
     /// Executions of each target.
     pub(crate) runs: u64,
     /// Targets at a time.
     pub(crate) jobs: usize,
-    /// The same inputs as another time; chosen by libFuzzer when `None`.
+    /// The seed of the inputs; `None` lets libFuzzer choose.
     pub(crate) seed: Option<u32>,
 }
 
-/// What became of one target.
+/// The result of one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) target: String,
@@ -86,7 +86,7 @@ pub(crate) fn named(name: &str) -> Result<Vec<(&'static str, u32)>> {
     Ok(found)
 }
 
-/// Everything that is made here: builds, found inputs, logs.
+/// The directory of builds, findings and logs.
 pub(crate) fn directory() -> PathBuf {
     workspace_build::target().join("libfuzzer")
 }
@@ -138,8 +138,7 @@ fn nightly(words: &[&str]) -> Command {
     command
 }
 
-/// Runs the targets, whatever one of them finds, and hands each outcome to `tell` as soon as it is
-/// there.
+/// Runs all targets, also after a finding, and passes each outcome to `tell` at once.
 ///
 /// # Errors
 /// When a target could not be run.
@@ -208,7 +207,7 @@ fn run_one(programs: &Path, target: &str, max_len: u32, effort: &Effort) -> Resu
         ))
         .arg("-print_final_stats=1")
         .arg(format!("-seed={}", effort.seed.unwrap_or(0)))
-        // What is found goes into the first; the second is only read.
+        // libFuzzer writes new inputs to the first directory and only reads the second.
         .args([found, library.join("corpus").join(target)])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -267,7 +266,7 @@ pub(crate) fn table(outcomes: &[Outcome], date: &str) -> String {
     table
 }
 
-/// Today, as the system has it.
+/// The date by the system.
 pub(crate) fn today() -> Result<String> {
     let told = succeed(Command::new("date").args(["-u", "+%F"]))?;
     Ok(told.trim().to_owned())
@@ -327,7 +326,7 @@ mod tests {
             table(&[good, bad], "2026-01-31").lines().last().unwrap(),
             "| `b` | 2026-01-31 | 10000000 | 61728 | 1 |"
         );
-        // It did not even begin.
+        // It did not start.
         assert!(outcome("c", "no such file", ExitStatus::from_raw(256), Vec::new()).is_err());
         assert!(outcome("c", said, ExitStatus::from_raw(9), Vec::new()).is_err());
     }

@@ -1,4 +1,4 @@
-//! Steps of a longer command: each is timed, all are run, and the end says what went wrong.
+//! The steps of a longer command. Every step runs and is timed; the end lists the failures.
 
 use std::{
     collections::BTreeSet,
@@ -31,7 +31,7 @@ struct Step {
     counts: Counts,
 }
 
-/// What was done so far.
+/// The steps so far.
 #[derive(Debug)]
 pub(crate) struct Report {
     start: Instant,
@@ -77,7 +77,7 @@ impl Report {
         });
     }
 
-    /// Says what was not tested for want of a tool, and why; shown above the totals.
+    /// Adds lines about tests that were left out; they are shown above the totals.
     pub(crate) fn leave_out(&mut self, lines: impl IntoIterator<Item = String>) {
         self.left_out.extend(lines);
     }

@@ -11,12 +11,12 @@ use anyhow::{Context, Result, ensure};
 use crate::report::Counts;
 use workspace_build::cargo;
 
-/// What runs the tests.
+/// The test runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Runner {
     /// Each test in a process of its own, with a limit on its time.
     Nextest,
-    /// What every toolchain has.
+    /// `cargo test`, which every toolchain has.
     CargoTest,
 }
 
@@ -27,7 +27,7 @@ const OTLP: [&str; 6] = ["--package", E2E, "--features", "otlp", "--test", "otlp
 /// The package of the tests of the real daemons, and the name of its test program.
 const E2E: &str = "e2e-tests";
 
-/// Which tests.
+/// Which tests to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Selection {
     /// All of the workspace but those of the real daemons.
@@ -78,7 +78,7 @@ impl Runner {
             ],
             (Self::Nextest, Selection::Otlp) => vec![[&["nextest", "run"], &OTLP[..]].concat()],
             (Self::CargoTest, Selection::Otlp) => vec![[&["test"], &OTLP[..]].concat()],
-            // One at a time: each starts a handful of processes and looks at the clock.
+            // One at a time: each starts several processes and measures times.
             (Self::Nextest, Selection::E2e(filter)) => {
                 let mut command = vec![
                     "nextest",
@@ -128,7 +128,7 @@ pub(crate) fn doctests() -> Result<Counts> {
     run_and_count(&mut cargo(&["test", "--workspace", "--doc"]))
 }
 
-/// Runs a command, shows what it says, and counts the tests in it.
+/// Runs a command, prints its output, and counts the tests in it.
 fn run_and_count(command: &mut Command) -> Result<Counts> {
     // Both into one pipe: nextest counts on standard error, cargo test on standard output.
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;

@@ -88,14 +88,10 @@ Fails when no test names an id of .specs/*.md, or when a test names an unknown i
         usage: "\
 cargo xtask tidy
 
-Fails when a Rust file does not begin with //!, a test is \
-                ignored, a crate does not inherit the lints
-or has no README whose Rust is \
-                compiled, a file has a banned word or a line over 100 columns,
-files of a \
-                crate use each other in a cycle, a link of a document leads nowhere, or a shell \
-                command
-of a document is run by no test and has no reason.",
+Fails when a Rust file does not begin with //!, a test is ignored, a crate does not inherit the
+lints or has no README whose Rust is compiled, a file has a banned word or a line over 100 columns,
+files of a crate use each other in a cycle, a link of a document is broken, or a shell command of a
+document is run by no test and has no reason.",
         run: |arguments| arguments.finish().and_then(|()| tidy::check()),
     },
     Command {

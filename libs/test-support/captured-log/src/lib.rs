@@ -1,4 +1,4 @@
-//! What is logged, as tests see it.
+//! The log lines of a test.
 //!
 //! A [`Log`] keeps the lines that one thread logs. A test on a runtime of one thread sees
 //! everything that it does; lines of other threads are not its own, so tests beside one another do
@@ -19,8 +19,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Keeps what this thread logs until the guard is dropped, in lines as people read them,
-    /// without time and colour.
+    /// Captures the log of this thread until the guard is dropped, as text without time and colour.
     #[must_use]
     pub fn of_this_thread(level: Level) -> (Self, DefaultGuard) {
         let log = Self::default();
@@ -44,7 +43,7 @@ impl Log {
         (log, set_default(subscriber))
     }
 
-    /// What `work` logs at `INFO` and above, in lines as people read them.
+    /// The lines that `work` logs at `INFO` and above, as text.
     pub fn of(work: impl FnOnce()) -> String {
         let log = Self::default();
         with_default(log.subscriber(Level::INFO), work);
@@ -61,13 +60,13 @@ impl Log {
             .finish()
     }
 
-    /// All of it so far.
+    /// All lines so far.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock()).into_owned()
     }
 
-    /// What came since the last time.
+    /// The lines since the last call.
     pub fn take(&self) -> String {
         let taken = std::mem::take(&mut *self.0.lock());
         String::from_utf8_lossy(&taken).into_owned()
@@ -115,7 +114,7 @@ impl io::Write for Writer {
     }
 }
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// The Rust of the README is compiled with the tests, and run where it can be.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! A child process with its log: started, watched, signalled, and never left behind.
+//! A child process with a log file. Dropping it kills the process.
 
 use std::{
     fs::File,
@@ -13,12 +13,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use test_clock::wait_for_some;
 
-/// Who gets the signals of the terminal this runs in.
+/// Which processes get the signals of the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
-    /// The child too: what a test runner kills as a group dies as a group.
+    /// The child too, so that a test runner can kill the whole group.
     Ours,
-    /// Only we: Ctrl-C lets us end our children in order.
+    /// This process only, so that it can stop its children in order after Ctrl-C.
     Own,
 }
 
@@ -43,7 +43,7 @@ impl Log {
         &self.path
     }
 
-    /// All of it so far; empty when it cannot be read.
+    /// The whole text so far; empty when it cannot be read.
     #[must_use]
     pub fn text(&self) -> String {
         std::fs::read(&self.path).map_or_else(
@@ -111,7 +111,7 @@ impl Process {
         })
     }
 
-    /// What it is called in messages.
+    /// Its name in messages.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -123,13 +123,13 @@ impl Process {
         self.child.id()
     }
 
-    /// What it wrote.
+    /// Its log.
     #[must_use]
     pub fn log(&self) -> &Log {
         &self.log
     }
 
-    /// How it ended, when it has.
+    /// Its exit status, after its end.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
@@ -141,7 +141,7 @@ impl Process {
     pub fn wait_line(&mut self, parts: &[&str], deadline: Duration) -> Result<String> {
         let what = format!("a log line with {parts:?}");
         let found = wait_for_some(&what, deadline, || {
-            // Asked before the log is read: what it wrote before its end is still found.
+            // Asked before the log is read, so that the last lines before its end are found.
             let ended = self.ended();
             match (self.log.line_with(parts), ended) {
                 (Some(line), _) => Some(Ok(line)),
@@ -156,7 +156,7 @@ impl Process {
         }
     }
 
-    /// Sends a signal; to one that has ended it does nothing.
+    /// Sends a signal. Does nothing after its end.
     ///
     /// # Errors
     /// When the system refuses.
@@ -172,10 +172,10 @@ impl Process {
         kill_process(pid, signal).with_context(|| format!("cannot signal {}", self.name))
     }
 
-    /// Asks it to end (SIGTERM) and waits.
+    /// Sends SIGTERM and waits for its end.
     ///
     /// # Errors
-    /// When it is still there after `grace`; it then runs on.
+    /// When it still runs after `grace`.
     pub fn terminate(&mut self, grace: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         self.wait_end(grace)
@@ -184,22 +184,22 @@ impl Process {
     /// Waits for its end.
     ///
     /// # Errors
-    /// When it is still there after `deadline`.
+    /// When it still runs after `deadline`.
     pub fn wait_end(&mut self, deadline: Duration) -> Result<ExitStatus> {
         let what = format!("the end of {}", self.name);
         wait_for_some(&what, deadline, || self.ended())
     }
 
-    /// Asks it to end (SIGTERM), and ends it (SIGKILL) when it is still there after `grace`.
+    /// Sends SIGTERM, and SIGKILL when it still runs after `grace`.
     pub fn end(&mut self, grace: Duration) {
         if self.terminate(grace).is_err() {
             self.kill();
         }
     }
 
-    /// Ends it at once (SIGKILL).
+    /// Sends SIGKILL and waits for its end.
     pub fn kill(&mut self) {
-        // Fails only when it has ended already, which is what is wanted.
+        // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -211,10 +211,10 @@ impl Drop for Process {
     }
 }
 
-/// Runs a command to its end and gives back what it printed.
+/// Runs a command to its end and returns its standard output.
 ///
 /// # Errors
-/// When it cannot be run or fails; the error has what it said.
+/// When it cannot be run or fails; the error contains its output.
 pub fn succeed(command: &mut Command) -> Result<String> {
     let output = command
         .output()

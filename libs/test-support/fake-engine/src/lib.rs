@@ -39,7 +39,7 @@ pub use script::{DirectiveError, Fault, SCRIPT_HEADER, Script};
 pub use server::{FakeEngine, Options};
 pub use stats::{Record, Stats};
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// The Rust of the README is compiled with the tests, and run where it can be.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -49,7 +49,7 @@ pub struct Script {
     /// Whether tokens without a delay between them are written together. Real engines write each
     /// by itself.
     pub burst: bool,
-    /// How it misbehaves.
+    /// The fault.
     pub fault: Option<Fault>,
     /// The seconds that `Retry-After` of a refusal says.
     pub retry_after: Option<u32>,
@@ -74,8 +74,7 @@ impl Default for Script {
     }
 }
 
-/// A directive of [`SCRIPT_HEADER`] that means nothing; a typing error in a test shall not pass
-/// unseen.
+/// An unknown directive of [`SCRIPT_HEADER`]. So a typing error in a test is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{SCRIPT_HEADER}: {0:?} is none of tokens=N, head_ms=N, first_ms=N, token_ms=N, burst=0|1, \

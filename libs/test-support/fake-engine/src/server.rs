@@ -1,4 +1,4 @@
-//! The engine as a whole: its thread, its listener, its handle.
+//! The thread, the listener and the handle of an engine.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use crate::{
     stats::{Record, Stats},
 };
 
-/// How it is started, as opposed to how it behaves.
+/// Options of the start. Behaviour is in the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// The port on 127.0.0.1; 0 takes a free one.
@@ -84,7 +84,7 @@ impl FakeEngine {
         })
     }
 
-    /// Where it listens, without a final slash.
+    /// Its URL without a final slash.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -114,7 +114,7 @@ impl FakeEngine {
         self.shared.prepared().script.clone()
     }
 
-    /// What it counted.
+    /// Its counts.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.counters.snapshot()
@@ -126,8 +126,7 @@ impl FakeEngine {
         self.shared.counters.records()
     }
 
-    /// Waits until what it counted `holds`, and gives that back. It looks whenever a count changes;
-    /// put a deadline around it.
+    /// Waits until the counts satisfy `holds`, and returns them. Put a deadline around it.
     pub async fn until(&self, mut holds: impl FnMut(&Stats) -> bool) -> Stats {
         let mut changes = self.shared.counters.changes();
         loop {
@@ -146,7 +145,7 @@ impl FakeEngine {
 
     fn end(&mut self) {
         if let Some(stop) = self.stop.take() {
-            // Fails when the thread has ended, which is what is wanted.
+            // An error means that the thread has ended already.
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {
@@ -167,9 +166,9 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) -> io::Res
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                // Errors concern single connections, or pass.
+                // An error concerns one connection, or is temporary.
                 let Ok((stream, _)) = accepted else { continue };
-                // Without it tokens wait for acknowledgements.
+                // Without it, tokens wait for acknowledgements.
                 stream.set_nodelay(true)?;
                 shared.counters.connected();
                 connections.spawn(Connection::new(stream, Arc::clone(&shared)).serve());

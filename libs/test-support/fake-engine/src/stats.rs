@@ -1,4 +1,4 @@
-//! What the engine saw.
+//! Counts and records of the requests.
 
 use std::{
     collections::VecDeque,
@@ -17,8 +17,8 @@ const RECORDS: usize = 4096;
 /// Counts since the start. Only inference requests are counted, except by `connections`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Requests that hold a slot now. One gives it up right before the write that completes its
-    /// answer, as real engines do: who has read the whole answer finds the slot free.
+    /// Requests that hold a slot now. The slot becomes free right before the write that completes the
+    /// answer, as in real engines: a client that has read the whole answer finds it free.
     pub running: u32,
     /// The most requests that held a slot at the same time.
     pub peak: u32,
@@ -26,8 +26,7 @@ pub struct Stats {
     pub requests: u64,
     /// Requests that were answered completely, refusals included; counted after the last write.
     pub finished: u64,
-    /// Requests whose client was gone before the end; also those that gave up on a silent or
-    /// stalled answer.
+    /// Requests whose client disconnected before the end, also from a silent or stalled answer.
     pub cancelled: u64,
     /// Requests whose answer the script cut or ended early.
     pub broken: u64,

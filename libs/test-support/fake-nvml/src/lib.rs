@@ -26,7 +26,7 @@ pub struct FakeNvml {
     directory: TempDir,
 }
 
-/// A GPU as the library tells of it.
+/// A GPU of the library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpu {
     /// What every call about it returns; 0 is success.
@@ -98,7 +98,7 @@ impl FakeNvml {
         self.directory().join(LIBRARY)
     }
 
-    /// From now on there are these GPUs.
+    /// Replaces the GPUs.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -115,8 +115,7 @@ impl FakeNvml {
         self.set_state(&lines)
     }
 
-    /// From now on it says what these lines say; `fake_nvml.c` describes them. They appear all at
-    /// once.
+    /// Replaces the answers by these lines, atomically; `fake_nvml.c` describes them.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -127,7 +126,7 @@ impl FakeNvml {
     }
 }
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// The Rust of the README is compiled with the tests, and run where it can be.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -82,7 +82,7 @@ pub const TARGETS: &[Target] = targets![
     task_answer,
 ];
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// The Rust of the README is compiled with the tests, and run where it can be.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

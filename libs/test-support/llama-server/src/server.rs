@@ -116,7 +116,7 @@ impl LlamaServer {
         Ok(Self { process, url, port })
     }
 
-    /// Where it listens, without a final slash.
+    /// Its URL without a final slash.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url

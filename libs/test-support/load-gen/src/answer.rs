@@ -18,7 +18,7 @@ pub enum Expected {
     Whole,
     /// An event stream that ends with `[DONE]`.
     Stream {
-        /// How many events it has, `[DONE]` included; `None` when any number will do.
+        /// The number of events, `[DONE]` included; `None` for any number.
         events: Option<u64>,
     },
 }
@@ -137,7 +137,7 @@ impl Parser {
         })
     }
 
-    /// Takes some of `input`, which is not empty, and gives back the rest.
+    /// Takes some of `input`, which is not empty, and returns the rest.
     fn step<'a>(&mut self, input: &'a [u8]) -> Result<&'a [u8], Fault> {
         let (&byte, after) = input.split_first().ok_or(Fault::Cut)?;
         match self.state {
@@ -201,7 +201,7 @@ impl Parser {
         Ok(input.get(end - known..).unwrap_or_default())
     }
 
-    /// Takes up to `left` bytes of the body; gives back what follows and how many are still to
+    /// Takes up to `left` bytes of the body; returns what follows and how many are still to
     /// come.
     fn take_body<'a>(&mut self, input: &'a [u8], left: u64) -> (&'a [u8], u64) {
         let length = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));

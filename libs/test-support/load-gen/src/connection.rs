@@ -60,7 +60,7 @@ impl Connection {
         }
     }
 
-    /// Reads once: who has more to say is ready again at the next look.
+    /// Reads once. A connection with more data is ready again in the next poll.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Arrival {
         let piece = match self.stream.read(buffer) {
             Ok(0) => return Arrival::Fault(Fault::Cut),

@@ -1,8 +1,7 @@
-//! A closed-loop load generator for measuring gateways beside which it must not be noticed.
+//! A closed-loop load generator that costs little beside the gateway that it measures.
 //!
-//! One thread, one `epoll`, one read buffer: on a machine of two cores, what the generator costs is
-//! missing to what it measures. It speaks just the HTTP/1.1 that it needs, and believes nothing: an
-//! answer counts when its status is 200, its body has the length its head promised, and a stream
+//! It has one thread, one `epoll` and one read buffer, because generator and gateway share two cores.
+//! It implements only the HTTP/1.1 that it needs, and checks every answer: an answer counts when its status is 200, its body has the length its head promised, and a stream
 //! has all its events and `[DONE]`.
 //!
 //! Each connection asks, reads the whole answer and asks again. An answer that comes late therefore
@@ -20,7 +19,7 @@ pub use answer::{Expected, Fault, Parser, Progress};
 pub use outcome::Outcome;
 pub use run::{Plan, Requests, run};
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// The Rust of the README is compiled with the tests, and run where it can be.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -11,11 +11,11 @@ use ureq::{Agent, Body, BodyReader, http::HeaderMap, http::Response};
 
 use test_clock::now;
 
-/// No request of a test or demo may take longer.
+/// The timeout of a request.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Talks to one server. Each request has a connection of its own, so that a restarted server is no
-/// surprise.
+/// A client of one server. Each request has its own connection, so that a restart of the server has
+/// no effect on it.
 #[derive(Debug, Clone)]
 pub struct Client {
     agent: Agent,
@@ -38,7 +38,7 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is no JSON.
     pub fn json(&self) -> Result<Value> {
         serde_json::from_str(&self.body).with_context(|| format!("not JSON: {}", self.body))
     }
@@ -89,14 +89,14 @@ impl Client {
         }
     }
 
-    /// The same with a header field on each request.
+    /// This client with a header field on each request.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The same with a bearer token.
+    /// This client with a bearer token.
     #[must_use]
     pub fn with_token(self, token: &str) -> Self {
         self.with_header("authorization", &format!("Bearer {token}"))
@@ -105,7 +105,7 @@ impl Client {
     /// GET.
     ///
     /// # Errors
-    /// When no complete answer comes.
+    /// When no complete response arrives.
     pub fn get(&self, path: &str) -> Result<Answer> {
         self.read(self.request("GET", path, None)?)
     }
@@ -128,7 +128,7 @@ impl Client {
     /// POST of JSON.
     ///
     /// # Errors
-    /// When no complete answer comes.
+    /// When no complete response arrives.
     pub fn post(&self, path: &str, body: &Value) -> Result<Answer> {
         self.read(self.request("POST", path, Some(body))?)
     }
@@ -136,23 +136,23 @@ impl Client {
     /// DELETE.
     ///
     /// # Errors
-    /// When no complete answer comes.
+    /// When no complete response arrives.
     pub fn delete(&self, path: &str) -> Result<Answer> {
         self.read(self.request("DELETE", path, None)?)
     }
 
-    /// Asks the model "tiny" for an answer of so many tokens.
+    /// Sends a chat to the model "tiny", with a limit on the answer in tokens.
     ///
     /// # Errors
-    /// When no complete answer comes.
+    /// When no complete response arrives.
     pub fn chat(&self, max_tokens: u32) -> Result<Answer> {
         self.post("/v1/chat/completions", &chat_body(max_tokens, false))
     }
 
-    /// The same as a stream.
+    /// The same, streamed.
     ///
     /// # Errors
-    /// When no answer begins.
+    /// When no response begins.
     pub fn chat_stream(&self, max_tokens: u32) -> Result<Stream> {
         self.stream("/v1/chat/completions", &chat_body(max_tokens, true))
     }
@@ -160,7 +160,7 @@ impl Client {
     /// POST of JSON with a streamed answer.
     ///
     /// # Errors
-    /// When no answer begins.
+    /// When no response begins.
     pub fn stream(&self, path: &str, body: &Value) -> Result<Stream> {
         self.begin_stream("POST", path, Some(body))
     }
@@ -168,7 +168,7 @@ impl Client {
     /// GET of server-sent events.
     ///
     /// # Errors
-    /// When no answer begins.
+    /// When no response begins.
     pub fn follow(&self, path: &str) -> Result<Stream> {
         let client = self.clone().with_header("accept", "text/event-stream");
         client.begin_stream("GET", path, None)
@@ -234,14 +234,14 @@ pub fn chat_body(max_tokens: u32, stream: bool) -> Value {
 /// An event of a stream.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// How long after the request was sent.
+    /// The time since the request was sent.
     pub at: Duration,
-    /// The data as it came.
+    /// The data.
     pub data: String,
 }
 
 impl Event {
-    /// The piece of text it carries; empty when it carries none.
+    /// The text in it; empty when there is none.
     #[must_use]
     pub fn text(&self) -> String {
         let Ok(data) = serde_json::from_str::<Value>(&self.data) else {
@@ -254,7 +254,7 @@ impl Event {
         text.unwrap_or_default().to_owned()
     }
 
-    /// The code, when it tells of an error.
+    /// The code of an error event.
     #[must_use]
     pub fn error_code(&self) -> Option<String> {
         let data = serde_json::from_str::<Value>(&self.data).ok()?;
@@ -270,7 +270,7 @@ impl Event {
 /// The longest event of a test.
 const EVENT_BYTES: usize = 8 * 1024 * 1024;
 
-/// An answer that is still coming. Dropping it closes the connection.
+/// A response that is not complete yet. Dropping it closes the connection.
 pub struct Stream {
     /// The status code.
     pub status: u16,
@@ -292,11 +292,11 @@ impl std::fmt::Debug for Stream {
 /// How a stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// As it should: `[DONE]`.
+    /// With `[DONE]`.
     Done,
-    /// With an event that tells of an error of this code.
+    /// With an error event with this code.
     Error(String),
-    /// The connection ended, or broke, without a word; this is the reason.
+    /// The connection ended or broke without an error event, for this reason.
     Silent(String),
 }
 
@@ -397,8 +397,7 @@ impl Stream {
     }
 }
 
-/// What the tiny model answers a chat with: so many words from "one" on, each with a space before
-/// it.
+/// The tiny model's answer to a chat: this number of words from "one" on, each after a space.
 #[must_use]
 pub fn chain(words: usize) -> String {
     tiny_model::WORDS

@@ -1,4 +1,4 @@
-//! One of our daemons as a process that can be started again.
+//! A daemon as a process that can be restarted.
 
 use std::{
     collections::BTreeMap,
@@ -62,7 +62,7 @@ impl Daemon {
         self.settings.get(variable).map(String::as_str)
     }
 
-    /// What it is called.
+    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -128,15 +128,15 @@ impl Daemon {
         Ok(process.log().clone())
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM and waits for its end.
     ///
     /// # Errors
-    /// When it is still there after `grace`.
+    /// When it still runs after `grace`.
     pub fn terminate(&mut self, grace: Duration) -> Result<ExitStatus> {
         self.process()?.terminate(grace)
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(address_in("INFO listening on all ports"), None);
     }
 
-    /// A program that says what a daemon says, and what it sees.
+    /// A program that prints the log line of a daemon and its environment.
     fn script(directory: &Path) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
         let path = directory.join("daemon");

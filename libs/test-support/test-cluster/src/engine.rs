@@ -38,7 +38,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Where it listens, without a final slash. A loopback name, as operators write it.
+    /// Its URL without a final slash, with the name that operators write.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://localhost:{}", self.options.port)
@@ -66,8 +66,7 @@ impl Engine {
             .with_context(|| format!("{} does not run", self.name))
     }
 
-    /// How many requests it computes; 0 when it does not run. Not to be asked more than twice a
-    /// second.
+    /// How many requests it computes; 0 when it does not run. Call it at most twice a second.
     #[must_use]
     pub fn busy_slots(&self) -> u32 {
         self.server
@@ -76,8 +75,8 @@ impl Engine {
             .unwrap_or(0)
     }
 
-    /// How many requests wait in it for a slot; 0 when it does not run. Not to be asked more than
-    /// twice a second.
+    /// How many requests wait in it for a slot; 0 when it does not run. Call it at most twice a
+    /// second.
     #[must_use]
     pub fn deferred(&self) -> u64 {
         self.server
@@ -86,7 +85,7 @@ impl Engine {
             .unwrap_or(0)
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.server = None;
     }

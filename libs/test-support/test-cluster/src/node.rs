@@ -17,13 +17,13 @@ use test_client::Client;
 const ADDR: &str = "POOL_MANAGERD_ADDR";
 const ADDRESS: &str = "POOL_MANAGERD_ADDRESS";
 
-/// Where a daemon looks for handoff files, seen from its directory.
+/// The directory of handoff files, from the directory of the daemon.
 pub(super) const RUNTIME_DIR: &str = ".runtime/engines";
 
 /// How often another port is tried when another process has taken the free one.
 const PORT_ATTEMPTS: u32 = 5;
 
-/// A GPU node without a GPU.
+/// A node.
 #[derive(Debug)]
 pub struct Node {
     daemon: Daemon,
@@ -31,7 +31,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node tells the control plane its address before it listens, so its port is chosen first.
+    /// Chooses the port first, because a node registers its address before it listens.
     pub(super) fn start(mut daemon: Daemon) -> Result<Self> {
         let mut attempts_left = PORT_ATTEMPTS;
         loop {
@@ -47,7 +47,7 @@ impl Node {
         }
     }
 
-    /// Where it listens, without a final slash.
+    /// Its URL without a final slash.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -78,15 +78,15 @@ impl Node {
         self.daemon.log()
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM and waits for its end.
     ///
     /// # Errors
-    /// When it is still there after `grace`.
+    /// When it still runs after `grace`.
     pub fn terminate(&mut self, grace: Duration) -> Result<ExitStatus> {
         self.daemon.terminate(grace)
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.daemon.kill();
     }
@@ -101,7 +101,7 @@ impl Node {
         Ok(())
     }
 
-    /// Announces an engine.
+    /// Writes the handoff of an engine.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -109,7 +109,7 @@ impl Node {
         write_handoff(self.daemon.directory(), &handoff(pool, replica, engine)).map(|_| ())
     }
 
-    /// Where the announced engine of a replica listens; `None` while none is announced.
+    /// The port of a replica's engine by its handoff; `None` without a handoff.
     #[must_use]
     pub fn announced_port(&self, pool: &str, replica: &str) -> Option<u16> {
         supervised::announced_port(&self.handoff_path(pool, replica))
@@ -120,7 +120,7 @@ impl Node {
         self.daemon.directory().join(RUNTIME_DIR).join(name)
     }
 
-    /// Takes an announcement back.
+    /// Removes a handoff.
     ///
     /// # Errors
     /// When there is none.

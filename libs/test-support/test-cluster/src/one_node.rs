@@ -1,4 +1,4 @@
-//! One node and its control plane, in either profile: what a test asks of both is written once.
+//! One node and its control plane in either profile, so that one test covers both.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
 use test_client::{Answer, Client};
 use test_clock::wait_for;
 
-/// How the control plane and the node are put together.
+/// The profile of the daemons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     /// `orchestratord` alone: it contains the node.
@@ -27,7 +27,7 @@ pub enum Profile {
 /// How long the node may take until the control plane knows it.
 const JOINED: Duration = Duration::from_secs(90);
 
-/// What the node is called in CLOUD. In HOME it has the name of this machine.
+/// The name of the node in CLOUD. In HOME it is the name of this machine.
 const NODE: &str = "node-a";
 
 /// A control plane with one node.
@@ -42,7 +42,8 @@ pub struct OneNode {
 
 impl Cluster {
     /// Starts a control plane with one node. `node` are settings of the node without the prefix of
-    /// its daemon, such as `POOLS_FILE`; `environment` is for the daemon that the node is in.
+    /// its daemon, such as `POOLS_FILE`; `environment` is for the daemon that
+    /// contains the node.
     ///
     /// # Errors
     /// When it does not start.
@@ -101,12 +102,12 @@ impl OneNode {
         &self.control
     }
 
-    /// The same, to be stopped or started.
+    /// The control plane, to stop or start it.
     pub fn control_mut(&mut self) -> &mut Orchestrator {
         &mut self.control
     }
 
-    /// The daemon that the node is in.
+    /// The daemon that contains the node.
     pub fn node_daemon(&mut self) -> &mut Daemon {
         match &mut self.node {
             Some(node) => node.daemon(),
@@ -114,7 +115,7 @@ impl OneNode {
         }
     }
 
-    /// Ends the daemon that the node is in without a warning, and starts it again.
+    /// Kills the daemon that contains the node, and starts it again.
     ///
     /// # Errors
     /// When it does not start.
@@ -137,7 +138,7 @@ impl OneNode {
         self.control.client()
     }
 
-    /// Announces an engine.
+    /// Writes the handoff of an engine.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -146,7 +147,7 @@ impl OneNode {
         write_handoff(&directory, &handoff(pool, replica, engine)).map(|_| ())
     }
 
-    /// Takes an announcement back.
+    /// Removes a handoff.
     ///
     /// # Errors
     /// When there is none.
@@ -159,13 +160,13 @@ impl OneNode {
         std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
     }
 
-    /// What the control plane says of the node; null when it does not know it.
+    /// The node by the control plane; null when it is unknown.
     #[must_use]
     pub fn shown(&self) -> Value {
         self.control.node(&self.name).unwrap_or_default()
     }
 
-    /// What it says of one of its pools.
+    /// A pool of the node by the control plane; null when it is unknown.
     #[must_use]
     pub fn pool(&self, pool: &str) -> Value {
         let mut node = self.shown();
@@ -179,7 +180,7 @@ impl OneNode {
             .unwrap_or_default()
     }
 
-    /// What it says of one replica.
+    /// A replica by the control plane; null when it is unknown.
     #[must_use]
     pub fn replica(&self, pool: &str, replica: &str) -> Value {
         let mut pool = self.pool(pool);

@@ -29,7 +29,7 @@ impl Orchestrator {
         Ok(Self { daemon, address })
     }
 
-    /// Where it listens, without a final slash.
+    /// Its URL without a final slash.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -54,15 +54,15 @@ impl Orchestrator {
         self.daemon.log()
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM and waits for its end.
     ///
     /// # Errors
-    /// When it is still there after `grace`.
+    /// When it still runs after `grace`.
     pub fn terminate(&mut self, grace: Duration) -> Result<ExitStatus> {
         self.daemon.terminate(grace)
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.daemon.kill();
     }
@@ -77,7 +77,7 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// What it says about the nodes; empty when it does not answer.
+    /// The nodes by the control plane; empty without an answer.
     #[must_use]
     pub fn nodes(&self) -> Vec<Value> {
         let answer = self.client().get_json("/v2/nodes").ok();
@@ -89,7 +89,7 @@ impl Orchestrator {
             .unwrap_or_default()
     }
 
-    /// What it says about one node.
+    /// A node by the control plane.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<Value> {
         self.nodes()

@@ -1,5 +1,4 @@
-//! The engines that a node started by itself, seen from outside: as processes, and as ports in
-//! handoff files.
+//! Engines that a node has started, seen from outside: as processes, and as ports in handoff files.
 
 use std::{fs, path::Path};
 
@@ -11,7 +10,7 @@ use serde_json::Value;
 pub struct EngineProcess {
     /// Its process id.
     pub pid: u32,
-    /// Where it listens, by its command line.
+    /// Its port, by its command line.
     pub port: u16,
 }
 
@@ -21,8 +20,8 @@ impl EngineProcess {
         self.signal(Signal::KILL);
     }
 
-    /// SIGSTOP until the guard is dropped: it keeps its connections and does nothing, so that what
-    /// it has to do lasts as long as a test wants.
+    /// Sends SIGSTOP, and SIGCONT when the guard is dropped. Meanwhile the engine keeps its connections
+    /// and does nothing, so that a request lasts as long as a test needs.
     #[must_use]
     pub fn suspend(self) -> Suspended {
         self.signal(Signal::STOP);
@@ -32,13 +31,13 @@ impl EngineProcess {
     fn signal(self, signal: Signal) {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
-            // Fails only when it has ended already, which is what is wanted.
+            // An error means that it has ended already.
             let _ = kill_process(pid, signal);
         }
     }
 }
 
-/// An engine that does nothing; dropping this lets it go on.
+/// A suspended engine; dropping this resumes it.
 #[derive(Debug)]
 pub struct Suspended(EngineProcess);
 

@@ -1,5 +1,5 @@
-//! What some tests need beyond what the README asks for. Where it is missing, these tests are left
-//! out, and the end of the test run lists them.
+//! Tools that some tests need and the README does not require. Where one is missing, its tests are
+//! left out, and the end of the run lists them.
 //!
 //! [`Tool::leave_out`] is the one way to leave a test out. Where the variable of the tool is set,
 //! as in CI, it fails instead.
@@ -14,10 +14,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
 
-/// Names the file that the tests of one run note in what they left out.
+/// The environment variable with the file to which tests write what they leave out.
 pub const VARIABLE: &str = "LLORCH_LEFT_OUT_FILE";
 
-/// What some tests need, and not every machine has.
+/// A tool that some tests need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     /// A shell with more syntax than POSIX has.
@@ -47,7 +47,7 @@ impl Tool {
         }
     }
 
-    /// Set where a missing tool is a failure.
+    /// The variable that makes a missing tool a failure.
     fn required(self) -> &'static str {
         match self {
             Self::Bash => "LLORCH_BASH_REQUIRED",
@@ -59,7 +59,7 @@ impl Tool {
         }
     }
 
-    /// The debs that bring it. Python packages come by pip, which the README asks for.
+    /// Its Debian packages. Python packages are installed with pip.
     fn packages(self) -> Option<&'static str> {
         match self {
             Self::Bash => Some("bash"),
@@ -81,7 +81,7 @@ impl Tool {
         }
     }
 
-    /// Whether its programs are here. Where one is missing, notes that the tests are left out.
+    /// Whether its programs are installed. If one is missing, records that its tests are left out.
     ///
     /// # Errors
     /// When one is missing and the tool is required.
@@ -94,7 +94,7 @@ impl Tool {
         }
     }
 
-    /// Says that the tests which need this tool are left out, and why.
+    /// Records that the tests with this tool are left out, and why.
     ///
     /// # Errors
     /// When the tool is required.
@@ -111,7 +111,7 @@ impl Tool {
     }
 
     fn line(self, reason: &str) -> String {
-        // Of several lines, the first says what is wrong.
+        // The first of several lines has the reason.
         let reason = reason.lines().next().unwrap_or_default();
         match self.packages() {
             Some(packages) => format!(
@@ -143,7 +143,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// What the tests of one run left out.
+/// The file with what the tests of a run leave out.
 #[derive(Debug)]
 pub struct LeftOut {
     file: NamedTempFile,

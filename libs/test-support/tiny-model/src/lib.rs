@@ -1,4 +1,4 @@
-//! A tiny language model for tests and demos, made on the spot.
+//! A tiny language model for tests and demos.
 //!
 //! [`TinyModel`] writes a llama-architecture GGUF file of about 350 kB that a real `llama-server`
 //! loads in milliseconds and serves quickly on a CPU. Its weights are random except for one thing:
@@ -45,7 +45,7 @@ const CHAT_TEMPLATE: &str = "{% for m in messages %}{{ '<|' + m['role'] + '|>' +
 /// The file type "mostly half precision" of the format.
 const MOSTLY_F16: u32 = 1;
 
-/// What the model is to be like.
+/// The options of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TinyModel {
     /// The name in the metadata.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-/// What the model says, in this order and round again.
+/// The words of an answer, in this order, repeated.
 pub const WORDS: [&str; 72] = [
     "zero",
     "one",

@@ -1,4 +1,4 @@
-//! Where the workspace is, and how cargo is asked to do something in it.
+//! Where this workspace is, and its programs built by cargo.
 
 use std::{
     ffi::OsString,
@@ -22,7 +22,7 @@ pub fn root() -> &'static Path {
     manifest.ancestors().nth(DEPTH).unwrap_or(manifest)
 }
 
-/// The directory for everything made and not committed.
+/// The target directory.
 #[must_use]
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
@@ -48,7 +48,7 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Those in the directory that [`BIN_DIR_VARIABLE`] names, or freshly built ones.
+    /// The daemons in the directory that [`BIN_DIR_VARIABLE`] names; without it, built ones.
     ///
     /// # Errors
     /// When they are not there or cannot be built.
@@ -59,7 +59,7 @@ impl Binaries {
         }
     }
 
-    /// Those in `directory`.
+    /// The daemons in `directory`.
     ///
     /// # Errors
     /// When one is missing.
@@ -175,7 +175,7 @@ fn program_in(directory: &Path, name: &str) -> Result<PathBuf> {
 /// The packages of the two daemons.
 const DAEMONS: [&str; 2] = ["orchestratord", "pool-managerd"];
 
-/// Builds packages and gives back what cargo tells about them, for [`executable`].
+/// Builds packages and returns cargo's messages, for [`executable`].
 ///
 /// # Errors
 /// When cargo fails.
@@ -201,7 +201,7 @@ pub fn build(packages: &[&str], options: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Where cargo's messages say that the binary `name` is.
+/// The path of the binary `name` in cargo's messages.
 pub fn executable(messages: &str, name: &str) -> Result<PathBuf> {
     messages
         .lines()

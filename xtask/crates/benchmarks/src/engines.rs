@@ -67,7 +67,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         drop(self.input.take());
-        // Fails only when it has ended already, which is what is wanted.
+        // An error means that it has ended already.
         let _ = self.child.wait();
     }
 }

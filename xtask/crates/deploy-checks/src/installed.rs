@@ -1,5 +1,4 @@
-//! The Debian packages where they belong: installed on a fresh machine, upgraded, removed and
-//! purged.
+//! The Debian packages on a fresh machine: installed, upgraded, removed and purged.
 
 use std::{
     fs::{self, OpenOptions},
@@ -64,8 +63,7 @@ const LATER_VERSION: &str = "9.9.9";
 /// What an operator writes into the settings.
 const EDIT: &str = "# an edit of the operator";
 
-/// Fails when the packages do not install, do not what they should without systemd running, or
-/// leave something behind.
+/// Fails when the packages do not install, do not work without systemd, or leave files behind.
 pub fn check(programs: &Programs) -> Result<()> {
     let machine = Machine::unpack()?;
     put_packages(programs, &machine)?;
@@ -117,8 +115,7 @@ pub fn check(programs: &Programs) -> Result<()> {
     check_nothing_left(&run)
 }
 
-/// Fails when the packages do not what they should under systemd: start, serve, come back, be
-/// upgraded, go.
+/// Fails when the packages do not work under systemd: start, serve, restart, upgrade and removal.
 pub fn check_booted(programs: &Programs) -> Result<()> {
     let machine = Machine::unpack()?;
     put_packages(programs, &machine)?;
@@ -189,7 +186,7 @@ fn under_systemd(machine: &Machine, booted: &Booted, run: &Run<'_>) -> Result<()
     upgrade_while_asked(booted, run)?;
     wait_for("the node to be there after the upgrade", SOON, online)?;
 
-    // Bad settings are told once, and not tried for ever.
+    // Bad settings are reported once, and the unit is not restarted for ever.
     append(
         &machine.path("/etc/default/pool-managerd"),
         "POOL_MANAGERD_DRAIN_TIMEOUT_SECS=soon",
@@ -301,7 +298,7 @@ pub(super) fn put_packages(programs: &Programs, machine: &Machine) -> Result<()>
 
 /// As the documents say; without a network, so that nothing but a minimal system is there to depend
 /// on. Settings that both sides changed are those of the operator, which is what apt does when
-/// nobody answers its question.
+/// there is no terminal.
 pub(super) fn install(run: &Run<'_>, packages: &str) -> Result<()> {
     let command = format!(
         "apt-get install --yes --option=Dpkg::Options::=--force-confold \

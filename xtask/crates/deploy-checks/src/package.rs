@@ -69,7 +69,7 @@ struct Package<'a> {
     daemon: Option<(&'a Daemon, &'static [&'static str])>,
 }
 
-/// Builds all packages into `out` and gives back their files.
+/// Builds all packages into `out` and returns their files.
 pub fn build(programs: &Programs, out: &Path, compression: Compression) -> Result<Vec<PathBuf>> {
     let binaries = &programs.daemons;
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;

@@ -13,7 +13,7 @@ use workspace_build::{Binaries, root};
 pub struct Document {
     path: PathBuf,
     text: String,
-    /// What writes it.
+    /// The command that writes it.
     command: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! The bounds of the daemons as a document: `.docs/LIMITS.md`.
+//! The limits of the daemons as a document: `.docs/LIMITS.md`.
 //!
 //! The daemons print the tables of their crates (`--limits`), which hold the constants themselves.
 
@@ -108,7 +108,7 @@ fn text(limits: &[Limit]) -> String {
     text
 }
 
-/// A value as people write it.
+/// A value in the unit that people use.
 fn amount(value: u64, unit: &str) -> String {
     let (steps, rate): (&[(u64, &str)], _) = match unit {
         "bytes" => (&[(1 << 20, "MiB"), (1 << 10, "KiB")], ""),

@@ -1,8 +1,8 @@
 //! The settings of the daemons as documents: `.docs/CONFIGURATION.md` and the files of
 //! `/etc/default`.
 //!
-//! The daemons tell what they read (`--settings`), and a variable that they do not tell of they do
-//! not see. So what is written from that is complete, and what names another variable is wrong.
+//! The daemons print all variables that they read (`--settings`) and see no others. So the documents
+//! are complete, and a document with another variable is wrong.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,7 +31,7 @@ pub struct Setting {
     more: String,
 }
 
-/// A daemon and all that it reads.
+/// A daemon and its settings.
 #[derive(Debug, Clone)]
 pub struct Daemon {
     /// The name of its program.
@@ -55,7 +55,7 @@ pub fn daemons(binaries: &Binaries) -> Result<[Daemon; 2]> {
     ])
 }
 
-/// What writes these documents.
+/// The command that writes these documents.
 const COMMAND: &str = "cargo xtask settings --write";
 
 /// Every variable that a daemon reads.
@@ -151,8 +151,8 @@ fn reference(daemons: &[Daemon]) -> String {
         })
 }
 
-/// As systemd reads it: every variable is there, as a comment, with what the unit or the code makes
-/// of it otherwise.
+/// An environment file for systemd: every variable is there as a comment with its default, of the
+/// unit or of the code.
 fn environment_file(daemon: &Daemon, unit: &BTreeMap<String, String>) -> String {
     let name = daemon.name;
     let mut text = format!(
@@ -177,7 +177,7 @@ fn environment_file(daemon: &Daemon, unit: &BTreeMap<String, String>) -> String 
 }
 
 impl Setting {
-    /// What it means and what holds otherwise, without marks.
+    /// Its meaning and default without Markdown.
     pub fn in_words(&self) -> String {
         let meaning = plain(self.meaning());
         match &self.default {

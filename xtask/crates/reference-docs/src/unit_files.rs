@@ -1,4 +1,4 @@
-//! What the units of systemd set.
+//! The variables that the units of systemd set.
 
 use std::{collections::BTreeMap, fs};
 

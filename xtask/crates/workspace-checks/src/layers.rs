@@ -2,7 +2,7 @@
 //!
 //! `gpu-node`, `control-plane`, `data-plane` and `client` meet in `shared` and in the binaries,
 //! never in one another, so that each can be understood, tested and replaced alone. A dependency
-//! that shapes a design has one owner; everybody else goes through the owner's interface.
+//! that shapes a design has one owner; other crates use the owner's interface.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use workspace_build::{cargo, root};
 
 use crate::fail_on;
 
-/// Where a crate stands: the directory it is in.
+/// The layer of a crate, by its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layer {
     Shared,
@@ -88,7 +88,7 @@ pub(crate) struct Member {
     dependencies: Vec<Dependency>,
 }
 
-/// All crates of the workspace, as cargo sees them.
+/// All crates of the workspace.
 pub(crate) fn members() -> Result<Vec<Member>> {
     let output = cargo(&[
         "metadata",
@@ -147,7 +147,7 @@ fn member(package: &Value) -> Option<Member> {
 /// The names of the crates that may go to a registry.
 ///
 /// # Errors
-/// When cargo cannot be asked.
+/// When cargo metadata fails.
 pub fn published() -> Result<Vec<String>> {
     let members = members()?.into_iter();
     Ok(members
@@ -159,7 +159,7 @@ pub fn published() -> Result<Vec<String>> {
 /// Fails when a crate reaches across the layers or takes a dependency that has an owner.
 ///
 /// # Errors
-/// As said, and when a file cannot be read.
+/// As above, and when a file cannot be read.
 pub fn check() -> Result<()> {
     fail_on(&problems(root(), &members()?))
 }
@@ -223,7 +223,7 @@ fn crosses_layers(
     is_needed: bool,
     to: &Dependency,
 ) -> Option<String> {
-    // Others' crates have no layer.
+    // External crates have no layer.
     let (from_layer, to_layer) = (*layers.get(from)?, *layers.get(to.name.as_str())?);
     let allowed = match to_layer {
         Layer::Shared => true,
@@ -232,7 +232,7 @@ fn crosses_layers(
         Layer::TestSupport => {
             to.for_tests || matches!(from_layer, Layer::TestSupport | Layer::Xtask)
         }
-        // What nothing depends on joins no layers: it may try all of them.
+        // A crate without dependents connects no layers, so it may use all of them.
         _ if from_layer == Layer::TestSupport && !is_needed => true,
         same => from_layer == same || from_layer == Layer::Binary,
     };

@@ -26,7 +26,7 @@ pub use self::metrics::{Documented as DocumentedMetric, documented as documented
 /// Fails with all problems, when there are any.
 ///
 /// # Errors
-/// As said.
+/// With the list of problems.
 pub fn fail_on(problems: &[String]) -> Result<()> {
     if problems.is_empty() {
         return Ok(());

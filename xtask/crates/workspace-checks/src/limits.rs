@@ -1,5 +1,4 @@
-//! Every bound is in the tables that the daemons print, or is named here with the reason why it is
-//! in none.
+//! Every limit is in a table that the daemons print, or is listed here with the reason why not.
 
 use std::{
     collections::BTreeSet,
@@ -168,7 +167,7 @@ const LOCAL: &[(&str, &str, &str)] = &[
 /// local.
 ///
 /// # Errors
-/// As said, and when a file cannot be read.
+/// As above, and when a file cannot be read.
 pub fn check(listed: &BTreeSet<(&str, &str)>) -> Result<()> {
     fail_on(&problems(&rust_files()?, listed))
 }

@@ -1,6 +1,6 @@
-//! Metrics are promises: what dashboards and alerts read must be in the table of
-//! `.docs/METRICS.md`, every alert must have an entry in the runbook, and Prometheus must take the
-//! rules. That the table is what the daemons export, an end-to-end test checks.
+//! Dashboards and alerts read only metrics in the table of `.docs/METRICS.md`, every alert has an
+//! entry in the runbook, and Prometheus accepts the rules. An end-to-end test compares the table with
+//! the metrics of the daemons.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
@@ -28,7 +28,7 @@ pub struct Documented {
     pub name: String,
     /// `counter`, `gauge` or `histogram`.
     pub kind: String,
-    /// Who exports it: a daemon, or `both`.
+    /// The daemon that exports it, or `both`.
     pub daemon: String,
 }
 
@@ -73,7 +73,7 @@ fn rows(text: &str) -> Vec<Documented> {
 /// the runbook.
 ///
 /// # Errors
-/// As said, and when a file cannot be read.
+/// As above, and when a file cannot be read.
 pub fn check() -> Result<()> {
     let table = documented()?;
     let (rules, dashboard) = (read(RULES)?, read(DASHBOARD)?);

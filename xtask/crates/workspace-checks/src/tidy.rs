@@ -37,7 +37,7 @@ const FREE: [&str; 3] = ["tests", "examples", "benches"];
 /// Fails when a file or a crate breaks a rule.
 ///
 /// # Errors
-/// As said, and when a file cannot be read.
+/// As above, and when a file cannot be read.
 pub fn check() -> Result<()> {
     let mut problems = Vec::new();
     let files = source_files()?;

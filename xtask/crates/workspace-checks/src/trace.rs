@@ -25,7 +25,7 @@ type Table = BTreeMap<String, BTreeSet<String>>;
 /// Prints each requirement with its tests, and fails when one has none.
 ///
 /// # Errors
-/// As said, and when a file cannot be read.
+/// As above, and when a file cannot be read.
 pub fn check() -> Result<()> {
     let ids = requirements()?;
     let mut table: Table = ids.iter().map(|id| (id.clone(), BTreeSet::new())).collect();

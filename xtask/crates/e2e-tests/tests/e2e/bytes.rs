@@ -47,7 +47,7 @@ const ODD: [(&str, &str); 7] = [
     ),
 ];
 
-/// Sends the bytes as they are, in one piece or in chunks of so many bytes, and gives back the
+/// Sends the bytes as they are, in one piece or in chunks of so many bytes, and returns the
 /// whole answer.
 fn send(address: &str, strategy: &str, body: &[u8], chunk: Option<usize>) -> Result<String> {
     let mut connection = TcpStream::connect(address)?;
