@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     control_plane::ControlPlane,
     data_path::{DataPath, start_admission},
+    data_path_view::LiveDataPath,
     home,
     node_access::NodeAccess,
 };
@@ -47,36 +48,19 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         None => NodeAccess::over_tcp(daemon.proxy(), config.node_token),
     };
     let (data_path, routes) = DataPath::start(config.gateway, admission, nodes.transport, &daemon);
-    let mut control_api = ControlApi::new(control_plane.registry.clone())
+    let control_api = ControlApi::new(control_plane.registry.clone())
         .with_version(env!("CARGO_PKG_VERSION"))
         .with_metrics_at(listeners.metrics_addr())
         .with_events(events.clone())
+        .with_registrations(node.is_none())
         .with_node_control(nodes.control)
         .with_data_path(data_path.view.clone());
-    if node.is_some() {
-        control_api = control_api.refusing_registrations();
-    }
-    let metrics = daemon.metrics();
-    data_path.register_metrics(&metrics);
-    metrics.register(|families| {
-        families.register_collector(Box::new(NodesMetrics::new(control_plane.registry.clone())));
-        if let Some(node) = &node {
-            node.register_metrics(families);
-        }
-    });
+    let metrics = register_metrics(&control_plane, &data_path, node.as_ref(), &daemon);
     let live = start_live(&control_api, &daemon);
     let others = [routes, live, service_routes(&readiness, &metrics)];
     let service = service(&control_api, &data_path, others, &settings);
     let server = daemon.serve(listeners, service, &metrics)?;
-    let registry = control_plane.registry.clone();
-    daemon.show(registry.revisions(), move |_| data_path.view.status_line());
-    daemon.watch_progress(move || {
-        let registry = registry.clone();
-        async move {
-            // False means that the registry has ended, because the whole process ends.
-            let _ = registry.alive().await;
-        }
-    });
+    show_progress(&control_plane, data_path.view, &daemon);
     daemon.stop_requested(grace + settings.drain_timeout).await;
     Stopping {
         readiness,
@@ -105,6 +89,37 @@ fn service(
     let (auth, hosts) = (settings.auth.clone(), settings.allowed_hosts.clone());
     let authenticated = Authenticated::new(auth, hosts, router);
     Page::new(authenticated.opening(&api_reference::OPEN_PATHS))
+}
+
+/// The metrics of all components.
+fn register_metrics(
+    control_plane: &ControlPlane,
+    data_path: &DataPath,
+    node: Option<&Node>,
+    daemon: &Daemon,
+) -> Metrics {
+    let metrics = daemon.metrics();
+    data_path.register_metrics(&metrics);
+    metrics.register(|families| {
+        families.register_collector(Box::new(NodesMetrics::new(control_plane.registry.clone())));
+        if let Some(node) = node {
+            node.register_metrics(families);
+        }
+    });
+    metrics
+}
+
+/// Shows the state to the service manager, and feeds its watchdog.
+fn show_progress(control_plane: &ControlPlane, view: Arc<LiveDataPath>, daemon: &Daemon) {
+    let registry = control_plane.registry.clone();
+    daemon.show(registry.revisions(), move |_| view.status_line());
+    daemon.watch_progress(move || {
+        let registry = registry.clone();
+        async move {
+            // False means that the registry has ended, because the whole process ends.
+            let _ = registry.alive().await;
+        }
+    });
 }
 
 /// `/health`, `/ready` and `/metrics`.

@@ -44,11 +44,12 @@ impl ControlApi {
         }
     }
 
-    /// For the HOME profile: nodes do not join over HTTP. Registrations, heartbeats and
-    /// deregistrations are answered 503 `CLOUD_PROFILE_DISABLED`; everything else is the same.
+    /// Whether nodes may join over HTTP. In the HOME profile they may not: registrations,
+    /// heartbeats and deregistrations are answered 503 `CLOUD_PROFILE_DISABLED`; everything else is
+    /// the same.
     #[must_use]
-    pub fn refusing_registrations(mut self) -> Self {
-        self.takes_registrations = false;
+    pub fn with_registrations(mut self, are_allowed: bool) -> Self {
+        self.takes_registrations = are_allowed;
         self
     }
 

@@ -75,13 +75,7 @@ fn requests() -> Vec<(Method, &'static str, String)> {
 #[tokio::test(start_paused = true)]
 async fn they_are_answered_as_the_router_answers_them() {
     for home in [false, true] {
-        let wire = |api: ControlApi| {
-            if home {
-                api.refusing_registrations()
-            } else {
-                api
-            }
-        };
+        let wire = |api: ControlApi| api.with_registrations(!home);
         let (direct, routed) = (Api::cloud(), Api::cloud());
         for api in [&direct, &routed] {
             api.join("a").await;

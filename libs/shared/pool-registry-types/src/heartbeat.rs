@@ -157,9 +157,13 @@ mod tests {
         let beat =
             |gpus: serde_json::Value| serde_json::json!({"timestamp":"t","pools":[],"gpus":gpus});
         let long = beat(serde_json::json!([
-            {"device_id":0,"name":"RTX 3090","uuid":"GPU-1","driver_version":"580.99.01","compute_capability":"8.6",
-             "vram_total_bytes":24_000_000_000_u64,"vram_used_bytes":6_000_000_000_u64,"vram_free_bytes":18_000_000_000_u64,
-             "utilization_percent":42,"temperature_celsius":55,"power_watts":250},
+            {
+                "device_id": 0, "name": "RTX 3090", "uuid": "GPU-1",
+                "driver_version": "580.99.01", "compute_capability": "8.6",
+                "vram_total_bytes": 24_000_000_000_u64, "vram_used_bytes": 6_000_000_000_u64,
+                "vram_free_bytes": 18_000_000_000_u64,
+                "utilization_percent": 42, "temperature_celsius": 55, "power_watts": 250,
+            },
             {"device_id":1,"name":"RTX 3090","problem":"it needs a reset"},
         ]));
         let request: HeartbeatRequest = parse(&long).unwrap();
@@ -197,7 +201,10 @@ mod tests {
     // spec: WIRE-4, WIRE-42
     #[test]
     fn an_error_names_the_path_of_the_field() {
-        let pool = serde_json::json!({"pool_id":"pool-0","ready":true,"draining":false,"slots_free":3,"slots_total":4});
+        let pool = serde_json::json!({
+            "pool_id": "pool-0", "ready": true, "draining": false,
+            "slots_free": 3, "slots_total": 4,
+        });
         let replica = serde_json::json!({
             "replica_id": "r0", "ready": true, "slots_free": 0, "slots_total": 0,
         });
@@ -250,8 +257,10 @@ mod tests {
     // spec: WIRE-7
     #[test]
     fn an_endless_error_text_is_shortened_not_refused() {
-        let beat = serde_json::json!({"timestamp":"t","pools":[{"pool_id":"p","ready":false,"draining":false,
-            "slots_free":0,"slots_total":0,"last_error":"ü".repeat(100_000)}]});
+        let beat = serde_json::json!({"timestamp": "t", "pools": [{
+            "pool_id": "p", "ready": false, "draining": false,
+            "slots_free": 0, "slots_total": 0, "last_error": "ü".repeat(100_000),
+        }]});
         let beat: HeartbeatRequest = parse(&beat).unwrap();
         assert_eq!(beat.pools[0].last_error.as_ref().unwrap().len(), 8192);
     }

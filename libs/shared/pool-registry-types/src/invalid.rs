@@ -75,8 +75,8 @@ pub(crate) fn check_unique<Id: Ord + Display>(
     Ok(())
 }
 
-/// The list without spare capacity. serde reserves four entries at once, and a report is kept for as
-/// long as its node is known.
+/// The list without spare capacity. serde reserves four entries at once, and a report is kept
+/// for as long as its node is known.
 pub(crate) fn fitted<T>(mut list: Vec<T>) -> Vec<T> {
     list.shrink_to_fit();
     list

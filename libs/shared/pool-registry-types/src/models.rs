@@ -15,8 +15,8 @@ pub fn is_model_name(name: &str) -> bool {
 
 /// The names that a message may carry, sorted and without duplicates; and how many are left out.
 ///
-/// An engine may list any name. One impossible name must not make the control plane refuse the whole
-/// report.
+/// An engine may list any name. One impossible name must not make the control plane refuse the
+/// whole report.
 #[must_use]
 pub fn usable_models(mut names: Vec<String>) -> (Vec<String>, usize) {
     let listed = names.len();

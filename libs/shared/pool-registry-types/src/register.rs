@@ -224,10 +224,17 @@ mod tests {
     #[test]
     fn the_documented_registration() {
         let long = serde_json::json!({
-            "node_id":"gpu-node-1","machine_id":"machine-alpha","address":"http://192.168.1.100:9200","pools":["pool-0"],
-            "capabilities":{"gpus":[{"device_id":0,"name":"RTX 3090","vram_total_bytes":24_000_000_000_u64,"compute_capability":"8.6"}],
-                            "cpu_cores":16,"ram_total_bytes":64_000_000_000_u64},
-            "version":"0.1.0","incarnation":1_763_884_800_123_u64,"metrics_address":"http://192.168.1.100:9201",
+            "node_id": "gpu-node-1", "machine_id": "machine-alpha",
+            "address": "http://192.168.1.100:9200", "pools": ["pool-0"],
+            "capabilities": {
+                "gpus": [{
+                    "device_id": 0, "name": "RTX 3090", "vram_total_bytes": 24_000_000_000_u64,
+                    "compute_capability": "8.6",
+                }],
+                "cpu_cores": 16, "ram_total_bytes": 64_000_000_000_u64,
+            },
+            "version": "0.1.0", "incarnation": 1_763_884_800_123_u64,
+            "metrics_address": "http://192.168.1.100:9201",
         });
         let request: RegisterRequest = parse(&long).unwrap();
         assert_eq!(serde_json::to_value(&request).unwrap(), long);

@@ -19,7 +19,7 @@ use service_runtime::{ServiceManager, Shutdown, Tasks, inherited_listener};
 const ROLE: &str = "SERVICE_RUNTIME_TEST_ROLE";
 
 /// Longer than any machine takes. Only a failing test waits this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The manager's end of the notification socket.
 struct Manager {
@@ -36,7 +36,7 @@ impl Manager {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let messages = UnixDatagram::bind(&path).unwrap();
-        messages.set_read_timeout(Some(PATIENCE)).unwrap();
+        messages.set_read_timeout(Some(TEST_DEADLINE)).unwrap();
         let child = service(test, &path, watchdog, socket);
         let manager = Self {
             messages,

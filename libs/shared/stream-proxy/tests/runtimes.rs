@@ -25,7 +25,7 @@ use tokio::{
 };
 
 /// Timeouts that a slow machine does not reach.
-fn patient() -> Timeouts {
+fn long_timeouts() -> Timeouts {
     Timeouts {
         connect: Duration::from_secs(60),
         idle: Duration::from_secs(600),
@@ -100,7 +100,7 @@ impl Case {
         let path = PathAndQuery::from_static(path);
         let request = Outbound::new(Method::GET, path, HeaderMap::new(), Bytes::new());
         runtime.block_on(async {
-            let answer = self.proxy.forward(&url, &request, patient()).await;
+            let answer = self.proxy.forward(&url, &request, long_timeouts()).await;
             let body = answer
                 .unwrap()
                 .into_body()
@@ -154,7 +154,7 @@ fn a_connection_stays_with_its_runtime_when_another_reads_the_body() {
         HeaderMap::new(),
         Bytes::new(),
     );
-    let answer = one.block_on(case.proxy.forward(&url, &request, patient()));
+    let answer = one.block_on(case.proxy.forward(&url, &request, long_timeouts()));
     let read = thread::scope(|scope| {
         scope.spawn(|| case.connection(&runtime(), "/pair"));
         // The runtime that opened the connection must run to wake the reader.

@@ -17,8 +17,8 @@ const RECORDS: usize = 4096;
 /// Counts since the start. Only inference requests are counted, except by `connections`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Requests that hold a slot now. The slot becomes free right before the write that completes the
-    /// answer, as in real engines: a client that has read the whole answer finds it free.
+    /// Requests that hold a slot now. The slot becomes free right before the write that completes
+    /// the answer, as in real engines: a client that has read the whole answer finds it free.
     pub running: u32,
     /// The most requests that held a slot at the same time.
     pub peak: u32,

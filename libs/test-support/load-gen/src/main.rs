@@ -10,7 +10,7 @@ use load_gen::{
 };
 
 const USAGE: &str = "\
-Sends requests to HTTP servers in a closed loop, and prints their rate and times as one line of JSON.
+Sends requests to HTTP servers in a closed loop. Prints their rate and times as one line of JSON.
 
 usage: load-gen --target HOST:PORT [--target HOST:PORT ...] [--body JSON] [--path PATH] [--get]
                 [--stream [--events N]] [--connections N] [--warm-up SECONDS] [--seconds SECONDS]

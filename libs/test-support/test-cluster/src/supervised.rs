@@ -20,8 +20,8 @@ impl EngineProcess {
         self.signal(Signal::KILL);
     }
 
-    /// Sends SIGSTOP, and SIGCONT when the guard is dropped. Meanwhile the engine keeps its connections
-    /// and does nothing, so that a request lasts as long as a test needs.
+    /// Sends SIGSTOP, and SIGCONT when the guard is dropped. Meanwhile the engine keeps its
+    /// connections and does nothing, so that a request lasts as long as a test needs.
     #[must_use]
     pub fn suspend(self) -> Suspended {
         self.signal(Signal::STOP);

@@ -11,7 +11,7 @@ const { chromium } = require("playwright-core");
 const AXE = require.resolve("axe-core/axe.min.js");
 
 /** Longer than anything the page waits for, on a busy machine. */
-const PATIENCE_MS = 60_000;
+const TIMEOUT_MS = 60_000;
 const DESK = { width: 1360, height: 900 };
 const PHONE = { width: 390, height: 844 };
 // No sandbox, because CI runs as root; and nothing that asks other servers.
@@ -32,7 +32,7 @@ export async function withBrowser(script) {
       async open(look = "light") {
         const context = await browser.newContext(LOOKS[look]);
         const page = await context.newPage();
-        page.setDefaultTimeout(PATIENCE_MS);
+        page.setDefaultTimeout(TIMEOUT_MS);
         page.on("pageerror", (error) => complaints.push(error.stack));
         // Refused scripts and styles are told here; requests that fail are part of what is tested.
         page.on("console", (message) => message.text().includes("Content Security Policy") && complaints.push(message.text()));

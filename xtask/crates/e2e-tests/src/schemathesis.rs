@@ -1,8 +1,8 @@
 //! Schemathesis: requests made from the OpenAPI document, valid ones and invalid ones, and every
 //! answer held against it.
 //!
-//! All its checks are on, but for what `xtask/crates/e2e-tests/schemathesis/schemathesis.toml` leaves out with a reason. It
-//! runs against real daemons with a real engine behind them.
+//! All its checks are on, but for what `schemathesis/schemathesis.toml` of this crate leaves out
+//! with a reason. It runs against real daemons with a real engine behind them.
 
 use std::time::Duration;
 

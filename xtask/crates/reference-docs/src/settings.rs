@@ -1,8 +1,8 @@
 //! The settings of the daemons as documents: `.docs/CONFIGURATION.md` and the files of
 //! `/etc/default`.
 //!
-//! The daemons print all variables that they read (`--settings`) and see no others. So the documents
-//! are complete, and a document with another variable is wrong.
+//! The daemons print all variables that they read (`--settings`) and see no others. So the
+//! documents are complete, and a document with another variable is wrong.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

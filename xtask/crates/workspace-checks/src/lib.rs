@@ -11,7 +11,6 @@ mod documents;
 pub mod layers;
 pub mod limits;
 pub mod metrics;
-mod not_yet;
 mod rust_text;
 mod source_files;
 pub mod tidy;

@@ -1,6 +1,6 @@
 //! Dashboards and alerts read only metrics in the table of `.docs/METRICS.md`, every alert has an
-//! entry in the runbook, and Prometheus accepts the rules. An end-to-end test compares the table with
-//! the metrics of the daemons.
+//! entry in the runbook, and Prometheus accepts the rules. An end-to-end test compares the table
+//! with the metrics of the daemons.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 

@@ -17,7 +17,6 @@ use workspace_build::root;
 use crate::{
     cycles, documents, fail_on,
     layers::members,
-    not_yet::{Check, is_not_yet},
     source_files::{SourceFile, source_files},
     width, words,
 };
@@ -46,12 +45,8 @@ pub fn check() -> Result<()> {
             warn_of_length(file);
             problems.extend(problems_of_source(file));
         }
-        if !is_not_yet(Check::Words, &file.path) {
-            problems.extend(words::problems(file));
-        }
-        if !is_not_yet(Check::Width, &file.path) {
-            problems.extend(width::problems(file));
-        }
+        problems.extend(words::problems(file));
+        problems.extend(width::problems(file));
     }
     problems.extend(cycles::stale_exceptions(root()));
     problems.extend(documents::problems(&files)?);
@@ -66,11 +61,7 @@ pub fn check() -> Result<()> {
             &readme.unwrap_or_default(),
             &lib,
         ));
-        let directory = member.manifest.parent().unwrap_or(root());
-        let directory = directory.strip_prefix(root()).unwrap_or(directory);
-        if !is_not_yet(Check::Cycles, directory) {
-            problems.extend(cycles::problems(root(), &member.targets)?);
-        }
+        problems.extend(cycles::problems(root(), &member.targets)?);
     }
     fail_on(&problems)
 }

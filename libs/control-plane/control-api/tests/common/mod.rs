@@ -99,7 +99,7 @@ impl Api {
 
     /// HOME, with this machine as the node `home`.
     pub fn home() -> Self {
-        let api = Self::with(ControlApi::refusing_registrations);
+        let api = Self::with(|api| api.with_registrations(false));
         let own: RegisterRequest = serde_json::from_value(registration("home")).unwrap();
         api.registry.register(own).unwrap();
         let beat = serde_json::from_value(heartbeat(1)).unwrap();

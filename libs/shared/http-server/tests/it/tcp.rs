@@ -23,7 +23,7 @@ use crate::support::Client;
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Far longer than any step here takes; a test that reaches it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_DEADLINE: Duration = Duration::from_secs(60);
 
 fn routes() -> Router {
     Router::new()
@@ -53,7 +53,7 @@ async fn connections_wait_until_the_server_serves() {
     let handle = serve(server);
     assert_eq!(Client::new(stream).get("/").await.text(), local.to_string());
 
-    assert_eq!(handle.close(PATIENCE).await, 0);
+    assert_eq!(handle.close(TEST_DEADLINE).await, 0);
     assert!(TcpStream::connect(addr).await.is_err());
     // The port is free again at once.
     bind(addr, Limits::default()).unwrap();
@@ -91,8 +91,8 @@ async fn each_connection_stays_on_its_thread() {
         tokio::task::yield_now().await;
     }
     assert_eq!(connect(addr).await.get("/").await.text(), "core-1");
-    assert_eq!(handle.close(PATIENCE).await, 0);
-    assert!(threads.stop(PATIENCE));
+    assert_eq!(handle.close(TEST_DEADLINE).await, 0);
+    assert!(threads.stop(TEST_DEADLINE));
 }
 
 // spec: STOP-4
@@ -117,9 +117,12 @@ async fn a_hanging_handler_blocks_its_thread_but_not_the_stop() {
     let mut client = connect(addr).await;
     client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
     begins.recv().await.unwrap();
-    assert_eq!(timeout(PATIENCE, handle.close(Duration::ZERO)).await, Ok(1));
+    assert_eq!(
+        timeout(TEST_DEADLINE, handle.close(Duration::ZERO)).await,
+        Ok(1)
+    );
     drop(go_on);
-    assert!(threads.stop(PATIENCE));
+    assert!(threads.stop(TEST_DEADLINE));
 }
 
 // spec: STOP-10
@@ -130,7 +133,7 @@ async fn an_adopted_socket_outlives_the_server() {
     let server = || adopt(socket.try_clone().unwrap(), Limits::default()).unwrap();
     let first = serve(server());
     connect(addr).await.get("/").await;
-    assert_eq!(first.close(PATIENCE).await, 0);
+    assert_eq!(first.close(TEST_DEADLINE).await, 0);
     // The listener stays open without a server, as during a restart.
     let waiting = TcpStream::connect(addr).await.unwrap();
     let _second = serve(server());
@@ -237,8 +240,12 @@ async fn survives_running_out_of_descriptors() {
     for mut client in open.by_ref() {
         // At least one is served, however long that takes. That the others get no response can only
         // be waited for.
-        let patience = if answered == 0 { PATIENCE } else { NO_ANSWER };
-        match timeout(patience, client.reply()).await {
+        let deadline = if answered == 0 {
+            TEST_DEADLINE
+        } else {
+            NO_ANSWER
+        };
+        match timeout(deadline, client.reply()).await {
             Ok(reply) => assert_eq!(reply.status, 200),
             Err(_) => break,
         }
@@ -254,7 +261,10 @@ async fn survives_running_out_of_descriptors() {
 
     drop(served);
     for mut client in open {
-        assert_eq!(timeout(PATIENCE, client.reply()).await.unwrap().status, 200);
+        assert_eq!(
+            timeout(TEST_DEADLINE, client.reply()).await.unwrap().status,
+            200
+        );
     }
     assert_eq!(connect(addr).await.get("/").await.status, 200);
 }

@@ -57,8 +57,8 @@ fn an_engine_that_goes_on_without_its_client_keeps_its_slot() -> Result<()> {
         wait_for("both slots are busy", SOON, || engine.busy_slots() == 2)?;
         drop(leaving);
 
-        // A new request waits in our queue, where it can still be sent elsewhere, and not inside the
-        // engine.
+        // A new request waits in our queue, where it can still be sent elsewhere, and not inside
+        // the engine.
         let client = orchestrator.client();
         let next = thread::spawn(move || ask(&client, false));
         pause(Duration::from_millis(200));

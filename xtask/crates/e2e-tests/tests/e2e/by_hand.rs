@@ -32,7 +32,8 @@ fn shell(cluster: &Cluster, name: &str, line: &str) -> Result<Process> {
 fn wrong_settings_are_all_told_at_once() -> Result<()> {
     Cluster::test("settings", |cluster| {
         let line = format!(
-            "POOL_MANAGERD_CLOUD_PROFILE=true POOL_MANAGERD_ADDR=nonsense POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS=x exec {}",
+            "POOL_MANAGERD_CLOUD_PROFILE=true POOL_MANAGERD_ADDR=nonsense \
+             POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS=x exec {}",
             Binaries::get()?.pool_managerd.display()
         );
         let mut node = shell(cluster, "node", &line)?;

@@ -155,8 +155,8 @@ fn an_operator_sees_asks_and_measures() -> Result<()> {
 #[test]
 fn an_unknown_name_has_an_exit_code_of_its_own() -> Result<()> {
     Cluster::test("unknown-names", |cluster| {
-        // A control plane that has just started waits so long for a model that no node has announced
-        // yet.
+        // A control plane that has just started waits so long for a model that no node has
+        // announced yet.
         let orchestrator = cluster.orchestrator(&[("ORCHESTRATORD_QUEUE_WAIT_MS", "100")])?;
         let url = orchestrator.url();
         assert_eq!(run(&url, &["nodes", "unknown"])?.status.code(), Some(5));

@@ -111,8 +111,8 @@ fn metrics_are_as_documented_and_prometheus_finds_them() -> Result<()> {
                 page.body
             );
             let (mut exported, mut promised) = (families(&page.body), documented(daemon)?);
-            // Handoffs are counted by the process that watches the directory, which this control plane does
-            // not.
+            // Handoffs are counted by the process that watches the directory, which this control
+            // plane does not.
             if daemon == "orchestratord" {
                 promised.remove("llorch_agent_handoffs");
             }

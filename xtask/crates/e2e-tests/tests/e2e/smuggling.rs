@@ -9,71 +9,11 @@ mod client;
 mod engine;
 mod from_clients;
 mod from_engines;
+mod setup;
 
-use anyhow::{Context, Result};
-use serde_json::json;
-use test_clock::wait_for;
-use test_cluster::{Cluster, write_handoff};
+use anyhow::Result;
 
-use self::{
-    client::{Place, SOON},
-    engine::ScriptedEngine,
-};
-
-/// The way to the engine that a row takes.
-struct Setup {
-    engine: ScriptedEngine,
-    /// Where clients can send requests: the gateway, and a node itself.
-    places: Vec<Place>,
-}
-
-fn handoff(engine: &ScriptedEngine) -> serde_json::Value {
-    json!({
-        "pool_id": "pool-0", "replica_id": "r0", "engine": "scripted", "url": engine.url(),
-        "engine_version": "1", "slots": 4, "models": ["tiny"],
-    })
-}
-
-fn in_home(test: impl FnOnce(&Setup) -> Result<()>) -> Result<()> {
-    Cluster::test("smuggling-home", |cluster| {
-        let mut home = cluster.home(&[])?;
-        let engine = ScriptedEngine::start()?;
-        write_handoff(home.daemon().directory(), &handoff(&engine))?;
-        let gateway = Place::gateway(&home.url())?;
-        wait_for("an answer", SOON, || gateway.serves())?;
-        let places = vec![gateway];
-        test(&Setup { engine, places })
-    })
-}
-
-fn in_cloud(test: impl FnOnce(&Setup) -> Result<()>) -> Result<()> {
-    Cluster::test("smuggling-cloud", |cluster| {
-        let orchestrator = cluster.orchestrator(&[])?;
-        let mut node = cluster.node("node-a", &orchestrator, &[])?;
-        let engine = ScriptedEngine::start()?;
-        write_handoff(node.daemon().directory(), &handoff(&engine))?;
-        let gateway = Place::gateway(&orchestrator.url())?;
-        wait_for("an answer", SOON, || gateway.serves())?;
-        let places = vec![gateway, Place::node(&node.url())?];
-        test(&Setup { engine, places })
-    })
-}
-
-/// Runs every row at every place, and says which one failed.
-fn each<R>(
-    setup: &Setup,
-    rows: &[R],
-    name: impl Fn(&R) -> &str,
-    run: impl Fn(&Setup, &Place, &R) -> Result<()>,
-) -> Result<()> {
-    for place in &setup.places {
-        for row in rows {
-            run(setup, place, row)
-                .with_context(|| format!("{} at the {}", name(row), place.name))?;
-        }
-    }
-    Ok(())
-}
+use self::setup::{each, in_cloud, in_home};
 
 // spec: PATH-23
 #[test]

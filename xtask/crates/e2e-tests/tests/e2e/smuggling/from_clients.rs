@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 
 use super::{
-    Setup,
     client::{BODY, Place},
+    setup::Setup,
 };
 
 /// What a client sends, and what comes of it.

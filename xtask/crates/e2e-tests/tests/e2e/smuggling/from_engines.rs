@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    Setup,
     client::Place,
-    engine::{GOOD, Then},
+    engine::{GOOD, GOOD_BODY, Then},
+    setup::Setup,
 };
 
 /// What an engine sends, and what its client gets.
@@ -352,12 +352,7 @@ pub(crate) fn rows() -> Vec<Row> {
             "",
         ),
     ];
-    rows.push(passed(
-        "a proper answer",
-        GOOD,
-        200,
-        super::engine::GOOD_BODY,
-    ));
+    rows.push(passed("a proper answer", GOOD, 200, GOOD_BODY));
     rows
 }
 
