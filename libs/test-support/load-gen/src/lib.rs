@@ -1,10 +1,9 @@
 //! A closed-loop load generator that costs little beside the gateway that it measures.
 //!
 //! It has one thread, one `epoll` and one read buffer, because generator and gateway share two
-//! cores.
-//! It implements only the HTTP/1.1 that it needs, and checks every answer: an answer counts when
-//! its status is 200, its body has the length its head promised, and a stream has all its events and
-//! `[DONE]`.
+//! cores. It implements only the HTTP/1.1 that it needs, and checks every answer: an answer counts
+//! when its status is 200, its body has the length its head promised, and a stream has all its
+//! events and `[DONE]`.
 //!
 //! Each connection asks, reads the whole answer and asks again. An answer that comes late therefore
 //! delays the next question; rates are what the other side sustains, and waiting times are those of
