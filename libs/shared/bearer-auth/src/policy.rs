@@ -151,7 +151,10 @@ fn presented(headers: &HeaderMap) -> Result<&[u8], AuthError> {
 }
 
 /// The value of a header. With two values, two parties may disagree about the client.
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h HeaderValue>, AuthError> {
+fn only<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h HeaderValue>, AuthError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
@@ -161,7 +164,9 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h Head
 
 fn bare(value: &HeaderValue) -> Option<&[u8]> {
     let token = value.as_bytes().trim_ascii();
-    (1..=MAX_TOKEN_BYTES).contains(&token.len()).then_some(token)
+    (1..=MAX_TOKEN_BYTES)
+        .contains(&token.len())
+        .then_some(token)
 }
 
 fn bearer(value: &HeaderValue) -> Option<&[u8]> {
@@ -247,7 +252,7 @@ mod tests {
         }
     }
 
-    // spec: AUTH-10
+    // spec: AUTH-20
     #[test]
     fn a_token_may_be_in_the_header_of_another_api() {
         let bearer = format!("Bearer {CANARY}");
@@ -285,7 +290,11 @@ mod tests {
             for (name, value) in headers {
                 map.append(*name, HeaderValue::from_str(value).unwrap());
             }
-            assert_eq!(with_token().authorize(REMOTE, &map), expected, "{headers:?}");
+            assert_eq!(
+                with_token().authorize(REMOTE, &map),
+                expected,
+                "{headers:?}"
+            );
         }
     }
 
