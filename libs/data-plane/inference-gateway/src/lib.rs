@@ -46,6 +46,8 @@ mod openapi;
 mod options;
 mod path_router;
 mod peek;
+mod query;
+mod redirect;
 mod response;
 mod response_headers;
 mod retry;
@@ -53,6 +55,7 @@ mod retry_budget;
 mod route;
 mod scan;
 mod sse;
+mod stored_responses;
 #[cfg(feature = "openapi")]
 mod strategy_schema;
 mod stream_timing;

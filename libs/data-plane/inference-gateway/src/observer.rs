@@ -27,6 +27,7 @@ use crate::{
     metrics::{EndpointSeries, GatewayMetrics, RequestOutcome},
     retry::RetryState,
     route::Route,
+    stored_responses::ResponseIdReader,
     stream_timing::{StreamTiming, micros},
     token_count::TokenCount,
     traffic::{RecentError, TrafficSample, concerns_operators},
@@ -55,6 +56,8 @@ pub(crate) struct RequestObserver {
     /// The request holds a slot, and the gauge of its series counts it.
     is_running: bool,
     outcome: RequestOutcome,
+    /// Looks for the id of a response that can be asked for later.
+    response_id: Option<ResponseIdReader>,
     /// What the client was told instead of a complete response.
     error: Option<(ErrorCode, Cow<'static, str>)>,
 }
@@ -99,6 +102,7 @@ impl RequestObserver {
             series: None,
             is_running: false,
             outcome: RequestOutcome::Cancelled,
+            response_id: None,
             error: None,
         }
     }
@@ -118,9 +122,14 @@ impl RequestObserver {
         self.route
     }
 
-    /// The request's id as a header value.
-    pub(crate) fn request_id(&self) -> Option<HeaderValue> {
-        self.request_id.as_ref().map(RequestId::header_value)
+    /// The request's id.
+    pub(crate) fn request_id(&self) -> Option<&RequestId> {
+        self.request_id.as_ref()
+    }
+
+    /// The endpoint is remembered under the id of its response.
+    pub(crate) fn find_response_id(&mut self, reader: ResponseIdReader) {
+        self.response_id = Some(reader);
     }
 
     /// The model; empty until the request is read.
@@ -200,6 +209,15 @@ impl RequestObserver {
             self.first_token = Some(now);
         }
         self.tokens.events(self.route.dialect, events);
+        if let Some(reader) = &mut self.response_id {
+            let (endpoint, model) = (self.endpoint.as_ref(), self.model.as_deref());
+            let goes_on = endpoint
+                .zip(model)
+                .is_some_and(|(endpoint, model)| reader.events(events, endpoint, model));
+            if !goes_on {
+                self.response_id = None;
+            }
+        }
         if timing.is_report_due() {
             self.report_stream(timing, now);
         }
@@ -226,6 +244,9 @@ impl RequestObserver {
     /// The client gets a complete response that is no stream.
     pub(crate) fn served_whole(&mut self, response: &[u8]) {
         self.tokens.whole(self.route.dialect, response);
+        if let (Some(reader), Some(endpoint)) = (self.response_id.take(), &self.endpoint) {
+            reader.whole(response, endpoint, self.model());
+        }
         self.served();
     }
 

@@ -10,8 +10,8 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use crate::BodyError;
 
-/// The codings that are decoded, as in `Accept-Encoding`.
-pub(crate) const ACCEPTED_CODINGS: &str = "gzip, zstd";
+/// The content codings of request bodies that are decoded, as in `Accept-Encoding`.
+pub const ACCEPTED_CODINGS: &str = "gzip, zstd";
 
 /// The largest window of a zstd frame (RFC 9659, section 3). A decoder allocates a window at once.
 pub(crate) const MAX_ZSTD_WINDOW_BYTES: u64 = 8 * 1024 * 1024;

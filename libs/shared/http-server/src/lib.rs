@@ -73,6 +73,7 @@ pub use auth::{Authenticated, OnlyFor};
 pub use body::{BodyError, RequestBody};
 pub use bounds::LIMITS;
 pub use caller::{BoxError, Caller, PeerAddr};
+pub use content_coding::ACCEPTED_CODINGS;
 pub use cross_origin::{AllowedOrigin, AllowedOrigins, CrossOrigin, OriginError};
 pub use event_stream::{EventSource, accepts_events, event_stream, last_event_id};
 pub use extract::{
