@@ -7,7 +7,7 @@ use http_server::RequestId;
 use memchr::{memchr, memmem};
 use pool_registry_types::{
     ErrorCode, OpenAiError,
-    client_api::{AnthropicError, ApiErrorBody},
+    client_api::{AnthropicError, ApiErrorBody, OllamaError},
 };
 use serde_json::json;
 
@@ -20,6 +20,8 @@ pub(crate) enum Dialect {
     Responses,
     /// Anthropic's messages: streams end with `message_stop`.
     Messages,
+    /// Ollama's own API: only the errors of this gateway.
+    Ollama,
     /// Anything else: its streams have no end event.
     Plain,
 }
@@ -76,7 +78,7 @@ impl Dialect {
                     || data == b"[DONE]"
             }
             Self::Messages => kind("message_stop"),
-            Self::Plain => false,
+            Self::Plain | Self::Ollama => false,
         };
         let is_error =
             name == b"error" || data.starts_with(br#"{"error""#) || event.starts_with(b"error:");
@@ -89,13 +91,14 @@ impl Dialect {
 
     /// Whether a stream whose last event was `last` is complete.
     pub(crate) fn is_over(self, last: EventKind) -> bool {
-        self == Self::Plain || matches!(last, EventKind::End | EventKind::Error)
+        matches!(self, Self::Plain | Self::Ollama)
+            || matches!(last, EventKind::End | EventKind::Error)
     }
 
     /// A whole event that tells the client why its stream ends.
     pub(crate) fn error_event(self, code: ErrorCode, message: &str) -> Bytes {
         let (name, json) = match self {
-            Self::Completions | Self::Plain => {
+            Self::Completions | Self::Plain | Self::Ollama => {
                 ("", to_json(&self.error_body(code, message, None, None)))
             }
             Self::Responses => {
@@ -124,6 +127,7 @@ impl Dialect {
                 let id = request_id.map(RequestId::to_string);
                 ApiErrorBody::Anthropic(AnthropicError::new(code, message, id))
             }
+            Self::Ollama => ApiErrorBody::Ollama(OllamaError::new(message)),
             Self::Completions | Self::Responses | Self::Plain => {
                 ApiErrorBody::OpenAi(OpenAiError::new(code, message, param))
             }

@@ -36,7 +36,14 @@ pub struct Gateway(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     inference: Inference,
-    started_unix: u64,
+    started: SystemTime,
+}
+
+impl Shared {
+    fn started_unix(&self) -> u64 {
+        let since = self.started.duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
+    }
 }
 
 impl Gateway {
@@ -48,12 +55,9 @@ impl Gateway {
         transport: Arc<dyn NodeTransport>,
         metrics: GatewayMetrics,
     ) -> Self {
-        let started_unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
         Self(Arc::new(Shared {
             inference: Inference::new(config, admission, transport, metrics),
-            started_unix,
+            started: SystemTime::now(),
         }))
     }
 
@@ -128,7 +132,14 @@ impl Gateway {
                 Ok(inference.serve(route, Some(owner), request).await)
             }
             (Target::Realtime, _) => Err(no_realtime()),
-            (Target::Unlisted, &Method::POST) if !route::repeats_v1(path) => {
+            (Target::Ollama(route), method) if *method == route.method().as_str() => {
+                inference.serve_ollama(route, self.0.started, request).await
+            }
+            (Target::Ollama(route), method) => {
+                Err(wrong_method(method, path, route.method().as_str()))
+            }
+            (Target::OllamaManagement, _) => Err(no_management()),
+            (Target::Unlisted, &Method::POST) if !route::has_too_much_before(path) => {
                 let route = unlisted_route(path)?;
                 Ok(inference.serve(route, None, request).await)
             }
@@ -140,7 +151,7 @@ impl Gateway {
         let Inference {
             admission, config, ..
         } = &self.0.inference;
-        models::list(admission, &config.aliases, self.0.started_unix)
+        models::list(admission, &config.aliases, self.0.started_unix())
     }
 
     fn model(&self, name: &str) -> Result<Response<GatewayBody>, GatewayError> {
@@ -148,7 +159,7 @@ impl Gateway {
             admission, config, ..
         } = &self.0.inference;
         let name = decoded(name)?;
-        models::one(admission, &config.aliases, &name, self.0.started_unix)
+        models::one(admission, &config.aliases, &name, self.0.started_unix())
     }
 }
 
@@ -172,6 +183,13 @@ fn unlisted_route(path: &str) -> Result<Route, GatewayError> {
             error.to_string(),
         )),
     }
+}
+
+fn no_management() -> GatewayError {
+    GatewayError::new(
+        ErrorCode::Forbidden,
+        "models are not managed here: the operator of a node chooses which models its engines have",
+    )
 }
 
 fn no_realtime() -> GatewayError {

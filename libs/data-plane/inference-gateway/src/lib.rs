@@ -41,6 +41,8 @@ mod model_name;
 mod models;
 mod multipart;
 mod observer;
+mod ollama;
+mod ollama_body;
 #[cfg(feature = "openapi")]
 mod openapi;
 mod options;

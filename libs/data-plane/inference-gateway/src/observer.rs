@@ -21,7 +21,6 @@ use tracing::{Span, field};
 
 use crate::{
     access_log::AccessLogEntry,
-    dialect::Dialect,
     error::GatewayError,
     log_context::LogContext,
     metrics::{EndpointSeries, GatewayMetrics, RequestOutcome},
@@ -300,11 +299,6 @@ impl RequestObserver {
             self.span.record("otel.status_code", "ERROR");
         }
     }
-
-    /// Whether the last event of the stream is its end rather than a token.
-    fn has_end_event(&self) -> bool {
-        self.outcome == RequestOutcome::Served && self.route.dialect != Dialect::Plain
-    }
 }
 
 impl Drop for RequestObserver {
@@ -320,7 +314,7 @@ impl Drop for RequestObserver {
             .first_token
             .map(|first| first.saturating_duration_since(self.started));
         let queue_time = self.endpoint.is_some().then(|| self.retry.queue_time());
-        let all_tokens = self.tokens.total(self.has_end_event());
+        let all_tokens = self.tokens.total();
         AccessLogEntry {
             context: self.log_context(),
             trace: self.trace,
@@ -334,7 +328,7 @@ impl Drop for RequestObserver {
         }
         .log();
         self.record_end(all_tokens);
-        let tokens = self.tokens.rest(self.has_end_event());
+        let tokens = self.tokens.rest();
         series.tokens.inc_by(tokens);
         series.duration.observe(total);
         if let Some(queue_time) = queue_time {

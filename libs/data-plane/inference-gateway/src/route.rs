@@ -131,8 +131,51 @@ pub(crate) enum Target<'p> {
     },
     /// The realtime API, which has no engine.
     Realtime,
+    /// Ollama's API.
+    Ollama(OllamaRoute),
+    /// Ollama's management of models.
+    OllamaManagement,
     /// Nothing that is listed.
     Unlisted,
+}
+
+/// A route of Ollama's API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OllamaRoute {
+    Version,
+    Tags,
+    Running,
+    Show,
+    Inference(ollama_api::Kind),
+}
+
+impl OllamaRoute {
+    /// Its method.
+    pub(crate) fn method(self) -> EngineMethod {
+        match self {
+            Self::Version | Self::Tags | Self::Running => EngineMethod::Get,
+            Self::Show | Self::Inference(_) => EngineMethod::Post,
+        }
+    }
+}
+
+/// What a path below `/api` is for.
+fn ollama(path: &str) -> Target<'_> {
+    use ollama_api::Kind;
+
+    Target::Ollama(match path {
+        "/version" => OllamaRoute::Version,
+        "/tags" => OllamaRoute::Tags,
+        "/ps" => OllamaRoute::Running,
+        "/show" => OllamaRoute::Show,
+        "/chat" => OllamaRoute::Inference(Kind::Chat),
+        "/generate" => OllamaRoute::Inference(Kind::Generate),
+        "/embed" => OllamaRoute::Inference(Kind::Embed),
+        "/embeddings" => OllamaRoute::Inference(Kind::Embeddings),
+        "/pull" | "/push" | "/create" | "/delete" | "/copy" => return Target::OllamaManagement,
+        blobs if blobs.starts_with("/blobs/") => return Target::OllamaManagement,
+        _ => return Target::Unlisted,
+    })
 }
 
 /// Whether the gateway serves a path.
@@ -146,6 +189,9 @@ pub(crate) fn target(path: &str) -> Target<'_> {
     let path = short.map_or(path, |(_, path)| path);
     if let Some(route) = ROUTES.iter().find(|route| route.path == path) {
         return Target::Engine(*route);
+    }
+    if let Some(below) = path.strip_prefix("/api") {
+        return ollama(below);
     }
     if path == MODELS {
         return Target::Models;
@@ -180,8 +226,11 @@ pub(crate) fn target(path: &str) -> Target<'_> {
 pub(crate) fn dialect(path: &str) -> Dialect {
     match target(path) {
         Target::Engine(route) => route.dialect,
-        _ if ClientApi::of(path) == ClientApi::Anthropic => Dialect::Messages,
-        _ => Dialect::Plain,
+        _ => match ClientApi::of(path) {
+            ClientApi::Anthropic => Dialect::Messages,
+            ClientApi::Ollama => Dialect::Ollama,
+            ClientApi::OpenAi | ClientApi::Own => Dialect::Plain,
+        },
     }
 }
 
@@ -191,7 +240,9 @@ pub(crate) fn dialect(path: &str) -> Dialect {
 /// When engines could interpret the path in different ways.
 pub(crate) fn other(path: &str) -> Result<Option<Route>, AmbiguousPath> {
     let is_for_clients = classify(path)? == EnginePath::Inference;
-    Ok((is_for_clients && is_ours(path)).then(|| post(OTHER, dialect(path))))
+    let api = ClientApi::of(path);
+    let is_forwarded = is_for_clients && !matches!(api, ClientApi::Own | ClientApi::Ollama);
+    Ok(is_forwarded.then(|| post(OTHER, dialect(path))))
 }
 
 /// The listed path that is most like `path`, if one is.
@@ -216,10 +267,10 @@ pub(crate) fn nearest(path: &str) -> Option<&'static str> {
     closest.map(|(_, listed)| listed).or_else(at_its_end)
 }
 
-/// Whether a path repeats `/v1` before a listed path. No engine has such a path.
-pub(crate) fn repeats_v1(path: &str) -> bool {
-    path.strip_prefix("/v1")
-        .is_some_and(|rest| rest.starts_with("/v1/") && target(rest) != Target::Unlisted)
+/// Whether a base URL has put too much before a listed path. No engine has such a path.
+pub(crate) fn has_too_much_before(path: &str) -> bool {
+    let rest = path.strip_prefix("/v1").or(path.strip_prefix("/api"));
+    rest.is_some_and(|rest| rest.starts_with("/v1/") && target(rest) != Target::Unlisted)
 }
 
 /// Longer paths are like none that is listed.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pool_registry_types::{
     ErrorCode, ErrorEnvelope, OpenAiError,
-    client_api::{AnthropicError, ClientApi},
+    client_api::{AnthropicError, ClientApi, OllamaError},
     headers,
     schema::EngineError,
 };
@@ -182,6 +182,7 @@ fn complete_error(path: &str, status: &str, response: &mut Value, passes_on: boo
             ClientApi::Own => "ErrorEnvelope",
             ClientApi::OpenAi => "OpenAiError",
             ClientApi::Anthropic => "AnthropicError",
+            ClientApi::Ollama => "OllamaError",
         };
         let named = |shape: &str| json!({"$ref": format!("#/components/schemas/{shape}")});
         let schema = if passes_on {

@@ -12,7 +12,7 @@ use http::{
 };
 use pool_registry_types::{
     ErrorCode, ErrorEnvelope, OpenAiError,
-    client_api::{AnthropicError, ApiErrorBody, ClientApi},
+    client_api::{AnthropicError, ApiErrorBody, ClientApi, OllamaError},
     headers,
 };
 use thiserror::Error;
@@ -66,6 +66,7 @@ impl ApiError {
                 message,
                 request_id.map(RequestId::to_string),
             )),
+            ClientApi::Ollama => ApiErrorBody::Ollama(OllamaError::new(message)),
         };
         // Status and headers are the same in all shapes.
         let mut response = self

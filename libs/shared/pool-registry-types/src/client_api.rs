@@ -37,6 +37,8 @@ pub enum ClientApi {
     OpenAi,
     /// Anthropic's messages.
     Anthropic,
+    /// Ollama's own.
+    Ollama,
 }
 
 impl ClientApi {
@@ -50,7 +52,9 @@ impl ClientApi {
         };
         if is_below("/v1/messages") || path == "/messages" {
             Self::Anthropic
-        } else if is_below("/v1") || ENGINE_ROUTES.contains(&path) {
+        } else if is_below("/api") && !is_below("/api/v1") {
+            Self::Ollama
+        } else if is_below("/v1") || is_below("/api/v1") || ENGINE_ROUTES.contains(&path) {
             Self::OpenAi
         } else {
             Self::Own
@@ -123,6 +127,25 @@ impl AnthropicError {
     }
 }
 
+/// The error response of `/api`, in Ollama's shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct OllamaError {
+    /// For people: what is wrong and what would be right.
+    pub error: String,
+}
+
+impl OllamaError {
+    /// The error with this message.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            error: message.into(),
+        }
+    }
+}
+
 /// An error in the shape of one of the APIs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -133,6 +156,8 @@ pub enum ApiErrorBody {
     OpenAi(OpenAiError),
     /// Anthropic's shape.
     Anthropic(AnthropicError),
+    /// Ollama's shape.
+    Ollama(OllamaError),
 }
 
 #[cfg(test)]
@@ -154,6 +179,9 @@ mod tests {
             ("/messages", ClientApi::Anthropic),
             ("/chat/completions/", ClientApi::OpenAi),
             ("/tokenize", ClientApi::OpenAi),
+            ("/api/chat", ClientApi::Ollama),
+            ("/api/v1/chat/completions", ClientApi::OpenAi),
+            ("/apix", ClientApi::Own),
             ("/v2/nodes", ClientApi::Own),
             ("/", ClientApi::Own),
             ("", ClientApi::Own),

@@ -368,3 +368,125 @@ async fn a_stored_response_that_is_not_known_is_not_found() {
     assert_eq!(header(&answer, "allow"), "GET, DELETE");
     assert_eq!(all[0].stats().requests, 0);
 }
+
+async fn ollama(service: &Service, path: &str, body: &str) -> (u16, String, String) {
+    let method = if body.is_empty() {
+        Method::GET
+    } else {
+        Method::POST
+    };
+    let answer = service.send(method, path, &[], body).await;
+    let status = answer.status().as_u16();
+    let kind = header(&answer, "content-type").to_owned();
+    (status, kind, text(answer).await.0)
+}
+
+fn lines(text: &str) -> Vec<serde_json::Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+// spec: PATH-109
+#[tokio::test]
+async fn ollamas_clients_are_served_by_any_engine() {
+    let engine = recording(&["tiny"]);
+    let service = Service::over(std::slice::from_ref(&engine)).await;
+    let chat = r#"{"model":"tiny:latest","messages":[{"role":"user","content":"hi"}],
+        "options":{"num_predict":3}}"#;
+    let (status, kind, said) = ollama(&service, "/api/chat", chat).await;
+    assert_eq!((status, kind.as_str()), (200, "application/x-ndjson"));
+    let said = lines(&said);
+    let words: String = said
+        .iter()
+        .filter_map(|line| line["message"]["content"].as_str())
+        .collect();
+    assert_eq!(words.split_whitespace().count(), 3, "{said:?}");
+    let last = said.last().unwrap();
+    assert_eq!(
+        (&last["done"], &last["eval_count"]),
+        (&true.into(), &3.into()),
+        "{last}"
+    );
+    assert_eq!(last["model"], "tiny:latest");
+
+    let whole = r#"{"model":"tiny","prompt":"hi","stream":false,"options":{"num_predict":3}}"#;
+    let (status, kind, said) = ollama(&service, "/api/generate", whole).await;
+    assert_eq!((status, kind.as_str()), (200, "application/json"));
+    assert_eq!(lines(&said)[0]["eval_count"], 3, "{said}");
+
+    let input = r#"{"model":"tiny","input":["a","b"]}"#;
+    let (_, _, said) = ollama(&service, "/api/embed", input).await;
+    assert_eq!(lines(&said)[0]["embeddings"].as_array().unwrap().len(), 2);
+    service.all_slots_back().await;
+}
+
+// spec: PATH-109
+#[tokio::test]
+async fn ollamas_questions_about_models_are_answered() {
+    let service = Service::over(&engines([Script::default()])).await;
+    let (_, _, tags) = ollama(&service, "/api/tags", "").await;
+    assert_eq!(lines(&tags)[0]["models"][0]["name"], "tiny");
+    let (_, _, running) = ollama(&service, "/api/ps", "").await;
+    assert_eq!(lines(&running)[0]["models"][0]["model"], "tiny");
+    let (_, _, version) = ollama(&service, "/api/version", "").await;
+    assert!(lines(&version)[0]["version"].is_string());
+    for (body, status) in [
+        (r#"{"model":"tiny"}"#, 200),
+        (r#"{"model":"none"}"#, 404),
+        ("7", 400),
+    ] {
+        assert_eq!(
+            ollama(&service, "/api/show", body).await.0,
+            status,
+            "{body}"
+        );
+    }
+    let (_, _, loaded) = ollama(&service, "/api/chat", r#"{"model":"tiny"}"#).await;
+    assert_eq!(lines(&loaded)[0]["done_reason"], "load");
+}
+
+// spec: PATH-109
+#[tokio::test]
+async fn errors_of_ollamas_routes_have_its_shape() {
+    let service = Service::over(&engines([Script::default()])).await;
+    for (path, body, status, part) in [
+        (
+            "/api/chat",
+            r#"{"model":"none","messages":[{"role":"user"}]}"#,
+            404,
+            "\"none\"",
+        ),
+        ("/api/chat", "{", 400, "the body is not valid"),
+        (
+            "/api/generate",
+            r#"{"model":"tiny","prompt":"a","suffix":"b"}"#,
+            400,
+            "`suffix`",
+        ),
+        ("/api/pull", r#"{"model":"x"}"#, 403, "not managed here"),
+        ("/api/tags", "{}", 405, "only GET"),
+        ("/api/unknown", "{}", 404, "no such route"),
+    ] {
+        let (found, _, said) = ollama(&service, path, body).await;
+        assert_eq!(found, status, "{path}: {said}");
+        let error = lines(&said)[0]["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+// spec: PATH-109
+#[tokio::test]
+async fn a_broken_stream_ends_with_ollamas_error() {
+    let all = engines([Script {
+        fault: Some(fake_engine::Fault::Cut(2)),
+        tokens: 5,
+        ..Script::default()
+    }]);
+    let service = Service::over(&all).await;
+    let chat = r#"{"model":"tiny","messages":[{"role":"user","content":"hi"}]}"#;
+    let (status, _, said) = ollama(&service, "/api/chat", chat).await;
+    assert_eq!(status, 200, "{said}");
+    let said = lines(&said);
+    assert!(said.last().unwrap()["error"].is_string(), "{said:?}");
+}
