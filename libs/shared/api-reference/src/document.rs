@@ -85,6 +85,7 @@ fn shapes_of_errors() -> Components {
         AnthropicError::name().into_owned(),
         AnthropicError::schema(),
     ));
+    schemas.push((OllamaError::name().into_owned(), OllamaError::schema()));
     let mut components = Components::new();
     components.schemas.extend(schemas);
     components
