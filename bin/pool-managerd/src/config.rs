@@ -52,7 +52,7 @@ impl Config {
                 first_byte: settings.first_byte_timeout,
                 ..Timeouts::default()
             },
-            ..DataPathConfig::default()
+            max_body_bytes: settings.max_body_bytes,
         };
         let registration = registration(&mut reader, &mut settings, &pools);
         // Read in every profile, so that a mistake is reported before the profile changes.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use routing_table::{EndpointKey, RouteChange, RouteSink};
+use routing_table::{Endpoint, EndpointKey, RouteChange, RouteSink};
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep_until},
@@ -189,6 +189,21 @@ impl Admission {
     #[must_use]
     pub fn in_flight_at(&self, endpoint: &EndpointKey) -> Option<u32> {
         self.0.core.lock().in_flight_at(endpoint)
+    }
+
+    /// The other endpoints on the node of `endpoint` that serve `model`.
+    #[must_use]
+    pub fn others_on_node(&self, model: &str, endpoint: &Endpoint) -> Vec<Arc<Endpoint>> {
+        let core = self.0.core.lock();
+        let table = core.table();
+        let candidates = table.candidates(model).iter();
+        candidates
+            .filter_map(|&index| table.endpoint(index))
+            .filter(|other| {
+                other.key().node == endpoint.key().node && other.key() != endpoint.key()
+            })
+            .cloned()
+            .collect()
     }
 
     /// Every model that an endpoint names, in no particular order. It visits all endpoints.

@@ -41,11 +41,15 @@ mod model_name;
 mod models;
 mod multipart;
 mod observer;
+mod ollama;
+mod ollama_body;
 #[cfg(feature = "openapi")]
 mod openapi;
 mod options;
 mod path_router;
 mod peek;
+mod query;
+mod redirect;
 mod response;
 mod response_headers;
 mod retry;
@@ -53,6 +57,7 @@ mod retry_budget;
 mod route;
 mod scan;
 mod sse;
+mod stored_responses;
 #[cfg(feature = "openapi")]
 mod strategy_schema;
 mod stream_timing;

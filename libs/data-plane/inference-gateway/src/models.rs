@@ -43,19 +43,8 @@ pub(crate) fn list(
     aliases: &Aliases,
     created: u64,
 ) -> Response<GatewayBody> {
-    let known = admission.models();
-    let models = known.iter().filter(|model| model.endpoints_ready > 0);
-    // An alias hides the model of the same name.
-    let models = models
-        .map(|summary| summary.model.as_str())
-        .filter(|model| aliases.target(model).is_none());
-    let aliased = aliases.iter().filter(|(_, model)| admission.serves(model));
-    let mut names: Vec<&str> = models.chain(aliased.map(|(alias, _)| alias)).collect();
-    names.sort_unstable();
-    let data = names
-        .into_iter()
-        .map(|id| Model::new(id, created))
-        .collect();
+    let names = names(admission, aliases);
+    let data = names.iter().map(|id| Model::new(id, created)).collect();
     json(
         StatusCode::OK,
         &ModelList {
@@ -63,6 +52,23 @@ pub(crate) fn list(
             data,
         },
     )
+}
+
+/// The names of all models that a node can serve now, and of their aliases, in order.
+pub(crate) fn names(admission: &Admission, aliases: &Aliases) -> Vec<String> {
+    let known = admission.models();
+    let models = known.iter().filter(|model| model.endpoints_ready > 0);
+    // An alias hides the model of the same name.
+    let models = models
+        .map(|summary| summary.model.as_str())
+        .filter(|model| aliases.target(model).is_none());
+    let aliased = aliases.iter().filter(|(_, model)| admission.serves(model));
+    let mut names: Vec<String> = models
+        .chain(aliased.map(|(alias, _)| alias))
+        .map(str::to_owned)
+        .collect();
+    names.sort_unstable();
+    names
 }
 
 /// One model.

@@ -36,6 +36,14 @@ pub(crate) struct RequestOptions {
     strategy: Strategy,
     pin: Option<NodeId>,
     session: Option<u64>,
+    /// A proxy says something about the client's connection.
+    pub(crate) is_forwarded: bool,
+}
+
+/// Whether a header is one of those in which a proxy describes the client's connection.
+pub(crate) fn is_forwarded(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-forwarded-") || name == "x-real-ip"
 }
 
 impl RequestOptions {
@@ -51,6 +59,7 @@ impl RequestOptions {
             strategy,
             pin: None,
             session: None,
+            is_forwarded: false,
         };
         // One pass over the headers instead of a lookup for each: most requests have none of these.
         for (name, value) in headers {
@@ -59,11 +68,21 @@ impl RequestOptions {
                 name if *name == PRIORITY => options.priority = parse(value, "X-Priority")?,
                 name if *name == STRATEGY => options.strategy = parse(value, "X-Llorch-Strategy")?,
                 name if *name == PIN_NODE => options.pin = Some(parse(value, "X-Llorch-Pin-Node")?),
+                name if is_forwarded(name) => options.is_forwarded = true,
                 name if *name == SESSION => options.session = value.to_str().ok().map(session_key),
                 _ => {}
             }
         }
         Ok(options)
+    }
+
+    /// The routing preference of a request that only one node can serve.
+    pub(crate) fn pinned_to(self, node: &NodeId) -> Arc<RoutingPreference> {
+        Arc::new(RoutingPreference {
+            strategy: self.strategy,
+            pin: Some(node.clone()),
+            affinity: Affinity::default(),
+        })
     }
 
     /// The routing preference of the request. Only strategies that use the body read it again.

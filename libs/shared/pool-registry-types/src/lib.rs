@@ -14,6 +14,7 @@
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod client_api;
 mod duration;
 pub mod engine_path;
 mod error;

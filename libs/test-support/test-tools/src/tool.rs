@@ -26,10 +26,12 @@ pub enum Tool {
     Browser,
     /// `curl`, with the shell that it is typed into.
     Curl,
-    /// The `openai` package of the Python package index.
-    OpenAiClient,
+    /// The official clients for Node, and what installs them.
+    NodeClients,
     /// `prometheus` and `promtool`.
     Prometheus,
+    /// The official clients for Python.
+    PythonClients,
     /// The `schemathesis` package of the Python package index.
     Schemathesis,
 }
@@ -41,8 +43,9 @@ impl Tool {
             Self::Bash => "the completion script for bash",
             Self::Browser => "the dashboard in a browser",
             Self::Curl => "the commands of the documents",
-            Self::OpenAiClient => "the official OpenAI client",
+            Self::NodeClients => "the official clients for Node",
             Self::Prometheus => "metrics and alert rules with Prometheus",
+            Self::PythonClients => "the official clients for Python",
             Self::Schemathesis => "requests generated from the OpenAPI documents",
         }
     }
@@ -53,8 +56,9 @@ impl Tool {
             Self::Bash => "LLORCH_BASH_REQUIRED",
             Self::Browser => "LLORCH_BROWSER_REQUIRED",
             Self::Curl => "LLORCH_CURL_REQUIRED",
-            Self::OpenAiClient => "LLORCH_OPENAI_REQUIRED",
+            Self::NodeClients => "LLORCH_NODE_CLIENTS_REQUIRED",
             Self::Prometheus => "LLORCH_PROMETHEUS_REQUIRED",
+            Self::PythonClients => "LLORCH_PYTHON_CLIENTS_REQUIRED",
             Self::Schemathesis => "LLORCH_FUZZ_REQUIRED",
         }
     }
@@ -65,8 +69,9 @@ impl Tool {
             Self::Bash => Some("bash"),
             Self::Browser => Some("chromium nodejs npm"),
             Self::Curl => Some("bash curl"),
+            Self::NodeClients => Some("nodejs npm"),
             Self::Prometheus => Some("prometheus"),
-            Self::OpenAiClient | Self::Schemathesis => None,
+            Self::PythonClients | Self::Schemathesis => None,
         }
     }
 
@@ -74,10 +79,10 @@ impl Tool {
     fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Bash => &["bash"],
-            Self::Browser => &["node", "npm"],
+            Self::Browser | Self::NodeClients => &["node", "npm"],
             Self::Curl => &["bash", "curl"],
             Self::Prometheus => &["prometheus", "promtool"],
-            Self::OpenAiClient | Self::Schemathesis => &[],
+            Self::PythonClients | Self::Schemathesis => &[],
         }
     }
 
