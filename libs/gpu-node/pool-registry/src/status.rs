@@ -158,6 +158,8 @@ impl RegistryCore {
             replica_status.draining = is_drained(&replica.handoff.replica_id);
             replica_status.load = replica.load().clone();
             replica_status.generation = Some(replica.generation);
+            replica_status.context_length = replica.context_length();
+            replica_status.owned_by = replica.owned_by().map(str::to_owned);
             replica_status
         });
         let scaled_to_zero = (pool.scaled_to_zero_replicas())
