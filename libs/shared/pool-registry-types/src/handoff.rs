@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     EngineKind, HttpUrl, PoolId, ReplicaId,
-    id::echo,
+    id::MAX_ECHO_CHARS,
     invalid::{InvalidField, check_text},
     limits::{MAX_PATH_BYTES, MAX_SLOTS},
     models::check_models,
+    text::quoted,
 };
 
 /// The file `{runtime dir}/{pool_id}_{replica_id}.json`, written by the program that started the
@@ -103,7 +104,7 @@ fn check_key_file(path: Option<&str>) -> Result<(), InvalidField> {
                 format!(
                     "must be the absolute path of a file that holds the engine's key, of at most \
                      {MAX_PATH_BYTES} bytes, not {}",
-                    echo(path)
+                    quoted(path, MAX_ECHO_CHARS)
                 ),
             ))
         }
