@@ -52,6 +52,8 @@ impl From<bool> for ReportUrgency {
 pub(crate) struct Pool {
     /// Named in the configuration: it is reported even without replicas.
     pub(crate) configured: bool,
+    /// Nobody has named it: it is reported only while the node has no other pool.
+    pub(crate) placeholder: bool,
     pub(crate) draining: bool,
     /// Replicas that an operator drains, whether they exist or not.
     pub(crate) drained: BTreeSet<ReplicaId>,
@@ -65,6 +67,16 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// Whether it exists only by default: no handoff, drain or expected engine names it.
+    pub(crate) fn is_placeholder(&self) -> bool {
+        self.placeholder
+            && !self.draining
+            && self.drained.is_empty()
+            && self.replicas.is_empty()
+            && self.absent.is_empty()
+            && self.scaled_to_zero.is_empty()
+    }
+
     /// Whether one of its replicas, running or scaled to zero, names `model`.
     fn names(&self, model: &str) -> bool {
         self.replicas.values().any(|replica| replica.names(model))
@@ -118,6 +130,13 @@ impl RegistryCore {
             pools: configured.into_iter().map(|id| (id, pool())).collect(),
             ..Self::default()
         }
+    }
+
+    /// Adds a pool that is reported only while there is no other.
+    pub(crate) fn add_placeholder(&mut self, id: PoolId) {
+        let pool = self.pools.entry(id).or_default();
+        pool.placeholder = !pool.configured;
+        pool.configured = true;
     }
 
     /// Applies a new or changed handoff.

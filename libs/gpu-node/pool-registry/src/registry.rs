@@ -34,6 +34,16 @@ impl PoolRegistry {
         }
     }
 
+    /// The same with a pool that is reported only while the node has no other, so that an operator
+    /// sees that handoffs are missing. It counts as configured in every other respect.
+    #[must_use]
+    pub fn with_placeholder(self, pool: Option<PoolId>) -> Self {
+        if let Some(pool) = pool {
+            self.shared.core.lock().add_placeholder(pool);
+        }
+        self
+    }
+
     /// Applies a new or changed handoff. Its replica is ready at once.
     ///
     /// # Errors

@@ -105,8 +105,10 @@ impl RegistryCore {
 
     /// Every pool, in order of its id.
     pub(crate) fn statuses(&self) -> Vec<PoolStatus> {
+        let is_only = self.pools.len() == 1;
         self.pools
             .iter()
+            .filter(|(_, pool)| is_only || !pool.is_placeholder())
             .map(|(id, pool)| self.pool_status(id, pool))
             .collect()
     }
@@ -140,6 +142,7 @@ impl RegistryCore {
                 .to_owned()
         });
         status.device_mask = device_mask(pool);
+        status.placeholder = pool.is_placeholder();
         status.sleeping = scaled_to_zero.is_some() && !is_running;
         status
     }
