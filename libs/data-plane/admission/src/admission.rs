@@ -212,6 +212,18 @@ impl Admission {
         self.0.core.lock().models()
     }
 
+    /// One model with its slots; `None` when no endpoint that accepts requests names it.
+    #[must_use]
+    pub fn model(&self, model: &str) -> Option<ModelSummary> {
+        self.0.core.lock().model(model)
+    }
+
+    /// Whether an endpoint of `model` accepts requests and is known to take `least` tokens.
+    #[must_use]
+    pub fn has_context(&self, model: &str, least: u32) -> bool {
+        self.0.core.lock().has_context(model, least)
+    }
+
     /// Whether an endpoint names `model`.
     #[must_use]
     pub fn names(&self, model: &str) -> bool {

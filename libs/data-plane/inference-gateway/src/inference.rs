@@ -123,7 +123,17 @@ impl Inference {
                 Err(error) => Err(error),
             };
             match received {
-                Ok(response) => return Ok((response, lease)),
+                Ok(response) => {
+                    let needed = response.refused_context(lease.endpoint().context_length());
+                    match needed {
+                        Some(least) if forwarding.may_fit(least, observer) => {
+                            // Its slot is free again before the next one is acquired.
+                            drop(lease);
+                            observer.retried();
+                        }
+                        _ => return Ok((response, lease)),
+                    }
+                }
                 Err(AttemptError::Final(error)) => return Err(error),
                 Err(AttemptError::Retriable(failed)) => {
                     forwarding.retry(failed, lease, observer)?;
@@ -224,6 +234,18 @@ impl Forwarding<'_> {
         }
         let accepted = classify(result, observer.log_context())?;
         without_redirect(accepted, observer.log_context())
+    }
+
+    /// An engine has refused the request because it needs a context of `least` tokens. Whether
+    /// another endpoint has it, and is tried next.
+    fn may_fit(&mut self, least: u32, observer: &mut RequestObserver) -> bool {
+        let admission = &self.inference.admission;
+        let may_fit =
+            admission.has_context(observer.model(), least) && observer.retry.refused_for_context();
+        if may_fit {
+            Arc::make_mut(&mut self.request.preference).context.at_least = Some(least);
+        }
+        may_fit
     }
 
     /// Returns the slot of a failed attempt. An error means that there is no further attempt.

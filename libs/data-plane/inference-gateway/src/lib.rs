@@ -24,6 +24,7 @@ mod aliases;
 mod attempt;
 mod body;
 mod config;
+mod context_length;
 mod dialect;
 mod error;
 mod error_response;

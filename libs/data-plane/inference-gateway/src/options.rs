@@ -13,7 +13,7 @@ use serde::{
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::error::GatewayError;
+use crate::{context_length::estimate, error::GatewayError};
 
 /// The client's own deadline, in milliseconds from now.
 pub(crate) const DEADLINE: HeaderName = HeaderName::from_static("x-deadline-ms");
@@ -109,6 +109,7 @@ impl RequestOptions {
             strategy: self.strategy,
             pin: self.pin,
             affinity,
+            context: estimate(body),
         })
     }
 }

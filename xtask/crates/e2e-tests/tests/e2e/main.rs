@@ -19,6 +19,7 @@ mod dashboard;
 mod disconnects;
 mod documents;
 mod engine;
+mod engines;
 mod figures;
 mod generated_requests;
 mod gpus;
