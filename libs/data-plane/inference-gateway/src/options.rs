@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use admission::{Priority, RoutingPreference};
+use admission::{ContextNeed, Priority, RoutingPreference};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use placement::{Affinity, ChatBlocks, Strategy, prompt_blocks, session_key};
 use pool_registry_types::NodeId;
@@ -82,6 +82,7 @@ impl RequestOptions {
             strategy: self.strategy,
             pin: Some(node.clone()),
             affinity: Affinity::default(),
+            context: ContextNeed::default(),
         })
     }
 

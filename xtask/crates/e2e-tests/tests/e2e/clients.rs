@@ -185,8 +185,8 @@ fn announce(directory: &Path, pool: &str, engine: &Engine) -> Result<()> {
 /// Ended requests of clients that left.
 fn cancelled(client: &Client) -> u64 {
     let metrics = client.get("/metrics").map(|answer| answer.body);
-    let text = metrics.map(|body| String::from_utf8_lossy(&body).into_owned());
-    text.unwrap_or_default()
+    metrics
+        .unwrap_or_default()
         .lines()
         .filter(|line| {
             line.starts_with("llorch_requests_total") && line.contains(r#"outcome="cancelled""#)
