@@ -2,7 +2,9 @@ from anthropic import Anthropic, AuthenticationError, NotFoundError
 from support import *
 
 client = Anthropic(base_url=URL, api_key=KEY, max_retries=0)
-question = dict(model=CHAT_MODEL, messages=MESSAGES, max_tokens=WORDS, temperature=0)
+question = dict(
+    model=CHAT_MODEL, messages=MESSAGES, max_tokens=WORDS, extra_body={"temperature": 0}
+)
 
 names = [model.id for model in client.models.list()]
 same(sorted(names), sorted([CHAT_MODEL, EMBEDDING_MODEL]))

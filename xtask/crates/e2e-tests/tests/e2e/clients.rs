@@ -3,19 +3,14 @@
 //!
 //! What each client can do is in `.docs/CLIENTS.md`, which the run checks.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use child_process::succeed;
 use e2e_tests::node_modules;
 use test_client::{Client, chain};
 use test_clock::wait_for;
-use test_cluster::{Cluster, Engine, Node, OneNode, Orchestrator, Profile, Setting};
+use test_cluster::{Cluster, Engine, Node, Orchestrator, Profile, Setting};
 use test_tools::{Packages, Tool};
 
 mod table;
@@ -116,7 +111,6 @@ fn node() -> Result<Option<PathBuf>> {
 struct Served {
     control: Orchestrator,
     _node: Option<Node>,
-    _home: Option<OneNode>,
     _engines: [Engine; 2],
     client: Client,
 }
@@ -137,7 +131,7 @@ fn serve(cluster: &Cluster, profile: Profile, token: Option<&str>) -> Result<Ser
             ],
         )?,
     ];
-    let (control, node) = match profile {
+    let (mut control, mut node) = match profile {
         Profile::Home => (cluster.home(&settings)?, None),
         Profile::Cloud => {
             let control = cluster.orchestrator(&settings)?;
@@ -145,17 +139,15 @@ fn serve(cluster: &Cluster, profile: Profile, token: Option<&str>) -> Result<Ser
             (control, Some(node))
         }
     };
-    let mut control = control;
-    let directory = match &node {
-        Some(_) => None,
-        None => Some(control.daemon().directory().to_owned()),
+    let directory = match &mut node {
+        Some(node) => node.daemon().directory().to_owned(),
+        None => control.daemon().directory().to_owned(),
     };
-    for (pool, engine) in ["chat", "embeddings"].iter().zip(&engines) {
-        match (&node, &directory) {
-            (Some(node), _) => node.write_handoff(pool, "r0", engine)?,
-            (None, Some(directory)) => announce(directory, pool, engine)?,
-            (None, None) => {}
-        }
+    let models = [("pool-0", CHAT_MODEL), ("pool-1", EMBEDDING_MODEL)];
+    for ((pool, model), engine) in models.iter().zip(&engines) {
+        let mut handoff = test_cluster::handoff(pool, "r0", engine);
+        handoff["models"] = serde_json::json!([model]);
+        test_cluster::write_handoff(&directory, &handoff)?;
     }
     let client = match token {
         Some(token) => control.client().with_token(token),
@@ -171,28 +163,20 @@ fn serve(cluster: &Cluster, profile: Profile, token: Option<&str>) -> Result<Ser
     Ok(Served {
         control,
         _node: node,
-        _home: None,
         _engines: engines,
         client,
     })
 }
 
-fn announce(directory: &Path, pool: &str, engine: &Engine) -> Result<()> {
-    let handoff = test_cluster::handoff(pool, "r0", engine);
-    test_cluster::write_handoff(directory, &handoff).map(|_| ())
-}
-
 /// Ended requests of clients that left.
 fn cancelled(client: &Client) -> u64 {
-    let metrics = client.get("/metrics").map(|answer| answer.body);
-    metrics
-        .unwrap_or_default()
+    let page = client.get("/metrics").map(|answer| answer.body);
+    page.unwrap_or_default()
         .lines()
         .filter(|line| {
             line.starts_with("llorch_requests_total") && line.contains(r#"outcome="cancelled""#)
         })
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .map(|count| count as u64)
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
         .sum()
 }
 
