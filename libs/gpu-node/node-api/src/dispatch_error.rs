@@ -83,6 +83,12 @@ impl EngineFailure {
     }
 
     /// No connection: the request cannot have reached the engine, so another one may get it.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.is_unreachable() || matches!(self.error, ForwardError::AcceptQueueFull { .. })
+    }
+
+    /// No connection, and the engine is at fault. An engine that has no room for a connection at
+    /// the moment is not.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(
             self.error,
@@ -115,6 +121,7 @@ impl EngineFailure {
             | ForwardError::ConnectTimeout { .. }
             | ForwardError::Local(_)
             | ForwardError::OwnDelay { .. } => ErrorCode::PoolUnavailable,
+            ForwardError::AcceptQueueFull { .. } => ErrorCode::PoolBusy,
             ForwardError::Reset { .. } => ErrorCode::WorkerReset,
             ForwardError::FirstByte { .. } | ForwardError::Deadline { .. } => {
                 ErrorCode::DeadlineExceeded
@@ -128,6 +135,9 @@ impl EngineFailure {
         match &self.error {
             ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
                 format!("{engine} cannot be reached")
+            }
+            ForwardError::AcceptQueueFull { .. } => {
+                format!("{engine} has no room for a new connection at the moment")
             }
             ForwardError::Local(_) => "this node cannot open more connections".to_owned(),
             ForwardError::OwnDelay { .. } => "this node is overloaded at the moment".to_owned(),
