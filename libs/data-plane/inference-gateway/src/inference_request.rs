@@ -13,7 +13,7 @@ use stream_proxy::Outbound;
 use crate::{
     config::GatewayConfig,
     error::GatewayError,
-    model_name::{ResolvedModel, named_model, resolve},
+    model_name::{ResolvedModel, named_fields, resolve},
     observer::RequestObserver,
     options::{self, RequestOptions},
     retry::RetryState,
@@ -46,6 +46,8 @@ pub struct QueueTimeout(pub Duration);
 pub(crate) struct InferenceRequest {
     /// The client's bytes, without what was meant for the gateway.
     pub(crate) outbound: Outbound,
+    /// The client asks for a stream.
+    pub(crate) is_stream: bool,
     pub(crate) preference: Arc<RoutingPreference>,
     pub(crate) priority: Priority,
     /// The client's name for the model, if it is an alias.
@@ -64,7 +66,9 @@ impl InferenceRequest {
         let started = observer.started();
         let options = RequestOptions::read(&parts.headers, config.strategy, started)?;
         let body = body.read_all(config.max_body_bytes).await?;
-        let model = match named_model(&parts.headers, &body) {
+        let fields = named_fields(&parts.headers, &body);
+        let is_stream = matches!(&fields, Ok(fields) if fields.stream == Some(true));
+        let model = match fields.map(|fields| fields.model) {
             Ok(Some(model)) => model.into_owned(),
             // A path that is not listed is a route only if the body names a model.
             Ok(None) | Err(_) if observer.route() == route::OTHER => {
@@ -91,6 +95,7 @@ impl InferenceRequest {
         }
         Ok(Self {
             outbound,
+            is_stream,
             preference,
             priority,
             alias,

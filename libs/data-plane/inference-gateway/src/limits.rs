@@ -6,10 +6,10 @@ use crate::{
     aliases::MAX_ALIASES_FILE_BYTES,
     config::MAX_BODY_BYTES,
     options::MAX_DEADLINE_MS,
-    response::WHOLE_ANSWER_BYTES,
     retry::{MAX_TRIES, MAX_UNREACHABLE, MIN_REFUSALS, REFUSALS_PER_SECOND},
     scan::MAX_DEPTH,
     sse::MAX_EVENT_BYTES,
+    whole_answer::WHOLE_ANSWER_BYTES,
 };
 
 /// All limits of `/v1`.
@@ -35,9 +35,9 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("/v1")
         .beyond("the answer is passed on as it comes"),
     Limit::new("MAX_EVENT_BYTES", MAX_EVENT_BYTES as u64, "bytes")
-        .because("One event of a stream.")
+        .because("One event of a stream that is held until it is whole.")
         .enforced_by("/v1")
-        .beyond("the stream ends with the event WORKER_RESET"),
+        .beyond("the event is passed on as it comes"),
     Limit::new("MAX_TRIES", MAX_TRIES as u64, "tries")
         .because("Endpoints that fail one request.")
         .enforced_by("/v1")

@@ -10,7 +10,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_server::RequestId;
 use pool_registry_types::ErrorCode;
 use request_forwarding::continue_trace;
@@ -21,7 +21,6 @@ use tracing::{Span, field};
 
 use crate::{
     access_log::AccessLogEntry,
-    dialect::Dialect,
     error::GatewayError,
     log_context::LogContext,
     metrics::{EndpointSeries, GatewayMetrics, RequestOutcome},
@@ -195,11 +194,14 @@ impl RequestObserver {
 
     /// Whole events of the response's stream passed.
     pub(crate) fn events_passed(&mut self, events: &[u8], timing: &mut StreamTiming) {
+        // A comment that keeps the connection alive is no token.
+        if !self.tokens.events(self.route.dialect, events) {
+            return;
+        }
         let now = Instant::now();
         if timing.event(now) {
             self.first_token = Some(now);
         }
-        self.tokens.events(self.route.dialect, events);
         if timing.is_report_due() {
             self.report_stream(timing, now);
         }
@@ -224,14 +226,18 @@ impl RequestObserver {
     }
 
     /// The client gets a complete response that is no stream.
-    pub(crate) fn served_whole(&mut self, response: &[u8]) {
+    pub(crate) fn served_whole(&mut self, status: StatusCode, response: &[u8]) {
         self.tokens.whole(self.route.dialect, response);
-        self.served();
+        self.served(status.is_server_error());
     }
 
-    /// The client gets a complete response.
-    pub(crate) fn served(&mut self) {
-        self.outcome = RequestOutcome::Served;
+    /// The client gets a complete response. `is_error`: the engine reports an error in it.
+    pub(crate) fn served(&mut self, is_error: bool) {
+        self.outcome = if is_error {
+            RequestOutcome::Failed
+        } else {
+            RequestOutcome::Served
+        };
     }
 
     /// The response broke off, and the client was told why.
@@ -279,11 +285,6 @@ impl RequestObserver {
             self.span.record("otel.status_code", "ERROR");
         }
     }
-
-    /// Whether the last event of the stream is its end rather than a token.
-    fn has_end_event(&self) -> bool {
-        self.outcome == RequestOutcome::Served && self.route.dialect != Dialect::Plain
-    }
 }
 
 impl Drop for RequestObserver {
@@ -299,7 +300,7 @@ impl Drop for RequestObserver {
             .first_token
             .map(|first| first.saturating_duration_since(self.started));
         let queue_time = self.endpoint.is_some().then(|| self.retry.queue_time());
-        let all_tokens = self.tokens.total(self.has_end_event());
+        let all_tokens = self.tokens.total();
         AccessLogEntry {
             context: self.log_context(),
             trace: self.trace,
@@ -313,7 +314,7 @@ impl Drop for RequestObserver {
         }
         .log();
         self.record_end(all_tokens);
-        let tokens = self.tokens.rest(self.has_end_event());
+        let tokens = self.tokens.rest();
         series.tokens.inc_by(tokens);
         series.duration.observe(total);
         if let Some(queue_time) = queue_time {

@@ -1,5 +1,5 @@
-//! How many tokens an engine generated: its own count where it reports one, else the events of its
-//! stream.
+//! How many tokens an engine generated: its own count where it reports one, else the parts of text
+//! in its stream.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -10,15 +10,11 @@ use memchr::memmem;
 
 use crate::dialect::Dialect;
 
-/// The most events of a stream that are no tokens: the role, the usage and the end. A running
-/// stream leaves so many out of its reports, because the engine's own count may follow.
-const NOT_TOKENS: u64 = 3;
-
 /// The tokens of one response.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TokenCount {
-    /// Events of the stream.
-    events: u64,
+    /// Parts of text in the stream.
+    deltas: u64,
     /// The engine's own count.
     reported_by_engine: Option<u64>,
     /// Tokens that the metrics have already.
@@ -26,12 +22,14 @@ pub(crate) struct TokenCount {
 }
 
 impl TokenCount {
-    /// Whole events of a stream passed.
-    pub(crate) fn events(&mut self, dialect: Dialect, events: &[u8]) {
-        self.events = self.events.saturating_add(count_events(events));
+    /// Whole events of a stream passed. Returns whether they contain generated text.
+    pub(crate) fn events(&mut self, dialect: Dialect, events: &[u8]) -> bool {
+        let deltas = count_deltas(dialect, events);
+        self.deltas = self.deltas.saturating_add(deltas);
         if let Some(count) = engine_count(dialect, events) {
             self.reported_by_engine = Some(count);
         }
+        deltas > 0
     }
 
     /// A response that is no stream is complete.
@@ -41,35 +39,54 @@ impl TokenCount {
 
     /// Tokens of a running stream that the metrics do not have yet. They have them from now on.
     pub(crate) fn take_running(&mut self) -> u64 {
-        let tokens = self
-            .events
-            .saturating_sub(NOT_TOKENS)
-            .saturating_sub(self.counted);
+        let tokens = self.deltas.saturating_sub(self.counted);
         self.counted = self.counted.saturating_add(tokens);
         tokens
     }
 
-    /// Tokens of a complete response that the metrics do not have yet. `has_end` tells whether the
-    /// last event of the stream is its end rather than a token.
-    pub(crate) fn rest(&self, has_end: bool) -> u64 {
-        let tokens = self.events.saturating_sub(has_end.into());
+    /// Tokens of a complete response that the metrics do not have yet.
+    pub(crate) fn rest(&self) -> u64 {
         self.reported_by_engine
-            .unwrap_or(tokens)
+            .unwrap_or(self.deltas)
             .saturating_sub(self.counted)
     }
 
     /// All tokens of a complete response.
-    pub(crate) fn total(&self, has_end: bool) -> u64 {
-        self.counted.saturating_add(self.rest(has_end))
+    pub(crate) fn total(&self) -> u64 {
+        self.counted.saturating_add(self.rest())
     }
 }
 
-/// The number of events in `events`, which are whole.
-fn count_events(events: &[u8]) -> u64 {
-    static END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("\n\n"));
+/// The parts of generated text in whole events. Comments, the role, the usage and the end are none.
+fn count_deltas(dialect: Dialect, events: &[u8]) -> u64 {
+    /// The keys of generated text: an event of a chat has one of them, and mostly the first.
+    static TEXTS: LazyLock<[memmem::Finder<'static>; 4]> = LazyLock::new(|| {
+        // Also `reasoning_content`.
+        let keys = [r#"content":"#, r#""text":"#, r#""arguments":"#, r#""reasoning":"#];
+        keys.map(memmem::Finder::new)
+    });
+    static MESSAGE: LazyLock<memmem::Finder<'static>> =
+        LazyLock::new(|| memmem::Finder::new(r#""content_block_delta""#));
+    static RESPONSE: LazyLock<memmem::Finder<'static>> =
+        LazyLock::new(|| memmem::Finder::new(r#".delta""#));
 
-    let ends = END.find_iter(events).count();
-    u64::try_from(ends).unwrap_or(u64::MAX).max(1)
+    let count = match dialect {
+        Dialect::Messages => MESSAGE.find_iter(events).count(),
+        Dialect::Responses => RESPONSE.find_iter(events).count(),
+        Dialect::Completions | Dialect::Plain => TEXTS
+            .iter()
+            .map(|key| {
+                let values = key.find_iter(events).filter(|at| {
+                    let value = events.get(at.saturating_add(key.needle().len())..);
+                    let value = value.unwrap_or_default().trim_ascii_start();
+                    value.starts_with(b"\"") && !value.starts_with(b"\"\"")
+                });
+                values.count()
+            })
+            .find(|count| *count > 0)
+            .unwrap_or_default(),
+    };
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// The engine's own count of generated tokens, if `text` holds it. A count beyond 32 bits is not
@@ -143,25 +160,61 @@ mod tests {
         }
     }
 
+    // spec: SEE-21, PATH-87
     #[test]
-    fn events_are_counted() {
-        assert_eq!(count_events(b"data: 1\n\n"), 1);
-        assert_eq!(count_events(b"data: 1\n\ndata: 2\n\ndata: [DONE]\n\n"), 3);
-        assert_eq!(count_events(b"data: 1\r\n\r\n"), 1);
+    fn only_generated_text_is_counted() {
+        use Dialect::{Completions, Messages, Plain, Responses};
+        for (dialect, events, expected) in [
+            (Completions, "data: {\"delta\":{\"content\":\"a\"}}\n\n", 1),
+            (Completions, "data: {\"delta\":{\"content\": \"a\"}}\r\n\r\n", 1),
+            (Completions, "data: {\"delta\":{\"reasoning_content\":\"a\"}}\n\n", 1),
+            (Completions, "data: {\"choices\":[{\"text\":\"a\"}]}\n\n", 1),
+            (
+                Completions,
+                "data: {\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}\n\n",
+                0,
+            ),
+            (Completions, "data: {\"delta\":{\"content\":null}}\n\n", 0),
+            (
+                Completions,
+                "data: {\"content\":\"a\"}\n\ndata: {\"content\":\"b\"}\n\ndata: [DONE]\n\n",
+                2,
+            ),
+            (Completions, ": ping\n", 0),
+            (Completions, "retry: 1\nid: 7\n\n", 0),
+            (Completions, "data: {\"usage\":{\"completion_tokens\":8}}\n\n", 0),
+            (Plain, "data: {\"content\":\"a\"}\n\n", 1),
+            (
+                Messages,
+                "event: content_block_delta\ndata: {\"type\":\"content_block_delta\"}\n\n",
+                1,
+            ),
+            (Messages, "event: ping\ndata: {\"type\":\"ping\"}\n\n", 0),
+            (
+                Responses,
+                "event: response.output_text.delta\n\
+                 data: {\"type\":\"response.output_text.delta\"}\n\n",
+                1,
+            ),
+            (Responses, "data: {\"type\":\"response.created\"}\n\n", 0),
+        ] {
+            let count = count_deltas(dialect, events.as_bytes());
+            assert_eq!(count, expected, "{dialect:?} {events}");
+        }
     }
 
     // spec: SEE-21
     #[test]
-    fn the_engines_count_replaces_the_events() {
+    fn the_engines_count_replaces_the_parts() {
         let mut tokens = TokenCount::default();
-        for _ in 0..10 {
-            tokens.events(Dialect::Completions, b"data: {}\n\n");
+        for _ in 0..7 {
+            tokens.events(Dialect::Completions, b"data: {\"content\":\"a\"}\n\n");
         }
-        assert_eq!(tokens.take_running(), 7, "the last events may be no tokens");
+        assert_eq!(tokens.take_running(), 7);
         assert_eq!(tokens.take_running(), 0);
-        assert_eq!((tokens.rest(true), tokens.total(true)), (2, 9));
+        assert_eq!((tokens.rest(), tokens.total()), (0, 7));
         let usage = b"data: {\"usage\":{\"completion_tokens\":8}}\n\n";
         tokens.events(Dialect::Completions, usage);
-        assert_eq!((tokens.rest(true), tokens.total(true)), (1, 8));
+        assert_eq!((tokens.rest(), tokens.total()), (1, 8));
     }
 }

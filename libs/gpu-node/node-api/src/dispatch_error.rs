@@ -96,6 +96,14 @@ impl EngineFailure {
         )
     }
 
+    /// This node is at fault, and not the engine.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(
+            self.error,
+            ForwardError::Local(_) | ForwardError::OwnDelay { .. }
+        )
+    }
+
     /// The connection ended before the first byte of the response. The engine may have started the
     /// request, but the client has seen nothing of it.
     pub(crate) fn is_reset(&self) -> bool {
@@ -117,11 +125,13 @@ impl EngineFailure {
 
     pub(crate) fn code(&self) -> ErrorCode {
         match &self.error {
-            ForwardError::Connect { .. }
-            | ForwardError::ConnectTimeout { .. }
-            | ForwardError::Local(_)
-            | ForwardError::OwnDelay { .. } => ErrorCode::PoolUnavailable,
-            ForwardError::AcceptQueueFull { .. } => ErrorCode::PoolBusy,
+            ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
+                ErrorCode::PoolUnavailable
+            }
+            // This node is at its own limit, or the engine has no room: both are busy.
+            ForwardError::Local(_)
+            | ForwardError::OwnDelay { .. }
+            | ForwardError::AcceptQueueFull { .. } => ErrorCode::PoolBusy,
             ForwardError::Reset { .. } => ErrorCode::WorkerReset,
             ForwardError::FirstByte { .. } | ForwardError::Deadline { .. } => {
                 ErrorCode::DeadlineExceeded
