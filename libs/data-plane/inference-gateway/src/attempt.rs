@@ -93,7 +93,7 @@ pub(crate) fn classify_error(
                 context,
                 status,
                 "a response did not come from a node's data path: check that the node's address \
-                 leads to its pool-managerd and that both have the same LLORCH_API_TOKEN"
+                 leads to its agent and that both have the same API token"
             );
             FailedAttempt::with(
                 Signal::NotANode,
@@ -236,8 +236,8 @@ fn classify_refusal(
             log_request!(
                 warn,
                 context,
-                "a node cannot be reached: its address leads to a gateway; correct \
-                 POOL_MANAGERD_ADDRESS there"
+                "a node cannot be reached: its address leads to a gateway; correct the \
+                 address in its settings"
             );
             FailedAttempt::with(
                 Signal::NotANode,

@@ -7,8 +7,8 @@ use crate::request_id::RequestId;
 /// Any error, as middleware passes it on.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The sender of a request, and the request's id. It travels with the [`RequestBody`]: two
-/// extensions of a request would take four allocations.
+/// The sender of a request, and the request's id. It travels with the
+/// [`RequestBody`](crate::RequestBody): two extensions of a request would take four allocations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The peer of the connection; `None` within the process.

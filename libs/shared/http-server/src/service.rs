@@ -19,8 +19,8 @@ pub trait ResponseBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'stat
 impl<B> ResponseBody for B where B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
 
 /// A service that responds to requests. Every fitting [`Service`] is one, for example an
-/// `axum::Router`. Its handlers get the request's [`PeerAddr`] and [`RequestId`] as extensions, and
-/// the id in the request's header.
+/// `axum::Router`. Its handlers get the request's [`PeerAddr`](crate::PeerAddr) and
+/// [`RequestId`](crate::RequestId) as extensions, and the id in the request's header.
 ///
 /// A wrapper around a service should return the inner future as it is, or mapped. An `async` block
 /// around it would hold the request twice, and the server moves it for every request.

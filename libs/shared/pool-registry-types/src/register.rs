@@ -212,6 +212,7 @@ impl RegisterResponse {
         }
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,5 +242,17 @@ mod tests {
         let short = serde_json::json!({"node_id":"n","machine_id":"m","address":"http://h:1"});
         let short: RegisterRequest = parse(&short).unwrap();
         assert_eq!((short.incarnation, short.metrics_address), (None, None));
+    }
+
+    // spec: WIRE-42
+    #[test]
+    fn a_registration_names_each_gpu_once() {
+        let gpu = serde_json::json!({"device_id": 3, "name": "g", "vram_total_bytes": 1});
+        let twice = serde_json::json!({"gpus": [gpu, gpu], "cpu_cores": 1, "ram_total_bytes": 1});
+        let error = parse::<Capabilities>(&twice).unwrap_err();
+        assert!(
+            error.contains("gpus must name each device_id once, not 3 twice"),
+            "{error}"
+        );
     }
 }

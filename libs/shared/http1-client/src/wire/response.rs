@@ -18,8 +18,6 @@ pub const MAX_HEADERS: usize = 128;
 /// How much earlier than the upstream announces a connection is no longer used. A request that is
 /// sent on time must also arrive on time.
 const IDLE_MARGIN: Duration = Duration::from_secs(1);
-/// `Keep-Alive`, which RFC 9112 leaves to RFC 2068 (section 19.7.1).
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// Room for headers that a gateway adds, so that the map need not grow.
 const ADDED_HEADERS: usize = 6;
 
@@ -152,7 +150,7 @@ impl FramingHeaders {
         } else if *name == CONNECTION {
             self.close |= options().any(|option| option.eq_ignore_ascii_case(b"close"));
             self.keep_alive |= options().any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
-        } else if *name == KEEP_ALIVE {
+        } else if name.as_str() == "keep-alive" {
             options().for_each(|option| self.read_keep_alive(option));
         }
         Ok(())
