@@ -208,8 +208,7 @@ impl CircuitBreaker {
             (
                 BreakerState::Closed { failures },
                 EndpointFailure::Broken | EndpointFailure::BadResponse,
-            ) if failures + 1 < FAILURES_IN_A_ROW =>
-            {
+            ) if failures + 1 < FAILURES_IN_A_ROW => {
                 self.state = BreakerState::Closed {
                     failures: failures + 1,
                 };

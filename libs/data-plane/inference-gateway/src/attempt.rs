@@ -225,13 +225,11 @@ fn classify_refusal(
             code @ (ErrorCode::InvalidRequest
             | ErrorCode::PayloadTooLarge
             | ErrorCode::RequestTimeout),
-        ) => {
-            FailedAttempt::with(
-                Signal::RequestRejected,
-                code,
-                "the node does not accept this request",
-            )
-        }
+        ) => FailedAttempt::with(
+            Signal::RequestRejected,
+            code,
+            "the node does not accept this request",
+        ),
         Some(ErrorCode::LoopDetected) => {
             log_request!(
                 warn,

@@ -19,10 +19,7 @@ pub(crate) enum Signal {
     AcceptQueueFull,
     /// A reused connection ended without a byte. `stream_proxy` has dealt with it before anybody
     /// else learns of it.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the table is complete with it")
-    )]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the table is complete with it"))]
     ReusedConnectionClosed,
     /// The connection ended before the first byte of the answer.
     ConnectionClosed,
@@ -279,7 +276,8 @@ mod tests {
             );
             let is_answer = !attribution.new_connection;
             assert!(
-                !(opens && is_answer) || matches!(signal, Signal::NotANode | Signal::EngineUnavailable),
+                !(opens && is_answer)
+                    || matches!(signal, Signal::NotANode | Signal::EngineUnavailable),
                 "an answer of an engine opens a breaker: {signal:?}"
             );
         }

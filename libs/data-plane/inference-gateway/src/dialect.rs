@@ -74,8 +74,7 @@ impl Dialect {
             Self::Messages => kind("message_stop"),
             Self::Plain => false,
         };
-        let is_error =
-            has_error || name == b"error" || data.starts_with(br#"{"error""#);
+        let is_error = has_error || name == b"error" || data.starts_with(br#"{"error""#);
         match (is_end, is_error) {
             (true, _) => EventKind::End,
             (false, true) => EventKind::Error,

@@ -1,9 +1,9 @@
 //! Passes server-sent events on, and recognises the end of the stream.
 //!
 //! Only whole events and lines that belong to none go to the client. An incomplete event is useless
-//! to it, and would corrupt the error event that follows when the stream breaks. Engines write whole
-//! events, so in practice nothing is held back. An event that is too long to be held passes as it
-//! comes.
+//! to it, and would corrupt the error event that follows when the stream breaks. Engines write
+//! whole events, so in practice nothing is held back. An event that is too long to be held passes
+//! as it comes.
 
 use bytes::Bytes;
 use sse::{EventSplitter, split_last_event, without_bom};
@@ -197,10 +197,7 @@ mod tests {
         );
         assert!(!events.splitter.held().is_empty());
         assert_eq!(events.push(Bytes::from("ices\":1}\n")), "");
-        assert_eq!(
-            events.push(Bytes::from("\n")),
-            "data: {\"choices\":1}\n\n"
-        );
+        assert_eq!(events.push(Bytes::from("\n")), "data: {\"choices\":1}\n\n");
         assert!(events.splitter.held().is_empty());
     }
 
@@ -230,7 +227,11 @@ mod tests {
             (Dialect::Completions, chunk("null"), false),
             (Dialect::Completions, chunk("\"stop\""), true),
             (Dialect::Completions, chunk(" \"length\"") + usage, true),
-            (Dialect::Completions, chunk("\"stop\"") + "data: half", false),
+            (
+                Dialect::Completions,
+                chunk("\"stop\"") + "data: half",
+                false,
+            ),
             (
                 Dialect::Completions,
                 "data: {\"x\":\"\\\"finish_reason\\\":\\\"a\\\"\"}\n\n".to_owned(),

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use crate::{
-    attempt::BrokenResponse, attribution::Signal, log_context::log_request, observer::RequestObserver, sse::EventStream,
-    stream_timing::StreamTiming,
+    attempt::BrokenResponse, attribution::Signal, log_context::log_request,
+    observer::RequestObserver, sse::EventStream, stream_timing::StreamTiming,
 };
 
 /// A response on its way from an engine to a client.
@@ -87,15 +87,17 @@ impl StreamingBody {
                     }
                 }
                 Some(Err(error)) => {
-                    // Without events, or in the middle of one, there is no way to report the error to
-                    // the client. Returning it closes the connection, so that the client sees that
-                    // something is missing.
+                    // Without events, or in the middle of one, there is no way to report the error
+                    // to the client. Returning it closes the connection, so that the client sees
+                    // that something is missing.
                     return Poll::Ready(Some(self.end(Some(&error)).ok_or(error)));
                 }
                 None => {
                     let is_mid_event = self.is_mid_event();
                     return Poll::Ready(match self.end(None) {
-                        None if is_mid_event => Some(Err(StreamError::Broken(ResponseError::Closed))),
+                        None if is_mid_event => {
+                            Some(Err(StreamError::Broken(ResponseError::Closed)))
+                        }
                         last => last.map(Ok),
                     });
                 }

@@ -62,7 +62,12 @@ fn count_deltas(dialect: Dialect, events: &[u8]) -> u64 {
     /// The keys of generated text: an event of a chat has one of them, and mostly the first.
     static TEXTS: LazyLock<[memmem::Finder<'static>; 4]> = LazyLock::new(|| {
         // Also `reasoning_content`.
-        let keys = [r#"content":"#, r#""text":"#, r#""arguments":"#, r#""reasoning":"#];
+        let keys = [
+            r#"content":"#,
+            r#""text":"#,
+            r#""arguments":"#,
+            r#""reasoning":"#,
+        ];
         keys.map(memmem::Finder::new)
     });
     static MESSAGE: LazyLock<memmem::Finder<'static>> =
@@ -166,8 +171,16 @@ mod tests {
         use Dialect::{Completions, Messages, Plain, Responses};
         for (dialect, events, expected) in [
             (Completions, "data: {\"delta\":{\"content\":\"a\"}}\n\n", 1),
-            (Completions, "data: {\"delta\":{\"content\": \"a\"}}\r\n\r\n", 1),
-            (Completions, "data: {\"delta\":{\"reasoning_content\":\"a\"}}\n\n", 1),
+            (
+                Completions,
+                "data: {\"delta\":{\"content\": \"a\"}}\r\n\r\n",
+                1,
+            ),
+            (
+                Completions,
+                "data: {\"delta\":{\"reasoning_content\":\"a\"}}\n\n",
+                1,
+            ),
             (Completions, "data: {\"choices\":[{\"text\":\"a\"}]}\n\n", 1),
             (
                 Completions,
@@ -182,7 +195,11 @@ mod tests {
             ),
             (Completions, ": ping\n", 0),
             (Completions, "retry: 1\nid: 7\n\n", 0),
-            (Completions, "data: {\"usage\":{\"completion_tokens\":8}}\n\n", 0),
+            (
+                Completions,
+                "data: {\"usage\":{\"completion_tokens\":8}}\n\n",
+                0,
+            ),
             (Plain, "data: {\"content\":\"a\"}\n\n", 1),
             (
                 Messages,

@@ -20,8 +20,8 @@ use tokio::{
 /// has room again after milliseconds. Doubling leaves a distant server the time to answer: within
 /// the usual second, up to 400 ms.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// The same on this machine, where an answer takes no time: without one the queue is full. Short, so
-/// that room is used soon, and long enough that a hundred who ask cost little.
+/// The same on this machine, where an answer takes no time: without one the queue is full. Short,
+/// so that room is used soon, and long enough that a hundred who ask cost little.
 const ASK_AGAIN_ON_LOOPBACK: Duration = Duration::from_millis(10);
 
 /// Connects to the first address of `host` that accepts.

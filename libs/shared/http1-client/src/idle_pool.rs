@@ -69,10 +69,7 @@ impl IdlePool {
                 until,
             } = self.pop(current)?;
             let is_trusted = now.saturating_duration_since(since) < TRUSTED_FOR;
-            if now < until
-                && connection.is_quiet()
-                && (is_trusted || connection.is_silent())
-            {
+            if now < until && connection.is_quiet() && (is_trusted || connection.is_silent()) {
                 if connection.runtime() == current {
                     return Some(connection);
                 }

@@ -114,8 +114,7 @@ fn end_of_plain_lines(data: &[u8], from: usize) -> usize {
             return end;
         };
         let line = rest.get(..length).unwrap_or_default();
-        let is_plain =
-            line.is_empty() || matches!(Field::parse(line).name, b"" | b"id" | b"retry");
+        let is_plain = line.is_empty() || matches!(Field::parse(line).name, b"" | b"id" | b"retry");
         if !is_plain {
             return end;
         }

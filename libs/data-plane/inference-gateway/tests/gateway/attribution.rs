@@ -28,7 +28,13 @@ async fn a_client_that_provokes_errors_disturbs_no_other() {
     for count in [1, 2] {
         let all = engines([Script::default(), Script::default()]);
         let service = Service::over(&all[..count]).await;
-        for provoked in ["status=500", "status=501", "status=502", "status=504", "error"] {
+        for provoked in [
+            "status=500",
+            "status=501",
+            "status=502",
+            "status=504",
+            "error",
+        ] {
             for _ in 0..8 {
                 let answer = service.chat(provoked == "error", provoked).await;
                 assert_eq!(header(&answer, "x-llorch-attempts"), "1", "{provoked}");
@@ -105,7 +111,10 @@ async fn a_request_whose_time_is_over_runs_on_no_other_engine() {
             let (text, _) = text(answer).await;
             assert_eq!(error_of(&text)["code"], "DEADLINE_EXCEEDED", "{text}");
         }
-        let requests: u64 = engines.iter().map(|engine| engine.stats().requests as u64).sum();
+        let requests: u64 = engines
+            .iter()
+            .map(|engine| engine.stats().requests as u64)
+            .sum();
         assert!(requests <= 6, "{stream}: {requests} executions");
         assert_eq!(has_open_breaker(&service), says_something, "{stream}");
     }

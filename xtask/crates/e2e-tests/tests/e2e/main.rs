@@ -24,6 +24,7 @@ mod gpus;
 mod handoff;
 mod home;
 mod load;
+mod many_clients;
 mod metrics;
 mod nodes;
 mod openai_client;
