@@ -115,6 +115,7 @@ fn reason(failure: EndpointFailure) -> &'static str {
         EndpointFailure::Unreachable => "connections were refused",
         EndpointFailure::NodeUnreachable => "its node could not be reached",
         EndpointFailure::Broken => "requests failed in a row",
+        EndpointFailure::BadResponse => "responses were no engine's",
     }
 }
 

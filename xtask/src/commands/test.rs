@@ -79,12 +79,7 @@ pub(super) fn run_e2e(mut arguments: Arguments) -> Result<()> {
 fn e2e(runner: Runner, selection: &Selection, left_out: &LeftOut) -> Result<Counts> {
     let binaries = Binaries::build()?;
     build_llorch()?;
-    with_daemons(
-        runner,
-        &binaries,
-        selection,
-        &[noted_in(left_out)],
-    )
+    with_daemons(runner, &binaries, selection, &[noted_in(left_out)])
 }
 
 /// The tests of daemons that export spans.

@@ -22,6 +22,7 @@
 mod access_log;
 mod aliases;
 mod attempt;
+mod attribution;
 mod body;
 mod config;
 mod context_length;
@@ -65,6 +66,7 @@ mod stream_timing;
 mod streaming_body;
 mod token_count;
 mod traffic;
+mod whole_answer;
 
 pub use aliases::{AliasProblem, AliasProblems, Aliases, MAX_ALIASES_FILE_BYTES};
 pub use body::GatewayBody;

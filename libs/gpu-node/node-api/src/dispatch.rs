@@ -169,13 +169,15 @@ impl Shared {
                 outbound.resend.forbid();
             }
             let executions = resets + usize::from(outbound.resend.was_used());
-            let is_unreachable = failure.is_unreachable();
-            if !(is_unreachable || (failure.is_reset() && executions <= max_resets)) {
+            let is_unsent = failure.is_unsent();
+            if !(is_unsent || (failure.is_reset() && executions <= max_resets)) {
                 return Err(failure.into());
             }
             search.tried.push(lease.replica_id().clone());
-            if is_unreachable {
+            if failure.is_unreachable() {
                 self.report_unreachable(lease, request_id(outbound), request.model);
+            }
+            if is_unsent {
                 slot.done();
             }
             if search.tried.len() >= MAX_ENGINES_TRIED {

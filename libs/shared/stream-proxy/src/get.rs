@@ -56,6 +56,7 @@ impl GetError {
             self,
             Self::Forward(
                 ForwardError::ConnectTimeout { .. }
+                    | ForwardError::AcceptQueueFull { .. }
                     | ForwardError::FirstByte { .. }
                     | ForwardError::Deadline { .. }
             ) | Self::Broken(StreamError::Stalled(_) | StreamError::Deadline)

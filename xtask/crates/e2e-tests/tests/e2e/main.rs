@@ -26,6 +26,7 @@ mod gpus;
 mod handoff;
 mod home;
 mod load;
+mod many_clients;
 mod metrics;
 mod nodes;
 mod provisioning;
