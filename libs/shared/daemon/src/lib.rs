@@ -28,6 +28,7 @@
 //!     prefix: "DEMO_",
 //!     openapi: || "{}".to_owned(),
 //!     limits: &[],
+//!     unused_in_profile: |_is_cloud| &[],
 //! };
 //!
 //! struct Config {
@@ -76,6 +77,7 @@ mod require_auth;
 mod running;
 mod setting;
 mod settings;
+mod unused;
 
 /// The allocator of our daemons. A request makes some thirty allocations and frees them on other
 /// threads.
