@@ -132,7 +132,10 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Nodes {
+    #[command(subcommand)]
+    pub(crate) action: Option<NodesAction>,
     /// Show this node in full
     #[arg(conflicts_with_all = ["status", "model", "limit"])]
     pub(crate) node: Option<NodeId>,
@@ -145,6 +148,15 @@ pub(crate) struct Nodes {
     /// The maximum number of nodes
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodesAction {
+    /// Remove a node that is gone for good; one that lives registers again
+    Forget {
+        /// The node
+        node: NodeId,
+    },
 }
 
 /// The state of a node.

@@ -1,6 +1,7 @@
 //! `nodes`: all nodes, or one of them with its pools, replicas and GPUs.
 
-use llorch_client::{Node, NodePool, NodesQuery};
+use llorch_client::{Node, NodeId, NodePool, NodeStatus, NodesQuery};
+use serde_json::json;
 
 use super::{
     App,
@@ -17,6 +18,9 @@ use crate::{
 
 impl App {
     pub(super) fn nodes(&self, nodes: args::Nodes) -> Outcome {
+        if let Some(args::NodesAction::Forget { node }) = &nodes.action {
+            return self.forget(node);
+        }
         if let Some(node) = &nodes.node {
             let answer = self.client.node(node)?;
             if self.output.json {
@@ -61,6 +65,24 @@ impl App {
         Ok(())
     }
 
+    /// Removes a node, and warns when it lives: it will be back.
+    fn forget(&self, node_id: &NodeId) -> Outcome {
+        let known = self.client.node(node_id)?.read()?;
+        self.client.forget_node(node_id)?;
+        if known.status != NodeStatus::Offline {
+            note(&format!(
+                "llorch: warning: {node_id} was {} and registers again with its next heartbeat; \
+                 stop its agent first, or use `llorch drain` to keep requests away",
+                known.status
+            ));
+        }
+        if self.output.json {
+            let value = json!({"node_id": node_id, "forgotten": true});
+            return Ok(self.output.json(&value)?);
+        }
+        Ok(self.output.line(&format!("{node_id} is forgotten"))?)
+    }
+
     fn one_node(&self, node: &Node) -> Outcome {
         self.output
             .table(&nodes_table(std::slice::from_ref(node)))?;
@@ -90,7 +112,9 @@ impl App {
             "ENGINE",
             "MODELS",
             "WHY",
-        ]);
+        ])
+        .optional(&["VRAM FREE", "ENGINE", "RUNNING"])
+        .long(&["MODELS"]);
         for pool in &node.pools {
             let status = &pool.status;
             let draining = status.draining || pool.drain.is_some();
@@ -126,7 +150,8 @@ impl App {
 fn nodes_table(nodes: &[Node]) -> Table {
     let mut table = Table::new(&[
         "NODE", "STATUS", "FREE", "SLOTS", "POOLS", "GPUS", "HEARD", "VERSION", "ADDRESS",
-    ]);
+    ])
+    .optional(&["ADDRESS", "VERSION", "GPUS", "POOLS"]);
     for node in nodes {
         let ready = || node.pools.iter().filter(|pool| pool.status.ready);
         table.row([

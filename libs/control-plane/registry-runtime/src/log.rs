@@ -90,7 +90,7 @@ fn log_self_suspicion(on: bool, silent: usize, of: usize) {
 
 pub(crate) fn log_refusal(error: &RegistryError) {
     match error {
-        RegistryError::NodeIdConflict { .. } => {
+        RegistryError::NodeIdConflict { .. } | RegistryError::HolderAnswers { .. } => {
             tracing::warn!(%error, "Registration refused: two machines want one node id");
         }
         RegistryError::StaleIncarnation { .. } => {

@@ -56,7 +56,7 @@ pub use config::{
 };
 pub use delta::{Delta, DisplayPools, LeftReason};
 pub use error::RegistryError;
-pub use events::RegisterOutcome;
+pub use events::{HolderAnswer, RegisterOutcome};
 pub use fleet::FleetSummary;
 pub use heartbeat::{HeartbeatHeader, HeartbeatOutcome};
 pub use intent::{Drain, Target};

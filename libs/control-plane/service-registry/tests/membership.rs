@@ -3,9 +3,9 @@
 mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{GpuStatus, HttpUrl, NodeStatus, Slots};
+use pool_registry_types::{BootId, GpuStatus, HttpUrl, NodeStatus, RegisterRequest, Slots};
 use service_registry::{
-    Delta, FORGET_AFTER, HeartbeatOutcome, LeftReason, RegisterOutcome, RegistryError,
+    Delta, FORGET_AFTER, HeartbeatOutcome, HolderAnswer, LeftReason, RegisterOutcome, RegistryError,
 };
 
 #[test]
@@ -230,6 +230,91 @@ fn one_id_belongs_to_one_living_machine() {
     assert!(matches!(
         world.register("a"),
         Err(RegistryError::NodeIdConflict { .. })
+    ));
+}
+
+fn register_booted(machine: &str, incarnation: u64, boot: &str) -> RegisterRequest {
+    let mut request = register("a", machine, Some(incarnation));
+    request.boot_id = Some(BootId::new(boot).unwrap());
+    request
+}
+
+// spec: LIVE-42
+#[test]
+fn another_start_of_a_machine_takes_the_id_when_the_holder_does_not_answer() {
+    let mut world = World::new();
+    world
+        .register_as(register_booted("m", 7, "boot-1"))
+        .unwrap();
+    world
+        .beat_as("a", beat(Some(7), Some(1), vec![pool("pool-0")]))
+        .unwrap();
+    // Nobody is asked about the same start, an unknown one, or an unknown node.
+    for request in [
+        register_booted("m", 8, "boot-1"),
+        register("a", "m", Some(8)),
+    ] {
+        assert_eq!(world.registry.holder_to_ask(&request), None);
+    }
+    let mut other_node = register_booted("m", 8, "boot-2");
+    other_node.node_id = id("b");
+    assert_eq!(world.registry.holder_to_ask(&other_node), None);
+
+    // A clone of the machine may have an earlier incarnation and any machine id.
+    for (machine, incarnation) in [("m", 3), ("m", 8), ("other", 8)] {
+        let request = register_booted(machine, incarnation, "boot-2");
+        let asked = world.registry.holder_to_ask(&request).unwrap();
+        assert_eq!((asked.address.host(), asked.incarnation), ("a", Some(7)));
+        let answer = |is_alive| HolderAnswer {
+            asked: asked.clone(),
+            is_alive,
+        };
+        let refused = world.unchanged(|world| {
+            let now = world.now;
+            world
+                .registry
+                .register_after_asking(request.clone(), &answer(true), now)
+        });
+        let error = refused.unwrap_err();
+        assert!(
+            matches!(&error, RegistryError::HolderAnswers { .. }),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("POOL_MANAGERD_NODE_ID"),
+            "{error}"
+        );
+        let mut taken_over = world.registry.clone();
+        assert_eq!(
+            taken_over.register_after_asking(request, &answer(false), world.now),
+            Ok(RegisterOutcome::Restarted)
+        );
+        // The pools of the earlier holder are not used.
+        assert!(
+            taken_over
+                .node(&id("a"))
+                .unwrap()
+                .pools
+                .iter()
+                .all(|pool| !pool.status.ready)
+        );
+    }
+
+    // The holder changed while it was asked: the answer does not count.
+    let request = register_booted("m", 3, "boot-2");
+    let asked = world.registry.holder_to_ask(&request).unwrap();
+    world
+        .register_as(register_booted("m", 8, "boot-1"))
+        .unwrap();
+    let answer = HolderAnswer {
+        asked,
+        is_alive: false,
+    };
+    assert!(matches!(
+        world
+            .registry
+            .register_after_asking(request, &answer, world.now),
+        Err(RegistryError::StaleIncarnation { .. })
     ));
 }
 

@@ -126,6 +126,7 @@ impl<C: ControlPlane> Worker<C> {
         request.capabilities = (self.source.capabilities)();
         request.version = self.config.version.clone();
         request.incarnation = Some(self.incarnation);
+        request.boot_id = self.config.boot_id.clone();
         request.metrics_address = self.config.metrics_address.clone();
         request.takes_replica_hint = true;
         request.bound();

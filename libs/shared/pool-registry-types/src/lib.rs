@@ -42,7 +42,9 @@ pub use gpu::{Gpu, GpuStatus};
 pub use handoff::Handoff;
 pub use health::{HealthAnswer, ORCHESTRATORD, POOL_MANAGERD};
 pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
-pub use id::{EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
+pub use id::{
+    BootId, EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId,
+};
 pub use invalid::InvalidField;
 pub use limits::{
     MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS,
