@@ -53,6 +53,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         .with_metrics_at(listeners.metrics_addr())
         .with_events(events.clone())
         .with_registrations(node.is_none())
+        .with_join_hint("start it with ORCHESTRATORD_CLOUD_PROFILE=true")
         .with_node_control(nodes.control)
         .with_data_path(data_path.view.clone());
     let metrics = register_metrics(&control_plane, &data_path, node.as_ref(), &daemon);

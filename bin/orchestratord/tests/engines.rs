@@ -5,24 +5,19 @@
     reason = "a test that meets what it does not expect has failed"
 )]
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, thread};
 
+use daemon_process::DaemonProcess;
 use fake_engine::{FakeEngine, Options, Script};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
-use serde_json::Value;
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
+use serde_json::{Value, json};
 
-const DAEMON: &str = env!("CARGO_BIN_EXE_orchestratord");
-
-/// Long for any machine; only a test that fails waits for so long.
-const LIMIT: Duration = Duration::from_secs(60);
+/// A request waits for its engine on a machine of any speed.
+const SETTINGS: [(&str, &str); 3] = [
+    ("ORCHESTRATORD_ADDR", "127.0.0.1:0"),
+    ("ORCHESTRATORD_POOLS_FILE", "pools.toml"),
+    ("ORCHESTRATORD_QUEUE_WAIT_MS", "240000"),
+];
 
 /// Begins the argument that makes this test an engine: it ends in the port.
 const PORT: &str = "engine-on-";
@@ -42,77 +37,19 @@ fn serves_as_an_engine() {
     }
 }
 
-struct Daemon {
-    child: Child,
-    addr: SocketAddr,
+/// Starts the daemon, and returns when its pool is ready.
+fn start(directory: &Path) -> DaemonProcess {
+    let program = env!("CARGO_BIN_EXE_orchestratord");
+    let daemon = DaemonProcess::start(daemon_process::command(program, directory, &SETTINGS));
+    daemon.await_event("/v2/events", "pool_ready");
+    daemon
 }
 
-impl Daemon {
-    fn start(directory: &Path) -> Self {
-        let mut child = Command::new(DAEMON)
-            .env("ORCHESTRATORD_ADDR", "127.0.0.1:0")
-            .env("ORCHESTRATORD_POOLS_FILE", "pools.toml")
-            .env_remove("RUST_LOG")
-            .current_dir(directory)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let line = log
-            .by_ref()
-            .map(Result::unwrap)
-            .find(|line| line.contains("listening on "));
-        let addr = line.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
-        // It writes as long as it runs.
-        thread::spawn(move || log.for_each(drop));
-        Self { child, addr }
-    }
-
-    /// The status and the body of an answer.
-    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.addr).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             content-length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head[9..12].parse().unwrap(), body.to_owned())
-    }
-
-    /// Asks until the engine serves.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "it waits for a process, in real time"
-    )]
-    fn until_served(&self) {
-        let start = Instant::now();
-        loop {
-            let chat = r#"{"model":"tiny","messages":[]}"#;
-            let (status, body) = self.ask("POST", "/v1/chat/completions", chat);
-            if status == 200 {
-                return;
-            }
-            assert!(start.elapsed() < LIMIT, "not served: {status} {body}");
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It has ended already, unless the test has failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Sends a request, which waits until the engine can serve it.
+fn chat(daemon: &DaemonProcess) {
+    let request = json!({"model": "tiny", "messages": []});
+    let (status, answer) = daemon.post("/v1/chat/completions", &request);
+    assert_eq!(status, 200, "{answer}");
 }
 
 /// The one engine that the daemon remembers.
@@ -159,38 +96,34 @@ fn engines_of_a_pool_file_are_started_adopted_and_stopped() {
          command = [{this:?}, \"--exact\", \"serves_as_an_engine\", \"{PORT}{{port}}\"]\n"
     );
     fs::write(directory.path().join("pools.toml"), pools).unwrap();
-    let mut first = Daemon::start(directory.path());
-    first.until_served();
+    let first = start(directory.path());
+    chat(&first);
     let started = engine(directory.path()).unwrap();
 
     // As the node of every control plane, it is seen and steered.
-    let (_, nodes) = first.ask("GET", "/v2/nodes", "");
-    let nodes: Value = serde_json::from_str(&nodes).unwrap();
+    let (_, nodes) = first.get("/v2/nodes");
     let node = &nodes["nodes"][0];
     assert_eq!(
         (&node["status"], nodes["nodes"].as_array().unwrap().len()),
         (&"online".into(), 1)
     );
-    let path = format!(
-        "/v2/pools/{}/p/replicas/r0/drain",
+    let replica = format!(
+        "/v2/pools/{}/p/replicas/r0",
         node["node_id"].as_str().unwrap()
     );
-    assert_eq!(first.ask("POST", &path, "").0, 200);
-    assert_eq!(
-        first.ask("POST", &path.replace("drain", "undrain"), "").0,
-        200
-    );
-    first.until_served();
+    for change in ["drain", "undrain"] {
+        let (status, answer) = first.post(&format!("{replica}/{change}"), &json!({}));
+        assert_eq!(status, 200, "{change}: {answer}");
+    }
+    chat(&first);
 
-    first.signal(Signal::KILL);
-    first.child.wait().unwrap();
-    let mut second = Daemon::start(directory.path());
-    second.until_served();
+    first.kill();
+    let second = start(directory.path());
+    chat(&second);
     assert_eq!(engine(directory.path()), Some(started), "it was adopted");
     test_kill_process(started).unwrap();
 
-    second.signal(Signal::TERM);
-    assert_eq!(second.child.wait().unwrap().code(), Some(0));
+    assert_eq!(second.terminate(), Some(0));
     assert!(
         engine(directory.path()).is_none(),
         "nothing is left to adopt"

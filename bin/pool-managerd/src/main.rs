@@ -11,6 +11,11 @@ use std::process::ExitCode;
 use config::Config;
 use settings::PROGRAM;
 
+/// A request makes some thirty allocations and frees them on other threads, and the C library is
+/// slow for those above a kilobyte.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     daemon::main(
         &PROGRAM,

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use daemon_process::{DaemonProcess, refused};
+use daemon_process::{DaemonProcess, make_pipe, refused};
 
 const CLOUD: [(&str, &str); 3] = [
     ("POOL_MANAGERD_CLOUD_PROFILE", "true"),
@@ -52,9 +52,7 @@ fn in_home_an_agent_locks_and_creates_nothing() {
 #[test]
 fn a_pool_file_that_is_a_pipe_is_a_bad_setting() {
     let directory = tempfile::tempdir().unwrap();
-    let pipe = directory.path().join("pipe");
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    make_pipe(&directory.path().join("pipe"));
     let settings = [&CLOUD[..], &[("POOL_MANAGERD_POOLS_FILE", "pipe")]].concat();
     let problem = "POOL_MANAGERD_POOLS_FILE: must be the path of a regular file, but pipe is";
     let (code, text) = refused(command(directory.path(), &settings));

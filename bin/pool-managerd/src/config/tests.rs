@@ -142,15 +142,7 @@ fn paths_of_the_wrong_kind_are_reported_with_the_settings() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(at("file"), "").unwrap();
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        at("pipe"),
-        rustix::fs::FileType::Fifo,
-        mode,
-        0,
-    )
-    .unwrap();
+    daemon_process::make_pipe(at("pipe").as_ref());
     let good = "[[pool]]\nid=\"a\"\nengine=\"x\"\ncommand=[\"x\",\"{port}\"]\nslots=1\n";
     std::fs::write(at("pools.toml"), good).unwrap();
     let cloud = |more: &[(&str, &str)]| {

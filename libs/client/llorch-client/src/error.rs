@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use pool_registry_types::ErrorCode;
+use pool_registry_types::{ErrorCode, one_line};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
 /// How much of a server's text an error repeats.
-const MAX_ECHO_CHARS: usize = 300;
+const MAX_ECHO_BYTES: usize = 300;
 
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -118,7 +118,7 @@ impl ClientError {
                 retry_after: error.retry_after.or(retry_after),
             },
             None => {
-                let text = echo(&String::from_utf8_lossy(body));
+                let text = shortened(&String::from_utf8_lossy(body));
                 let text = text.trim();
                 let colon = if text.is_empty() { "" } else { ": " };
                 Self::Refused {
@@ -163,15 +163,15 @@ impl ErrorObject {
         if let Some(text) = error.as_str() {
             return Some(Self {
                 code: None,
-                message: echo(text),
+                message: shortened(text),
                 retry_after: None,
             });
         }
         let fields = Fields::deserialize(error).ok()?;
         Some(Self {
-            message: echo(&fields.message?),
+            message: shortened(&fields.message?),
             code: fields.code.and_then(|code| match code {
-                Value::String(code) => Some(echo(&code)),
+                Value::String(code) => Some(shortened(&code)),
                 Value::Number(code) => Some(code.to_string()),
                 _ => None,
             }),
@@ -180,13 +180,9 @@ impl ErrorObject {
     }
 }
 
-/// A server's text as an error may repeat it: shortened, and without control characters, which
-/// would forge a log line or steer a terminal.
-pub(crate) fn echo(text: &str) -> String {
-    text.chars()
-        .take(MAX_ECHO_CHARS)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+/// A server's text as an error repeats it.
+pub(crate) fn shortened(text: &str) -> String {
+    one_line(text, MAX_ECHO_BYTES)
 }
 
 fn seconds(time: Duration) -> String {

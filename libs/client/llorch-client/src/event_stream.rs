@@ -8,7 +8,7 @@ use std::{
 use sse::Parser;
 use ureq::{Body, BodyReader};
 
-use crate::error::{ClientError, echo};
+use crate::error::{ClientError, shortened};
 
 /// The limit on one event. An embedding of many dimensions has some hundred KiB.
 const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
@@ -87,6 +87,6 @@ impl EventStream {
 fn interrupted(url: &str, reason: &str) -> ClientError {
     ClientError::Interrupted {
         url: url.to_owned(),
-        reason: echo(reason),
+        reason: shortened(reason),
     }
 }

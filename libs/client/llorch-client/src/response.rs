@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::{ClientError, echo};
+use crate::error::{ClientError, shortened};
 
 /// A JSON response: as the server sent it, and as the type `T`.
 ///
@@ -37,7 +37,7 @@ impl<T: DeserializeOwned> Response<T> {
     pub fn read(&self) -> Result<T, ClientError> {
         T::deserialize(&self.raw).map_err(|error| ClientError::InvalidResponse {
             url: self.url.clone(),
-            reason: echo(&error.to_string()),
+            reason: shortened(&error.to_string()),
         })
     }
 }

@@ -11,7 +11,7 @@ use ureq::{
 };
 
 use crate::{
-    error::{ClientError, echo},
+    error::{ClientError, shortened},
     event_stream::EventStream,
     response::Response,
     routing::{RoutingOptions, ServedBy},
@@ -209,7 +209,7 @@ impl Transport {
             ureq::Error::Timeout(_) => self.error_of(&error),
             error => ClientError::Interrupted {
                 url: self.config.base_url.clone(),
-                reason: echo(&error.to_string()),
+                reason: shortened(&error.to_string()),
             },
         })?;
         Ok((served_by, body))
@@ -229,7 +229,7 @@ impl Transport {
     pub(crate) fn invalid_response(&self, path: &str, reason: &str) -> ClientError {
         ClientError::InvalidResponse {
             url: self.url_of(path),
-            reason: echo(reason),
+            reason: shortened(reason),
         }
     }
 
@@ -271,7 +271,7 @@ impl Transport {
             {
                 ClientError::Interrupted {
                     url,
-                    reason: echo(&error.to_string()),
+                    reason: shortened(&error.to_string()),
                 }
             }
             ureq::Error::Io(error) => ClientError::Unreachable {
@@ -280,7 +280,7 @@ impl Transport {
             },
             error => ClientError::InvalidResponse {
                 url,
-                reason: echo(&error.to_string()),
+                reason: shortened(&error.to_string()),
             },
         }
     }
@@ -326,6 +326,6 @@ fn local_limit(error: &ureq::Error) -> Option<io::Error> {
 fn io_reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        _ => echo(&error.to_string()),
+        _ => shortened(&error.to_string()),
     }
 }

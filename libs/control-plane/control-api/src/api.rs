@@ -20,6 +20,7 @@ pub struct ControlApi {
     pub(crate) registry: RegistryHandle,
     /// Whether nodes may join over HTTP.
     pub(crate) takes_registrations: bool,
+    join_hint: &'static str,
     pub(crate) node_control: SharedNodeControl,
     pub(crate) data_path: Arc<dyn DataPathSource>,
     pub(crate) events: EventLog,
@@ -35,6 +36,7 @@ impl ControlApi {
         Self {
             registry,
             takes_registrations: true,
+            join_hint: "start it in the CLOUD profile",
             node_control: Arc::new(Unconnected),
             data_path: Arc::new(NoDataPath),
             events: EventLog::new(),
@@ -50,6 +52,13 @@ impl ControlApi {
     #[must_use]
     pub fn with_registrations(mut self, are_allowed: bool) -> Self {
         self.takes_registrations = are_allowed;
+        self
+    }
+
+    /// Tells nodes that may not join what an operator has to do: an imperative without a full stop.
+    #[must_use]
+    pub fn with_join_hint(mut self, hint: &'static str) -> Self {
+        self.join_hint = hint;
         self
     }
 
@@ -108,7 +117,7 @@ impl FromRequestParts<ControlApi> for RegistrationsAllowed {
         if api.takes_registrations {
             Ok(Self)
         } else {
-            Err(cloud_profile_disabled())
+            Err(cloud_profile_disabled(api.join_hint))
         }
     }
 }

@@ -34,11 +34,14 @@ fn code(error: &RegistryError) -> ErrorCode {
     }
 }
 
-/// The answer to registrations, heartbeats and deregistrations in the HOME profile.
-pub(crate) fn cloud_profile_disabled() -> ApiError {
+/// The answer to registrations, heartbeats and deregistrations in the HOME profile. `hint` says
+/// what to do.
+pub(crate) fn cloud_profile_disabled(hint: &str) -> ApiError {
     ApiError::new(
         ErrorCode::CloudProfileDisabled,
-        "this control plane runs in the HOME profile, in which this machine is the only node and \
-         no other can join; start it with ORCHESTRATORD_CLOUD_PROFILE=true",
+        format!(
+            "this control plane runs in the HOME profile, in which this machine is the only node \
+             and no other can join; {hint}"
+        ),
     )
 }

@@ -21,11 +21,13 @@ pub(crate) enum ProbeError {
     #[error("{}", .0.with_causes())]
     NoAnswer(GetError),
     #[error(
-        "an orchestratord answers at the node's address, maybe this one: correct \
-         POOL_MANAGERD_ADDRESS of the node"
+        "an orchestratord answers at the node's address, maybe this one: correct the \
+         address in the settings of the node"
     )]
     ControlPlane,
-    #[error("the node {0} answers at its address: correct POOL_MANAGERD_ADDRESS of one of the two")]
+    #[error(
+        "the node {0} answers at its address: correct the address in the settings of one of the two"
+    )]
     OtherNode(NodeId),
     #[error("another incarnation of the node answers, which has not registered yet")]
     OtherIncarnation,

@@ -8,10 +8,8 @@ use admission::{
 };
 use divan::{Bencher, black_box};
 use placement::Strategy;
-use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{
-    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
-};
+use routing_table::{Endpoint, EndpointReport, EndpointState, RouteChange, RouteSink as _};
+use test_fixtures::TestEndpoint;
 
 const FLEETS: [u64; 3] = [1_000, 10_000, 100_000];
 const SLOTS: u32 = 4;
@@ -21,21 +19,11 @@ fn main() {
 }
 
 fn endpoint(n: u64) -> Arc<Endpoint> {
-    let name = format!("node-{n:06}");
-    let key = EndpointKey {
-        node: NodeId::new(&name).unwrap_or_else(|_| unreachable!("{name} is a valid id")),
-        pool: PoolId::new("pool-0").unwrap_or_else(|_| unreachable!("a valid id")),
-        replica: ReplicaId::new("r0").ok(),
+    let endpoint = TestEndpoint {
+        generation: 1,
+        ..TestEndpoint::of_replica(&format!("node-{n:06}"), "r0", SLOTS)
     };
-    let target =
-        HttpUrl::new("http://10.0.0.1:9200").unwrap_or_else(|_| unreachable!("a valid URL"));
-    Arc::new(Endpoint::new(
-        key,
-        1,
-        1,
-        Arc::new(target),
-        Some(["m".to_owned()].into()),
-    ))
+    endpoint.endpoint()
 }
 
 fn report(number: u64, slots_free: u32) -> EndpointReport {

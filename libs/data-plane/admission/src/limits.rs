@@ -13,11 +13,11 @@ pub const LIMITS: &[Limit] = &[
         DEFAULTS.queue_limit as u64,
         "requests",
     )
-    .because("Waiting requests of each priority for one model (`ORCHESTRATORD_QUEUE_LIMIT`).")
+    .because("Waiting requests of each priority for one model; a setting.")
     .enforced_by("/v1, /v2/tasks")
     .beyond("429 QUEUE_FULL"),
     Limit::time("AdmissionConfig::max_wait", DEFAULTS.max_wait)
-        .because("The wait for a slot (`ORCHESTRATORD_QUEUE_WAIT_MS`).")
+        .because("The wait for a slot; a setting.")
         .enforced_by("/v1")
         .beyond("429 QUEUE_FULL"),
     Limit::time("MAX_RETRY_AFTER", MAX_RETRY_AFTER)

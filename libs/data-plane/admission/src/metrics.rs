@@ -116,34 +116,14 @@ impl Collector for AdmissionMetrics {
 mod tests {
     use std::sync::Arc;
 
-    use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-    use routing_table::{
-        Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
-    };
+    use routing_table::RouteSink as _;
     use telemetry::Metrics;
+    use test_fixtures::TestEndpoint;
 
     use super::*;
     use crate::{
         AcquireRequest, AdmissionConfig, EndpointFailure, LeaseOutcome, Priority, RoutingPreference,
     };
-
-    fn endpoint(node: &str, replica: &str) -> RouteChange {
-        let key = EndpointKey {
-            node: NodeId::new(node).unwrap(),
-            pool: PoolId::new("p").unwrap(),
-            replica: Some(ReplicaId::new(replica).unwrap()),
-        };
-        let target = Arc::new(HttpUrl::new("http://localhost:1").unwrap());
-        let endpoint = Endpoint::new(key, 1, 0, target, Some(["m".to_owned()].into()));
-        let report = EndpointReport {
-            number: 1,
-            state: EndpointState::Ready,
-            slots_total: 2,
-            slots_free: 2,
-            vram_free_bytes: 0,
-        };
-        RouteChange::Set(Arc::new(endpoint), report)
-    }
 
     fn metrics_of(admission: &Admission) -> Metrics {
         let metrics = Metrics::new("test", "0");
@@ -156,7 +136,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn slots_queues_and_breakers_are_on_the_page() {
         let admission = Admission::new(AdmissionConfig::default());
-        admission.apply(&[endpoint("n", "r0"), endpoint("n", "r1")]);
+        admission.apply(&[
+            TestEndpoint::of_replica("n", "r0", 2).set(),
+            TestEndpoint::of_replica("n", "r1", 2).set(),
+        ]);
         let metrics = metrics_of(&admission);
         let preference = Arc::new(RoutingPreference::default());
         let request = || AcquireRequest {
@@ -174,9 +157,9 @@ mod tests {
         drop(first);
         let page = metrics.render();
         for line in [
-            r#"llorch_slots{node="n",pool="p"} 4.0"#,
-            r#"llorch_slots_free{node="n",pool="p"} 3.0"#,
-            r#"llorch_quarantined_endpoints{node="n",pool="p"} 1.0"#,
+            r#"llorch_slots{node="n",pool="pool-0"} 4.0"#,
+            r#"llorch_slots_free{node="n",pool="pool-0"} 3.0"#,
+            r#"llorch_quarantined_endpoints{node="n",pool="pool-0"} 1.0"#,
             r#"llorch_queue_depth{model="m",priority="interactive"} 0.0"#,
             "llorch_quarantines_total 1",
         ] {
@@ -188,7 +171,8 @@ mod tests {
     #[test]
     fn the_page_of_a_large_fleet_is_bounded() {
         let admission = Admission::new(AdmissionConfig::default());
-        let nodes = (0..MAX_LINES + 10).map(|number| endpoint(&format!("n{number}"), "r0"));
+        let nodes = (0..MAX_LINES + 10)
+            .map(|number| TestEndpoint::of_replica(&format!("n{number}"), "r0", 2).set());
         admission.apply(&nodes.collect::<Vec<_>>());
         let page = metrics_of(&admission).render();
         let lines = page

@@ -16,10 +16,9 @@ use admission::{
     AcquireRequest, Admission, AdmissionConfig, EndpointFailure, LeaseOutcome, Priority,
     RefusalReason, RoutingPreference,
 };
-use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{
-    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
-};
+use pool_registry_types::ReplicaId;
+use routing_table::{RouteChange, RouteSink as _};
+use test_fixtures::TestEndpoint;
 use tokio::time::Instant;
 
 static ANYWHERE: LazyLock<Arc<RoutingPreference>> = LazyLock::new(Arc::default);
@@ -36,21 +35,11 @@ fn request() -> AcquireRequest<'static> {
 
 /// A replica of the only pool, with that many slots.
 fn replica(name: &str, slots: u32) -> RouteChange {
-    let key = EndpointKey {
-        node: NodeId::new("n").unwrap(),
-        pool: PoolId::new("p").unwrap(),
-        replica: Some(ReplicaId::new(name).unwrap()),
+    let replica = TestEndpoint {
+        report: slots.into(),
+        ..TestEndpoint::of_replica("n", name, slots)
     };
-    let target = Arc::new(HttpUrl::new("http://localhost:1").unwrap());
-    let report = EndpointReport {
-        number: u64::from(slots),
-        state: EndpointState::Ready,
-        slots_total: slots,
-        slots_free: slots,
-        vram_free_bytes: 0,
-    };
-    let endpoint = Endpoint::new(key, 1, 0, target, Some(["m".to_owned()].into()));
-    RouteChange::Set(Arc::new(endpoint), report)
+    replica.set()
 }
 
 fn admission_of(slots: u32) -> Admission {
@@ -254,9 +243,9 @@ async fn a_lease_moves_to_the_replica_that_the_node_used() {
     with_slots(4, async |admission| {
         admission.apply(&[replica("r1", 4)]);
         let mut lease = admission.acquire(request(), None).await.unwrap();
-        assert_eq!(lease.endpoint().key().to_string(), "n/p/r0");
+        assert_eq!(lease.endpoint().key().to_string(), "n/pool-0/r0");
         lease.answered(Some(&ReplicaId::new("r1").unwrap()), Some((3, 4)));
-        assert_eq!(lease.endpoint().key().to_string(), "n/p/r1");
+        assert_eq!(lease.endpoint().key().to_string(), "n/pool-0/r1");
         let in_flight = |admission: &Admission| {
             let mut endpoints = admission.snapshot().endpoints;
             endpoints.sort_by(|a, b| a.key.cmp(&b.key));

@@ -99,7 +99,7 @@ pub(crate) fn classify(
                 context,
                 status,
                 "a response did not come from a node's data path: check that the node's address \
-                 leads to its pool-managerd and that both have the same LLORCH_API_TOKEN"
+                 leads to its agent and that both have the same API token"
             );
             Err(AttemptError::Retriable(FailedAttempt {
                 is_permanent: true,
@@ -230,8 +230,8 @@ fn classify_refusal(refusal: NodeRefusal, context: LogContext<'_>) -> AttemptErr
             log_request!(
                 warn,
                 context,
-                "a node cannot be reached: its address leads to a gateway; correct \
-                 POOL_MANAGERD_ADDRESS there"
+                "a node cannot be reached: its address leads to a gateway; correct the \
+                 address in its settings"
             );
             FailedAttempt {
                 is_permanent: true,

@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 use memchr::memmem;
+use sse::EventCounter;
 
 use crate::dialect::Dialect;
 
@@ -15,8 +16,9 @@ use crate::dialect::Dialect;
 const NOT_TOKENS: u64 = 3;
 
 /// The tokens of one response.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct TokenCount {
+    counter: EventCounter,
     /// Events of the stream.
     events: u64,
     /// The engine's own count.
@@ -28,7 +30,7 @@ pub(crate) struct TokenCount {
 impl TokenCount {
     /// Whole events of a stream passed.
     pub(crate) fn events(&mut self, dialect: Dialect, events: &[u8]) {
-        self.events = self.events.saturating_add(count_events(events));
+        self.events = self.events.saturating_add(self.counter.push(events));
         if let Some(count) = engine_count(dialect, events) {
             self.reported_by_engine = Some(count);
         }
@@ -62,14 +64,6 @@ impl TokenCount {
     pub(crate) fn total(&self, has_end: bool) -> u64 {
         self.counted.saturating_add(self.rest(has_end))
     }
-}
-
-/// The number of events in `events`, which are whole.
-fn count_events(events: &[u8]) -> u64 {
-    static END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("\n\n"));
-
-    let ends = END.find_iter(events).count();
-    u64::try_from(ends).unwrap_or(u64::MAX).max(1)
 }
 
 /// The engine's own count of generated tokens, if `text` holds it. A count beyond 32 bits is not
@@ -144,10 +138,20 @@ mod tests {
     }
 
     #[test]
-    fn events_are_counted() {
-        assert_eq!(count_events(b"data: 1\n\n"), 1);
-        assert_eq!(count_events(b"data: 1\n\ndata: 2\n\ndata: [DONE]\n\n"), 3);
-        assert_eq!(count_events(b"data: 1\r\n\r\n"), 1);
+    fn events_are_counted_whatever_their_line_ends_and_reads() {
+        for stream in [
+            "data: 1\n\ndata: 2\n\ndata: [DONE]\n\n",
+            "data: 1\r\n\r\ndata: 2\r\n\r\ndata: [DONE]\r\n\r\n",
+            "data: 1\r\rdata: 2\r\rdata: [DONE]\r\r",
+        ] {
+            for length in 1..=stream.len() {
+                let mut tokens = TokenCount::default();
+                for read in stream.as_bytes().chunks(length) {
+                    tokens.events(Dialect::Completions, read);
+                }
+                assert_eq!(tokens.total(true), 2, "{stream:?} in reads of {length}");
+            }
+        }
     }
 
     // spec: SEE-21

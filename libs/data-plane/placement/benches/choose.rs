@@ -8,11 +8,10 @@ use divan::{Bencher, black_box};
 use placement::{
     Load, Loads, PlacementQuery, PrefixIndex, Strategy, choose, prompt_blocks, session_key,
 };
-use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RoutingTable};
+use routing_table::{Endpoint, EndpointReport, EndpointState, RoutingTable};
+use test_fixtures::{MODEL, TestEndpoint};
 
 const FLEETS: [u32; 4] = [10, 100, 1_000, 10_000];
-const MODEL: &str = "m";
 const SLOTS: u32 = 4;
 /// A conversation of a few turns, in bytes.
 const PROMPT_BYTES: usize = 8 * 1024;
@@ -79,22 +78,12 @@ fn endpoint(n: u32) -> (Arc<Endpoint>, EndpointReport) {
         13 => EndpointState::NotReady,
         _ => EndpointState::Ready,
     };
-    let key = EndpointKey {
-        node: NodeId::new(&name).unwrap_or_else(|_| unreachable!("{name} is a valid id")),
-        pool: PoolId::new("pool-0").unwrap_or_else(|_| unreachable!("a valid id")),
-        replica: ReplicaId::new("r0").ok(),
-    };
-    let target =
-        HttpUrl::new("http://10.0.0.1:9200").unwrap_or_else(|_| unreachable!("a valid URL"));
-    let endpoint = Endpoint::new(key, 1, 0, Arc::new(target), Some([MODEL.to_owned()].into()));
-    let report = EndpointReport {
-        number: 1,
+    let endpoint = TestEndpoint {
         state,
-        slots_total: SLOTS,
-        slots_free: SLOTS,
         vram_free_bytes: u64::from(n % 24) << 30,
+        ..TestEndpoint::of_replica(&name, "r0", SLOTS)
     };
-    (Arc::new(endpoint), report)
+    (endpoint.endpoint(), endpoint.report())
 }
 
 /// Every degree of load; a fifth of the endpoints are full.

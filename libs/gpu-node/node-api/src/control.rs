@@ -276,8 +276,8 @@ impl Control {
         self.engines.as_ref().ok_or_else(|| {
             ApiError::new(
                 ErrorCode::EnginesNotOurs,
-                "this node does not start its engines, so it cannot restart or reload them; give \
-                 it a pool file (POOL_MANAGERD_POOLS_FILE, in HOME ORCHESTRATORD_POOLS_FILE)",
+                "this node does not start its engines, so it cannot restart or reload them; name \
+                 a pool file in its settings",
             )
         })
     }

@@ -6,7 +6,7 @@ use bearer_auth::ApiToken;
 use local_limits::{is_local_limit, spare_descriptor};
 use pool_registry_types::{
     ErrorEnvelope, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, RegisterRequest,
-    RegisterResponse,
+    RegisterResponse, one_line,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use ureq::{Agent, Body, RequestBuilder, http::Response};
@@ -20,8 +20,8 @@ pub(crate) const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 /// of this project close it.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
-/// How much of a foreign text an error repeats, in characters.
-const MAX_ECHO_CHARS: usize = 200;
+/// How much of a foreign text an error repeats.
+const MAX_ECHO_BYTES: usize = 200;
 
 /// A client of the control plane.
 pub(crate) struct HttpControlPlane {
@@ -85,7 +85,7 @@ impl HttpControlPlane {
             .content_type("application/json");
         let answer = read(self.with_token(request).send(&body))?;
         serde_json::from_slice(&answer)
-            .map_err(|error| RequestError::NotUnderstood(format!("{error} in {}", echo(&answer))))
+            .map_err(|error| RequestError::NotUnderstood(format!("{error} in {}", shown(&answer))))
     }
 }
 
@@ -176,8 +176,8 @@ fn refusal(answer: &Response<Body>, body: &[u8]) -> RequestError {
     match serde_json::from_slice::<ErrorEnvelope>(body) {
         Ok(ErrorEnvelope { error, .. }) => RequestError::Refused {
             status,
-            code: Some(echo(error.code.as_bytes())),
-            message: echo(error.message.as_bytes()),
+            code: Some(one_line(&error.code, MAX_ECHO_BYTES)),
+            message: one_line(&error.message, MAX_ECHO_BYTES),
             retry_after: error
                 .retry_after_ms
                 .map(Duration::from_millis)
@@ -186,19 +186,15 @@ fn refusal(answer: &Response<Body>, body: &[u8]) -> RequestError {
         Err(_) => RequestError::Refused {
             status,
             code: None,
-            message: echo(body),
+            message: shown(body),
             retry_after,
         },
     }
 }
 
-/// A foreign text for a log: shortened, without line breaks.
-fn echo(text: &[u8]) -> String {
-    String::from_utf8_lossy(text)
-        .chars()
-        .take(MAX_ECHO_CHARS)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+/// A foreign text for a log.
+fn shown(text: &[u8]) -> String {
+    one_line(&String::from_utf8_lossy(text), MAX_ECHO_BYTES)
 }
 
 #[cfg(test)]

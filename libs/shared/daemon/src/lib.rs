@@ -79,13 +79,6 @@ mod setting;
 mod settings;
 mod unused;
 
-/// The allocator of our daemons. A request makes some thirty allocations and frees them on other
-/// threads.
-///
-/// The C library is slow for allocations above a kilobyte, and a request makes four of those.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 pub use common::{RUNTIME_DIR, STATE_DIR};
 pub use directory::{DirectoryUse, check_directory, require_directory, require_regular_file};
 pub use entry::main;

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use pool_registry_types::millis;
 use tokio::sync::watch;
 
 use crate::{Event, NewEvent, ring::Ring};
@@ -55,10 +56,8 @@ impl EventLog {
     pub fn new() -> Self {
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_millis());
-        let first = u64::try_from(started)
-            .unwrap_or(0)
-            .saturating_mul(IDS_PER_MS);
+            .map_or(0, millis);
+        let first = started.saturating_mul(IDS_PER_MS);
         Self(Arc::new(Shared {
             ring: Mutex::default(),
             told: watch::Sender::new(Told {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use pool_registry_types::{ErrorCode, ErrorEnvelope};
+use pool_registry_types::{ErrorCode, ErrorEnvelope, millis};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::Semaphore,
@@ -29,7 +29,7 @@ pub(crate) const FULL: &str = "the server holds as many connections as it may; t
 /// The complete response, made once.
 static REFUSAL: LazyLock<String> = LazyLock::new(|| {
     let mut envelope = ErrorEnvelope::new(ErrorCode::TooManyConnections, FULL);
-    envelope.error.retry_after_ms = u64::try_from(RETRY_AFTER.as_millis()).ok();
+    envelope.error.retry_after_ms = Some(millis(RETRY_AFTER));
     // Serialising strings and numbers cannot fail. An empty body would still carry the status.
     let body = serde_json::to_string(&envelope).unwrap_or_default();
     format!(

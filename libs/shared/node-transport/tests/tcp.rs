@@ -17,21 +17,22 @@ use node_transport::{
     NodeRefusal, NodeReport, NodeRequest, NodeResponse, NodeTransport as _, Slots, TcpTransport,
     TransportError,
 };
-use pool_registry_types::{ErrorCode, HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{Endpoint, EndpointKey};
+use pool_registry_types::{ErrorCode, HttpUrl, ReplicaId};
+use routing_table::Endpoint;
 use stream_proxy::{Outbound, StreamProxy, Timeouts};
+use test_fixtures::TestEndpoint;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
 
-fn endpoint(replica: Option<&str>, url: &HttpUrl) -> Endpoint {
-    let key = EndpointKey {
-        node: NodeId::new("gpu-1").unwrap(),
-        pool: PoolId::new("pool-0").unwrap(),
-        replica: replica.map(|id| ReplicaId::new(id).unwrap()),
+fn endpoint(replica: Option<&str>, url: &HttpUrl) -> Arc<Endpoint> {
+    let endpoint = TestEndpoint {
+        replica: replica.map(str::to_owned),
+        target: url.clone(),
+        ..TestEndpoint::of_pool("gpu-1", 1)
     };
-    Endpoint::new(key, 1, 0, Arc::new(url.clone()), None)
+    endpoint.endpoint()
 }
 
 fn request() -> Outbound {

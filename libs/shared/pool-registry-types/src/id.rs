@@ -5,27 +5,20 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::limits::MAX_ID_BYTES;
+use crate::{limits::MAX_ID_BYTES, text::quoted};
 
 /// How many characters of a refused value an error repeats.
-const MAX_ECHO_CHARS: usize = 40;
+pub(crate) const MAX_ECHO_CHARS: usize = 40;
 
 /// A text that is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{kind} must be 1 to 128 characters of A-Z a-z 0-9 . _ - beginning with a letter or a digit, \
-     not {echo}"
+     not {shown}"
 )]
 pub struct IdError {
     kind: &'static str,
-    echo: String,
-}
-
-/// A refused value in an error: shortened, and escaped so that it cannot forge a log line.
-pub(crate) fn echo(value: &str) -> String {
-    let shown: String = value.chars().take(MAX_ECHO_CHARS).collect();
-    let more = if shown.len() < value.len() { "…" } else { "" };
-    format!("{shown:?}{more}")
+    shown: String,
 }
 
 fn is_id(value: &str) -> bool {
@@ -56,7 +49,7 @@ macro_rules! ids {
                 if is_id(value) {
                     Ok(Self(Arc::from(value)))
                 } else {
-                    Err(IdError { kind: $kind, echo: echo(value) })
+                    Err(IdError { kind: $kind, shown: quoted(value, MAX_ECHO_CHARS) })
                 }
             }
 

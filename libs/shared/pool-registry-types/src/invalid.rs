@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Display};
 
 use thiserror::Error;
 
-use crate::{id::echo, limits::MAX_TEXT_BYTES};
+use crate::{id::MAX_ECHO_CHARS, limits::MAX_TEXT_BYTES, text::quoted};
 
 /// A field whose value cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -34,7 +34,7 @@ pub(crate) fn check_text(field: &'static str, value: Option<&str>) -> Result<(),
                 field,
                 format!(
                     "must be at most {MAX_TEXT_BYTES} bytes without control characters, not {}",
-                    echo(text)
+                    quoted(text, MAX_ECHO_CHARS)
                 ),
             ))
         }

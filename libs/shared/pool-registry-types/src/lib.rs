@@ -56,7 +56,7 @@ pub use pool::PoolStatus;
 pub use register::{Capabilities, RegisterRequest, RegisterResponse};
 pub use replica::{EngineLoad, ReplicaStatus};
 pub use slots::Slots;
-pub use text::{lines, one_line};
+pub use text::{lines, one_line, quoted};
 pub use url::{HttpUrl, UrlError};
 
 /// Compiles the README's examples as tests.

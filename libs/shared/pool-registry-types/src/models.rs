@@ -1,9 +1,10 @@
 //! Names of models.
 
 use crate::{
-    id::echo,
+    id::MAX_ECHO_CHARS,
     invalid::InvalidField,
     limits::{MAX_MODEL_NAME_BYTES, MAX_MODELS},
+    text::quoted,
 };
 
 /// Whether a model may have this name: 1 to [`MAX_MODEL_NAME_BYTES`] bytes without control
@@ -50,7 +51,7 @@ pub(crate) fn check_models(
             format!(
                 "must be names of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters, \
                  not {}",
-                echo(bad)
+                quoted(bad, MAX_ECHO_CHARS)
             ),
         )),
         None => Ok(()),

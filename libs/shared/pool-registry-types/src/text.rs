@@ -24,6 +24,21 @@ pub fn lines(text: &str, max_bytes: usize) -> String {
     cleaned(text, max_bytes, |c| c.is_control() && c != '\n')
 }
 
+/// A refused value as an error repeats it: at most `max_chars` characters, in quotes, and escaped
+/// so that it cannot forge a log line.
+///
+/// ```
+/// use pool_registry_types::quoted;
+/// assert_eq!(quoted("a\nb", 40), r#""a\nb""#);
+/// assert_eq!(quoted("abcdef", 3), r#""abc"…"#);
+/// ```
+#[must_use]
+pub fn quoted(value: &str, max_chars: usize) -> String {
+    let shown: String = value.chars().take(max_chars).collect();
+    let more = if shown.len() < value.len() { "…" } else { "" };
+    format!("{shown:?}{more}")
+}
+
 /// Cut before cleaning, so that the work is limited too: a space is never longer than what it
 /// replaces.
 fn cleaned(text: &str, max_bytes: usize, is_bad: impl Fn(char) -> bool) -> String {

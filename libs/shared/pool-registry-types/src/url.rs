@@ -10,16 +10,16 @@ use http::uri::Authority;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{id::echo, limits::MAX_URL_BYTES};
+use crate::{id::MAX_ECHO_CHARS, limits::MAX_URL_BYTES, text::quoted};
 
 /// The port of `http` if the URL names none.
 const HTTP_PORT: u16 = 80;
 
 /// A text that is not the URL of a node or an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("must be a URL such as http://192.168.1.100:9200, not {echo}: {reason}")]
+#[error("must be a URL such as http://192.168.1.100:9200, not {shown}: {reason}")]
 pub struct UrlError {
-    echo: String,
+    shown: String,
     reason: &'static str,
 }
 
@@ -64,7 +64,7 @@ impl HttpUrl {
     pub fn new(value: &str) -> Result<Self, UrlError> {
         let refuse = |reason| {
             Err(UrlError {
-                echo: echo(value),
+                shown: quoted(value, MAX_ECHO_CHARS),
                 reason,
             })
         };

@@ -36,6 +36,7 @@ use std::{
     time::Duration,
 };
 
+use pool_registry_types::{millis, quoted};
 use serde::de::DeserializeOwned;
 
 /// The exit code of a binary with a bad setting: `EX_USAGE` of sysexits.h.
@@ -166,13 +167,6 @@ fn lines(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// A bad value in a report: shortened, and escaped so that it cannot forge a line.
-fn echo(value: &str) -> String {
-    let shown: String = value.chars().take(MAX_ECHO_CHARS).collect();
-    let more = if shown.len() < value.len() { "…" } else { "" };
-    format!("{shown:?}{more}")
-}
-
 impl Problems {
     /// Records that variable `name` is wrong; `text` says what would be right. It must not hold a
     /// secret.
@@ -261,7 +255,7 @@ impl Problems {
             "false" | "0" => Ok(false),
             _ => Err(format!(
                 "must be true or false (or 1 or 0), not {}",
-                echo(text)
+                quoted(text, MAX_ECHO_CHARS)
             )),
         })
         .unwrap_or(default)
@@ -289,7 +283,7 @@ impl Problems {
             text.parse::<SocketAddr>().map_err(|_| {
                 format!(
                     "must be an IP address and a port such as {example}, not {}",
-                    echo(text)
+                    quoted(text, MAX_ECHO_CHARS)
                 )
             })
         })
@@ -311,7 +305,7 @@ impl Problems {
                     let (low, high) = (range.start(), range.end());
                     format!(
                         "must be a whole number from {low} to {high}, not {}",
-                        echo(text)
+                        quoted(text, MAX_ECHO_CHARS)
                     )
                 })
         })
@@ -337,8 +331,7 @@ impl Problems {
         default: Duration,
         range: RangeInclusive<u64>,
     ) -> Duration {
-        let default = u64::try_from(default.as_millis()).unwrap_or(u64::MAX);
-        Duration::from_millis(self.integer(name, raw, default, range))
+        Duration::from_millis(self.integer(name, raw, millis(default), range))
     }
 
     /// Values separated by commas, blanks around them ignored; each bad one is recorded. `None` if

@@ -8,12 +8,16 @@
 )]
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
 };
 
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::Value;
 
 /// The beginning of the log line that names the listen address.
@@ -49,6 +53,12 @@ pub fn refused(mut command: Command) -> (Option<i32>, String) {
         output.status.code(),
         String::from_utf8_lossy(&text).into_owned(),
     )
+}
+
+/// Makes a named pipe, which no daemon must try to read.
+pub fn make_pipe(path: &Path) {
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, path, FileType::Fifo, mode, 0).unwrap();
 }
 
 impl DaemonProcess {
@@ -95,6 +105,28 @@ impl DaemonProcess {
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, like an init system. Returns its exit code.
+    #[must_use]
+    pub fn terminate(mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        // It must not wait for a reader of its log.
+        io::copy(&mut self.log, &mut io::sink()).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    /// Follows the events at `path` until one has the text `kind`. Earlier events count.
+    pub fn await_event(&self, path: &str, kind: &str) {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        assert!(
+            lines.any(|line| line.contains(kind)),
+            "the events ended without {kind}"
+        );
     }
 
     /// Sends a `GET`. Returns the status and the JSON body of the answer.

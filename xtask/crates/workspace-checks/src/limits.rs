@@ -63,7 +63,7 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_CONNECTIONS",
         "what a client keeps for further requests",
     ),
-    ("llorch-client", "MAX_ECHO_CHARS", "what a message repeats"),
+    ("llorch-client", "MAX_ECHO_BYTES", "what a message repeats"),
     (
         "llorch-client",
         "MAX_IDLE",
@@ -91,7 +91,7 @@ const LOCAL: &[(&str, &str, &str)] = &[
     ),
     (
         "node-registration",
-        "MAX_ECHO_CHARS",
+        "MAX_ECHO_BYTES",
         "what a message repeats",
     ),
     (

@@ -22,6 +22,9 @@ use serde_json::{Value, json};
 use service_runtime::{Shutdown, Tasks};
 use tower::ServiceExt as _;
 
+/// What nodes are told that may not join.
+pub const JOIN_HINT: &str = "change the profile";
+
 /// A data path that routes nothing.
 #[derive(Debug)]
 struct NoRoutes;
@@ -99,7 +102,7 @@ impl Api {
 
     /// HOME, with this machine as the node `home`.
     pub fn home() -> Self {
-        let api = Self::with(|api| api.with_registrations(false));
+        let api = Self::with(|api| api.with_registrations(false).with_join_hint(JOIN_HINT));
         let own: RegisterRequest = serde_json::from_value(registration("home")).unwrap();
         api.registry.register(own).unwrap();
         let beat = serde_json::from_value(heartbeat(1)).unwrap();

@@ -15,13 +15,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use event_log::EventLog;
 use parking_lot::Mutex;
 use pool_registry_types::{
-    HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
-    Slots,
+    HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, RegisterRequest,
 };
 use registry_runtime::{Config, RegistryHandle, build};
 use registry_store::{MemoryStore, RegistryStore};
 use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink};
 use service_runtime::{Shutdown, Tasks};
+use test_fixtures::pool_status;
 
 /// Long enough for every machine; only a failing test waits this long.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -167,12 +167,7 @@ pub fn register(node: &str) -> RegisterRequest {
 pub fn beat(slots_free: u32) -> HeartbeatRequest {
     let mut heartbeat = HeartbeatRequest::new(
         "2025-09-30T22:00:00Z".to_owned(),
-        vec![{
-            let mut status = PoolStatus::new(PoolId::new("pool-0").unwrap())
-                .with_slots(Slots::clamped(slots_free, 4));
-            status.ready = true;
-            status
-        }],
+        vec![pool_status("pool-0", slots_free, 4)],
     );
     heartbeat.incarnation = Some(1);
     heartbeat

@@ -14,13 +14,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use pool_registry_types::{
     HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
-    Slots,
 };
 use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange};
 use service_registry::{
     Availability, Config, Delta, HeartbeatOutcome, NodeFilter, NodeView, RegisterOutcome, Registry,
     RegistryError, Target,
 };
+use test_fixtures::pool_status;
 
 pub fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -47,8 +47,7 @@ pub fn register(node: &str, machine: &str, incarnation: Option<u64>) -> Register
 }
 
 pub fn pool(name: &str) -> PoolStatus {
-    let mut status = PoolStatus::new(pool_id(name)).with_slots(Slots::clamped(3, 4));
-    status.ready = true;
+    let mut status = pool_status(name, 3, 4);
     status.models_available = Some(vec!["tiny".to_owned()]);
     status
 }

@@ -2,7 +2,9 @@
 
 use fake_engine::{FakeEngine, Fault, Script};
 
-use crate::harness::{Service, endpoint, engines, error_of, events, header, table, text, until};
+use crate::harness::{
+    Service, endpoint, engines, error_of, events, header, over_tcp, table, text, until,
+};
 
 fn failing(fault: Fault) -> Script {
     Script {
@@ -249,7 +251,7 @@ async fn a_silent_engine_is_replaced_at_its_time_limit() {
 #[tokio::test]
 async fn another_server_at_a_nodes_address_is_not_its_data_path() {
     let engines = engines([Script::default()]);
-    let stranger = endpoint(&engines[0], "r0").over_tcp();
+    let stranger = over_tcp(endpoint(&engines[0], "r0"));
     let service = Service::with(Default::default(), Default::default(), vec![stranger]).await;
     let answer = service.chat(false, "").await;
     assert_eq!(answer.status(), 503);

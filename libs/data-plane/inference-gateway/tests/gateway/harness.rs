@@ -13,12 +13,11 @@ use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, PathRouter};
 use node_transport::{
     NodeReport, NodeRequest, NodeResponse, NodeTransport, TcpTransport, TransportError,
 };
-use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{
-    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
-};
+use pool_registry_types::HttpUrl;
+use routing_table::RouteSink as _;
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
+use test_fixtures::TestEndpoint;
 
 /// A test that reaches this limit has failed. No test waits for it otherwise.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -37,68 +36,21 @@ pub(crate) const NODE_TOKEN: &str = "canary-node-4711";
 /// The incarnation of agents that are reached over TCP. Other requests go to the engines directly.
 const OVER_TCP: u64 = 2;
 
-/// An endpoint and its report.
-#[derive(Debug, Clone)]
-pub(crate) struct TestEndpoint {
-    pub(crate) incarnation: u64,
-    pub(crate) replica: Option<String>,
-    pub(crate) target: HttpUrl,
-    pub(crate) models: Vec<String>,
-    pub(crate) report: EndpointReport,
-}
-
-impl TestEndpoint {
-    /// The same, reached over TCP like a node.
-    pub(crate) fn over_tcp(self) -> Self {
-        Self {
-            incarnation: OVER_TCP,
-            ..self
-        }
-    }
-
-    /// The same as a whole pool.
-    pub(crate) fn pool(self) -> Self {
-        Self {
-            replica: None,
-            ..self
-        }
-    }
-
-    fn change(&self) -> RouteChange {
-        let key = EndpointKey {
-            node: NodeId::new("node-1").unwrap(),
-            pool: PoolId::new("pool-0").unwrap(),
-            replica: self
-                .replica
-                .as_deref()
-                .map(|id| ReplicaId::new(id).unwrap()),
-        };
-        let models = Some(self.models.clone().into());
-        let endpoint = Endpoint::new(
-            key,
-            self.incarnation,
-            1,
-            Arc::new(self.target.clone()),
-            models,
-        );
-        RouteChange::Set(Arc::new(endpoint), self.report)
-    }
-}
-
+/// The replica `replica` of the engine.
 pub(crate) fn endpoint(engine: &FakeEngine, replica: &str) -> TestEndpoint {
     let script = engine.script();
     TestEndpoint {
-        incarnation: 1,
-        replica: Some(replica.to_owned()),
         target: HttpUrl::new(&engine.url()).unwrap(),
-        models: script.models,
-        report: EndpointReport {
-            number: 1,
-            state: EndpointState::Ready,
-            slots_total: script.slots,
-            slots_free: script.slots,
-            vram_free_bytes: 0,
-        },
+        models: Some(script.models),
+        ..TestEndpoint::of_replica("node-1", replica, script.slots)
+    }
+}
+
+/// The same, reached over TCP like a node.
+pub(crate) fn over_tcp(endpoint: TestEndpoint) -> TestEndpoint {
+    TestEndpoint {
+        incarnation: OVER_TCP,
+        ..endpoint
     }
 }
 
@@ -213,7 +165,7 @@ impl Service {
 
     /// Adds these endpoints to the gateway's routing table.
     pub(crate) fn add(&self, table: &[TestEndpoint]) {
-        let changes: Vec<_> = table.iter().map(TestEndpoint::change).collect();
+        let changes: Vec<_> = table.iter().map(TestEndpoint::set).collect();
         self.admission.apply(&changes);
     }
 

@@ -9,12 +9,13 @@ use fake_engine::{FakeEngine, Script};
 use http::Method;
 use pool_registry_types::HttpUrl;
 use service_runtime::{Shutdown, Tasks};
+use test_fixtures::TestEndpoint;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 
-use crate::harness::{Service, TestEndpoint, endpoint, engines, error_of, header, text};
+use crate::harness::{Service, endpoint, engines, error_of, header, over_tcp, text};
 
 const CHAT: &str = r#"{"model":"tiny","messages":[]}"#;
 
@@ -24,7 +25,7 @@ async fn looped(path: &str, others: Vec<TestEndpoint>) -> Service {
     let service = Service::with(Default::default(), Default::default(), others).await;
     let itself = TestEndpoint {
         target: HttpUrl::new(&format!("{}{path}", service.url)).unwrap(),
-        ..endpoint(&model, "itself").over_tcp()
+        ..over_tcp(endpoint(&model, "itself"))
     };
     service.add(&[itself]);
     service
@@ -64,8 +65,8 @@ async fn another_node_serves_a_request_that_looped() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let mut busy = endpoint(&engine, "other");
     // The loop has less load, so it is chosen first.
-    busy.report.slots_total = 2;
-    busy.report.slots_free = 1;
+    busy.slots = 2;
+    busy.free = 1;
     let service = looped("/v1", vec![busy]).await;
     let mut attempts = Vec::new();
     for _ in 0..2 {

@@ -9,7 +9,7 @@ use inference_gateway::GatewayConfig;
 use serde_json::Value;
 use tracing::Level;
 
-use crate::harness::{NODE_TOKEN, Service, endpoint, engines, table, text, until};
+use crate::harness::{NODE_TOKEN, Service, endpoint, engines, over_tcp, table, text, until};
 
 /// No line may contain this.
 const PROMPT: &str = "canary-prompt-4711";
@@ -80,7 +80,7 @@ async fn log_all_kinds_of_lines() {
     chat(&service, "broken", "tiny", false).await;
     chat(&service, "cut", "tiny", true).await;
     let engine = engines([Script::default()]);
-    let stranger = endpoint(&engine[0], "r0").over_tcp();
+    let stranger = over_tcp(endpoint(&engine[0], "r0"));
     let service = Service::with(GatewayConfig::default(), Default::default(), vec![stranger]).await;
     chat(&service, "stranger", "tiny", false).await;
 }

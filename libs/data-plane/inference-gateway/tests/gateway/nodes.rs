@@ -9,6 +9,7 @@ use node_transport::{NodeReport, NodeRequest, NodeResponse, NodeTransport, Slots
 use parking_lot::Mutex;
 use pool_registry_types::{HttpUrl, ReplicaId};
 use stream_proxy::StreamProxy;
+use test_fixtures::TestEndpoint;
 
 use crate::harness::{Service, endpoint, engines, header, text};
 
@@ -57,11 +58,15 @@ async fn the_response_names_the_replica_that_was_used() {
         uses: ReplicaId::new("r1").unwrap(),
         hints: Mutex::default(),
     });
+    let pool = TestEndpoint {
+        replica: None,
+        ..endpoint(&engines[0], "r0")
+    };
     for (table, chosen) in [
         // A known replica, one that is not known yet, and an endpoint that is a whole pool.
         (vec![endpoint(&engines[0], "r0"), r1.clone()], Some("r0")),
         (vec![endpoint(&engines[0], "r0")], Some("r0")),
-        (vec![endpoint(&engines[0], "r0").pool()], None),
+        (vec![pool], None),
     ] {
         let service = Service::behind(
             nodes.clone(),

@@ -226,7 +226,7 @@ async fn an_engine_that_requests_a_pause_gets_no_requests_during_it() {
 async fn no_ready_endpoint_is_503_after_the_wait() {
     let engines = engines([Script::default()]);
     let mut away = endpoint(&engines[0], "r0");
-    away.report.state = EndpointState::NotReady;
+    away.state = EndpointState::NotReady;
     let config = AdmissionConfig {
         max_wait: Duration::from_millis(50),
         ..AdmissionConfig::default()

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RoutingTable};
+use routing_table::{Endpoint, EndpointReport, EndpointState, RoutingTable};
+use test_fixtures::TestEndpoint;
 
 use crate::{Load, Loads, PlacementError, PlacementQuery, Strategy};
 
@@ -30,38 +30,21 @@ pub(super) fn loads_of(table: &RoutingTable, list: &[Load]) -> Loads {
 
 pub(super) const GIB: u64 = 1 << 30;
 
-pub(super) fn named(key: EndpointKey, model: &str, report: EndpointReport) -> TableEntry {
-    let target = Arc::new(HttpUrl::new("http://localhost:1").unwrap());
-    let endpoint = Endpoint::new(key, 1, 0, target, Some([model.to_owned()].into()));
-    (Arc::new(endpoint), report)
-}
-
 pub(super) fn endpoint(
     node: &str,
     vram_free_bytes: u64,
-    slots_total: u32,
+    slots: u32,
     state: EndpointState,
 ) -> TableEntry {
-    let key = EndpointKey {
-        node: NodeId::new(node).unwrap(),
-        pool: PoolId::new("p").unwrap(),
-        replica: None,
-    };
-    named(key, "m", report(vram_free_bytes, slots_total, state))
+    entry(&TestEndpoint {
+        vram_free_bytes,
+        state,
+        ..TestEndpoint::of_pool(node, slots)
+    })
 }
 
-pub(super) fn report(
-    vram_free_bytes: u64,
-    slots_total: u32,
-    state: EndpointState,
-) -> EndpointReport {
-    EndpointReport {
-        number: 1,
-        state,
-        slots_total,
-        slots_free: slots_total,
-        vram_free_bytes,
-    }
+pub(super) fn entry(endpoint: &TestEndpoint) -> TableEntry {
+    (endpoint.endpoint(), endpoint.report())
 }
 
 pub(super) fn table(known: impl IntoIterator<Item = TableEntry>) -> RoutingTable {

@@ -1,13 +1,14 @@
 //! A random test: `choose` returns the best candidate of `explain`.
 
-use pool_registry_types::{NodeId, PoolId, ReplicaId};
+use pool_registry_types::NodeId;
 use proptest::{
     prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest},
     strategy::Strategy as _,
 };
-use routing_table::{EndpointKey, EndpointState, RoutingTable};
+use routing_table::{EndpointState, RoutingTable};
+use test_fixtures::TestEndpoint;
 
-use super::fixture::{GIB, TableEntry, named, report};
+use super::fixture::{GIB, TableEntry, entry};
 use crate::{
     Load, Loads, PlacementError, PlacementQuery, PrefixIndex, SkipReason, Strategy, choose, explain,
 };
@@ -30,13 +31,15 @@ fn any_endpoint() -> impl proptest::strategy::Strategy<Value = (TableEntry, Load
     )
         .prop_map(
             |((node, pool, replica), vram, slots, state, load, serves_m)| {
-                let key = EndpointKey {
-                    node: NodeId::new(&node).unwrap(),
-                    pool: PoolId::new(&pool).unwrap(),
-                    replica: Some(ReplicaId::new(&replica).unwrap()),
-                };
                 let model = if serves_m { "m" } else { "other" };
-                (named(key, model, report(vram, slots, state)), load)
+                let endpoint = TestEndpoint {
+                    pool,
+                    state,
+                    vram_free_bytes: vram,
+                    models: Some(vec![model.to_owned()]),
+                    ..TestEndpoint::of_replica(&node, &replica, slots)
+                };
+                (entry(&endpoint), load)
             },
         )
 }

@@ -11,14 +11,13 @@ use http_body_util::BodyExt as _;
 use http_server::Limits;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics};
 use node_transport::{NodeReport, NodeRequest, NodeResponse, NodeTransport, TransportError};
-use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use routing_table::{
-    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
-};
+use pool_registry_types::HttpUrl;
+use routing_table::{RouteChange, RouteSink as _};
 use serde_json::{Value, json};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 use task_api::{TaskApi, TaskConfig};
+use test_fixtures::TestEndpoint;
 
 /// The time limit of every condition. Tests never wait for it to pass.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -70,21 +69,12 @@ fn long_timeouts() -> Timeouts {
 
 fn endpoint(number: usize, engine: &FakeEngine) -> RouteChange {
     let script = engine.script();
-    let key = EndpointKey {
-        node: NodeId::new(&format!("n{number}")).unwrap(),
-        pool: PoolId::new("pool-0").unwrap(),
-        replica: None,
+    let endpoint = TestEndpoint {
+        target: HttpUrl::new(&engine.url()).unwrap(),
+        models: Some(script.models),
+        ..TestEndpoint::of_pool(&format!("n{number}"), script.slots)
     };
-    let target = Arc::new(HttpUrl::new(&engine.url()).unwrap());
-    let report = EndpointReport {
-        number: 1,
-        state: EndpointState::Ready,
-        slots_total: script.slots,
-        slots_free: script.slots,
-        vram_free_bytes: 0,
-    };
-    let endpoint = Endpoint::new(key, 1, 0, target, Some(script.models.into()));
-    RouteChange::Set(Arc::new(endpoint), report)
+    endpoint.set()
 }
 
 /// Sends requests directly to the engines.

@@ -10,9 +10,10 @@ use node_transport::{
     NodeRefusal, NodeReport, NodeRequest, NodeResponse, NodeTransport as _, Slots, TransportError,
 };
 use pool_registry::DrainTarget;
-use pool_registry_types::{ErrorCode, HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{Endpoint, EndpointKey};
+use pool_registry_types::{ErrorCode, PoolId, ReplicaId};
+use routing_table::Endpoint;
 use stream_proxy::{ForwardError, Outbound, Timeouts};
+use test_fixtures::TestEndpoint;
 use tokio::time::Instant;
 
 use crate::support::{CHAT, Node, handoff_of, header, slots};
@@ -31,14 +32,13 @@ fn pool() -> PoolId {
     PoolId::new("pool-0").unwrap()
 }
 
-fn endpoint(pool: &PoolId, replica: Option<&str>) -> Endpoint {
-    let key = EndpointKey {
-        node: NodeId::new("here").unwrap(),
-        pool: pool.clone(),
-        replica: replica.map(|id| ReplicaId::new(id).unwrap()),
+fn endpoint(pool: &PoolId, replica: Option<&str>) -> Arc<Endpoint> {
+    let endpoint = TestEndpoint {
+        pool: pool.to_string(),
+        replica: replica.map(str::to_owned),
+        ..TestEndpoint::of_pool("here", 1)
     };
-    let nowhere = HttpUrl::new("http://127.0.0.1:1").unwrap();
-    Endpoint::new(key, 1, 0, Arc::new(nowhere), None)
+    endpoint.endpoint()
 }
 
 fn outbound(x_fake: &str) -> Outbound {

@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use routing_table::{EndpointReport, EndpointState, RouteChange};
+use routing_table::RouteChange;
+pub(in crate::core) use test_fixtures::TestEndpoint;
 
 use super::super::{
     grant::{Grant, RequestEnd},
@@ -15,68 +15,9 @@ use crate::request::Priority;
 pub(in crate::core) const MS: Duration = Duration::from_millis(1);
 pub(in crate::core) const S: Duration = Duration::from_secs(1);
 
-/// An endpoint as the control plane knows it.
-#[derive(Debug, Clone)]
-pub(in crate::core) struct TestEndpoint {
-    pub(in crate::core) node: String,
-    pub(in crate::core) replica: Option<String>,
-    pub(in crate::core) incarnation: u64,
-    pub(in crate::core) generation: u64,
-    pub(in crate::core) models: Option<Vec<String>>,
-    pub(in crate::core) state: EndpointState,
-    pub(in crate::core) slots: u32,
-    pub(in crate::core) free: u32,
-    /// The number of its report.
-    pub(in crate::core) report: u64,
-}
-
-impl TestEndpoint {
-    pub(in crate::core) fn key(&self) -> EndpointKey {
-        EndpointKey {
-            node: NodeId::new(&self.node).unwrap(),
-            pool: PoolId::new("p").unwrap(),
-            replica: self
-                .replica
-                .as_ref()
-                .map(|replica| replica.parse().unwrap()),
-        }
-    }
-
-    pub(in crate::core) fn endpoint(&self) -> Arc<Endpoint> {
-        Arc::new(Endpoint::new(
-            self.key(),
-            self.incarnation,
-            self.generation,
-            Arc::new(HttpUrl::new("http://localhost:1").unwrap()),
-            self.models.clone().map(Into::into),
-        ))
-    }
-
-    pub(in crate::core) fn set(&self) -> RouteChange {
-        let report = EndpointReport {
-            number: self.report,
-            state: self.state,
-            slots_total: self.slots,
-            slots_free: self.free,
-            vram_free_bytes: 0,
-        };
-        RouteChange::Set(self.endpoint(), report)
-    }
-}
-
 /// An idle pool that serves the model `m`.
 pub(in crate::core) fn idle(node: &str, slots: u32) -> TestEndpoint {
-    TestEndpoint {
-        node: node.to_owned(),
-        replica: None,
-        incarnation: 1,
-        generation: 0,
-        models: Some(vec!["m".to_owned()]),
-        state: EndpointState::Ready,
-        slots,
-        free: slots,
-        report: 1,
-    }
+    TestEndpoint::of_pool(node, slots)
 }
 
 /// An [`idle`] pool with a later report.
