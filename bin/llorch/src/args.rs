@@ -264,7 +264,8 @@ pub(crate) struct Chat {
     /// Do not print where it ran and how long it took
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// The prompt; several words are one text
+    /// The prompt; several words are one text. The first may be the name of a model
+    #[arg(value_name = "[MODEL] PROMPT")]
     pub(crate) prompt: Vec<String>,
 }
 
@@ -304,10 +305,11 @@ pub(crate) struct Submit {
     /// The id of the task; submitting it twice runs it once
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<TaskId>,
-    /// EventSubscription its events at once
+    /// Follow its events at once
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// The prompt; several words are one text
+    /// The prompt; several words are one text. The first may be the name of a model
+    #[arg(value_name = "[MODEL] PROMPT")]
     pub(crate) prompt: Vec<String>,
 }
 

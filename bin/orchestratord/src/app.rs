@@ -88,8 +88,11 @@ fn service(
     let routes = with_fallbacks(api::routes(control_api.clone(), others).into_router());
     let router = control_api.heartbeats_before(PathRouter::new(data_path.gateway.clone(), routes));
     let (auth, hosts) = (settings.auth.clone(), settings.allowed_hosts.clone());
-    let authenticated = Authenticated::new(auth, hosts, router);
-    Page::new(authenticated.opening(&api_reference::OPEN_PATHS))
+    let refusals = control_api.clone();
+    let authenticated = Authenticated::new(auth, hosts, router)
+        .opening(&api_reference::OPEN_PATHS)
+        .on_refusal(move |path, peer, error| refusals.request_refused(path, peer, error));
+    Page::new(authenticated)
 }
 
 /// The metrics of all components.

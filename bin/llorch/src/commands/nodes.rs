@@ -1,6 +1,6 @@
 //! `nodes`: all nodes, or one of them with its pools, replicas and GPUs.
 
-use llorch_client::{Node, NodeId, NodePool, NodeStatus, NodesQuery};
+use llorch_client::{Node, NodeId, NodePool, NodeStatus, NodesQuery, RefusedNode};
 use serde_json::json;
 
 use super::{
@@ -50,7 +50,8 @@ impl App {
             } else {
                 "no such node"
             };
-            return Ok(self.output.line(none)?);
+            self.output.line(none)?;
+            return self.refused_nodes(&nodes.refused_nodes);
         }
         if nodes.self_suspicion {
             self.output.line(
@@ -59,8 +60,46 @@ impl App {
             )?;
         }
         self.output.table(&nodes_table(&nodes.nodes))?;
+        self.problems(&nodes.nodes)?;
+        self.refused_nodes(&nodes.refused_nodes)?;
         if nodes.next_after.is_some() {
             note("there are more nodes; --limit shows more of them, --status and --model others");
+        }
+        Ok(())
+    }
+
+    /// What is wrong on nodes beyond their status.
+    fn problems(&self, nodes: &[Node]) -> Outcome {
+        for node in nodes {
+            for gpu in node.gpus.iter().flatten() {
+                if let Some(problem) = &gpu.problem {
+                    let line = format!("{}: GPU {}: {problem}", node.node_id, gpu.device_id);
+                    self.output.line(&line.replace('\n', " "))?;
+                }
+            }
+            for refused in &node.refused_handoffs {
+                let line = format!(
+                    "{}: handoff {} is refused: {}",
+                    node.node_id, refused.file, refused.reason
+                );
+                self.output.line(&line.replace('\n', " "))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nodes that want to join and may not.
+    fn refused_nodes(&self, refused: &[RefusedNode]) -> Outcome {
+        for node in refused {
+            let id = node.node_id.as_ref();
+            let id = id.map_or_else(String::new, |id| format!("{id} at "));
+            let line = format!(
+                "refused {id}{}, {} ago: {}",
+                node.from,
+                millis(node.last_ms as f64),
+                node.reason
+            );
+            self.output.line(&line.replace('\n', " "))?;
         }
         Ok(())
     }
@@ -86,6 +125,7 @@ impl App {
     fn one_node(&self, node: &Node) -> Outcome {
         self.output
             .table(&nodes_table(std::slice::from_ref(node)))?;
+        self.problems(std::slice::from_ref(node))?;
         self.output.line("")?;
         let gpus = gpus::of_node(node);
         if !gpus.is_empty() {

@@ -1,5 +1,7 @@
 //! The routes for nodes: register, heartbeat, deregister.
 
+use std::net::IpAddr;
+
 use axum::{
     Json,
     body::Body,
@@ -19,6 +21,21 @@ use crate::{
     api::{ControlApi, RegistrationsAllowed},
     errors::{not_durable, refused},
 };
+
+/// The path at which nodes register.
+const REGISTER: &str = "/v2/nodes/register";
+
+impl ControlApi {
+    /// Notes that a request was refused before it came here, if it was one of a node: for its
+    /// token, for example.
+    pub fn request_refused(&self, path: &str, peer: IpAddr, error: &ApiError) {
+        let is_of_node =
+            path == REGISTER || (path.starts_with("/v2/nodes/") && path.ends_with("/heartbeat"));
+        if self.takes_registrations && is_of_node {
+            self.registry.node_refused(peer, &error.message);
+        }
+    }
+}
 
 /// Registers a node. The same id registers again and replaces.
 #[cfg_attr(feature = "openapi", utoipa::path(

@@ -81,14 +81,16 @@ export function nodeLine(id, opened) {
   };
 }
 
-/** How long a node has been silent, when that matters. */
+/** What is wrong with a node: how long it has been silent, faults of its GPUs, refused handoffs. */
 function whyNot(node) {
   const silent = node.last_heartbeat_age_ms == null ? "" : `last heard ${ago(node.last_heartbeat_age_ms + Date.now() - state.nodesAt)} ago`;
   if (node.status === "offline" || node.status === "unreachable") {
     const held = node.held ? "; requests still go there, because most nodes fell silent together" : "";
     return [node.status_reason, silent].filter(Boolean).join("; ") + held;
   }
-  return "";
+  const gpus = (node.gpus ?? []).filter((gpu) => gpu.problem).map((gpu) => `GPU ${gpu.device_id}: ${gpu.problem}`);
+  const handoffs = (node.refused_handoffs ?? []).map((refused) => `handoff ${refused.file} is refused: ${refused.reason}`);
+  return [...gpus, ...handoffs].join("; ");
 }
 
 function fact([name]) {

@@ -1,11 +1,11 @@
 //! The handle of the registry.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use pool_registry_types::{HeartbeatRequest, NodeId, RegisterRequest};
+use pool_registry_types::{HeartbeatRequest, HttpUrl, NodeId, RegisterRequest};
 use service_registry::{
     Config, FleetSummary, HeartbeatOutcome, HolderAnswer, NodeFilter, NodeView, NodesPage, Pace,
-    PageStep, RegisterOutcome, Registry, RegistryError, Target,
+    PageStep, RefusedNode, RegisterOutcome, Registry, RegistryError, Target,
 };
 use tokio::sync::watch;
 
@@ -38,7 +38,42 @@ impl RegistryHandle {
     /// # Errors
     /// When the registry refuses.
     pub fn register(&self, request: RegisterRequest) -> Result<RegisterOutcome, RegistryError> {
-        self.event(|registry, now| registry.register(request, now))
+        let (node_id, address) = (request.node_id.clone(), request.address.clone());
+        let result = self.event(|registry, now| registry.register(request, now));
+        self.note_registration(&node_id, &address, &result);
+        result
+    }
+
+    fn note_registration(
+        &self,
+        node_id: &NodeId,
+        address: &HttpUrl,
+        result: &Result<RegisterOutcome, RegistryError>,
+    ) {
+        match result {
+            Ok(_) => self.shared.node_accepted(node_id),
+            Err(error) => {
+                let (from, reason) = (address.to_string(), error.to_string());
+                self.shared.node_refused(&from, Some(node_id), &reason);
+            }
+        }
+    }
+
+    /// Notes that a request of a node at `peer` was refused before it got here, such as for its
+    /// token.
+    pub fn node_refused(&self, peer: IpAddr, reason: &str) {
+        self.shared.node_refused(&peer.to_string(), None, reason);
+    }
+
+    /// Nodes that were refused in the last minutes, the latest first, with the time since then.
+    #[must_use]
+    pub fn refused_nodes(&self) -> Vec<(RefusedNode, Duration)> {
+        let (refused, now) = self.shared.refused_nodes();
+        let with_age = |node: RefusedNode| {
+            let age = now.saturating_sub(node.last);
+            (node, age)
+        };
+        refused.into_iter().map(with_age).collect()
     }
 
     /// Registers a node that may be another machine with the id of a registered one: then it asks
@@ -61,7 +96,11 @@ impl RegistryHandle {
         match is_alive(&request.node_id, incarnation, &address, timeout).await {
             Ok(is_alive) => {
                 let holder = HolderAnswer { asked, is_alive };
-                self.event(|registry, now| registry.register_after_asking(request, &holder, now))
+                let (node_id, address) = (request.node_id.clone(), request.address.clone());
+                let result = self
+                    .event(|registry, now| registry.register_after_asking(request, &holder, now));
+                self.note_registration(&node_id, &address, &result);
+                result
             }
             // Nothing is known about the other one.
             Err(_) => self.register(request),

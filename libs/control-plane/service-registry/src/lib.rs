@@ -44,6 +44,8 @@ mod node;
 mod pace;
 mod persisted;
 mod pool;
+mod problems;
+mod refused_nodes;
 mod registry;
 mod report;
 mod silence;
@@ -63,6 +65,7 @@ pub use intent::{Drain, Target};
 pub use node::ReportDigest;
 pub use pace::{CONFIGURED_UP_TO, HEARTBEATS_PER_SECOND, Pace};
 pub use persisted::{PersistedDrain, PersistedNode, PersistedRegistration};
+pub use refused_nodes::{MAX_REFUSED_NODES, REFUSAL_FORGOTTEN_AFTER, RefusedNode, RefusedNodes};
 pub use registry::Registry;
 pub use view::{Availability, NodeFilter, NodeView, NodesPage, PageStep, PoolView, ProbeTarget};
 

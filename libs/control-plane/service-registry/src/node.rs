@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pool_registry_types::{
     BootId, Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
-    RegisterRequest, limits::MAX_POOLS,
+    RefusedHandoff, RegisterRequest, limits::MAX_POOLS,
 };
 use routing_table::{Endpoint, RouteChange};
 
@@ -88,6 +88,7 @@ pub(crate) struct Observed {
     pub(crate) pools: Vec<Pool>,
     /// `None` until it reports them.
     pub(crate) gpus: Option<Arc<[GpuStatus]>>,
+    pub(crate) refused_handoffs: Box<[RefusedHandoff]>,
     /// The digest of the report in `pools` and `gpus`, if it is known.
     pub(crate) digest: Option<ReportDigest>,
 }
@@ -143,6 +144,7 @@ impl Node {
                 basis: ReportBasis::Awaited,
                 pools: Vec::new(),
                 gpus: None,
+                refused_handoffs: Box::default(),
                 digest: None,
             },
             allowance: Allowance {
@@ -254,6 +256,7 @@ impl Node {
             .map(|pool| Arc::new(not_ready(&pool.status)));
         let pools = expected(request, before.collect());
         self.observed.gpus = None;
+        self.observed.refused_handoffs = Box::default();
         self.observed.digest = None;
         self.observed.seq = None;
         self.observed.basis = ReportBasis::Awaited;

@@ -3,7 +3,9 @@
 mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{BootId, GpuStatus, HttpUrl, NodeStatus, RegisterRequest, Slots};
+use pool_registry_types::{
+    BootId, GpuStatus, HttpUrl, NodeStatus, RefusedHandoff, RegisterRequest, Slots,
+};
 use service_registry::{
     Delta, FORGET_AFTER, HeartbeatOutcome, HolderAnswer, LeftReason, RegisterOutcome, RegistryError,
 };
@@ -316,6 +318,60 @@ fn another_start_of_a_machine_takes_the_id_when_the_holder_does_not_answer() {
             .register_after_asking(request, &answer, world.now),
         Err(RegistryError::StaleIncarnation { .. })
     ));
+}
+
+// spec: SEE-40
+#[test]
+fn refused_handoffs_and_faults_of_gpus_are_told_when_they_begin_and_end() {
+    let mut world = World::with_nodes(&["a"]);
+    let mut told = |refused: &[(&str, &str)], problem: Option<&str>| {
+        let mut gpu = GpuStatus::new(1, "RTX 3090".to_owned());
+        gpu.problem = problem.map(str::to_owned);
+        let mut request = beat(Some(1), None, vec![pool("pool-0")]);
+        request.gpus = Some(vec![gpu]);
+        let refused = refused.iter();
+        request.refused_handoffs = refused
+            .map(|(file, reason)| RefusedHandoff::new(file, reason))
+            .collect();
+        let _ = world.registry.take_deltas();
+        world.beat_as("a", request).unwrap();
+        let deltas = world.registry.take_deltas().into_iter();
+        let told = deltas.filter_map(|delta| match delta {
+            Delta::HandoffRefused { file, reason, .. } => Some((file, reason)),
+            Delta::GpuProblem {
+                device_id, problem, ..
+            } => Some((device_id.to_string(), problem)),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let say = |what: &str, why: Option<&str>| (what.to_owned(), why.map(str::to_owned));
+    assert_eq!(told(&[], None), []);
+    assert_eq!(
+        told(&[("a.json", "bad"), ("b.json", "worse")], Some("lost")),
+        [
+            say("1", Some("lost")),
+            say("a.json", Some("bad")),
+            say("b.json", Some("worse"))
+        ]
+    );
+    assert_eq!(
+        told(&[("a.json", "bad"), ("b.json", "worse")], Some("lost")),
+        []
+    );
+    assert_eq!(
+        told(&[("a.json", "other")], None),
+        [
+            say("1", None),
+            say("a.json", Some("other")),
+            say("b.json", None)
+        ]
+    );
+    let node = world.registry.node(&id("a")).unwrap();
+    assert_eq!(
+        node.refused_handoffs,
+        [RefusedHandoff::new("a.json", "other")]
+    );
 }
 
 // spec: REG-10

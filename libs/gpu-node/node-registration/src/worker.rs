@@ -142,7 +142,11 @@ impl<C: ControlPlane> Worker<C> {
     }
 
     fn heartbeat(&mut self, url: &HttpUrl, seq: u64) -> Result<RegistrationEvent, RequestError> {
-        let NodeReport { pools, gpus } = (self.source.report)();
+        let NodeReport {
+            pools,
+            gpus,
+            refused_handoffs,
+        } = (self.source.report)();
         let mut request = HeartbeatRequest::new(
             humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             pools,
@@ -150,6 +154,7 @@ impl<C: ControlPlane> Worker<C> {
         request.incarnation = Some(self.incarnation);
         request.seq = Some(seq);
         request.gpus = gpus;
+        request.refused_handoffs = refused_handoffs;
         request.bound();
         let max_bytes = self.machine.max_report_bytes();
         self.log

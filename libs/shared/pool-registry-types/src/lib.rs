@@ -28,6 +28,7 @@ pub mod limits;
 mod models;
 mod node;
 mod pool;
+mod refused;
 mod register;
 mod replica;
 #[cfg(feature = "openapi")]
@@ -53,6 +54,7 @@ pub use limits::{
 pub use models::{is_model_name, usable_models};
 pub use node::{Ack, DrainRequest, NodeStatus};
 pub use pool::PoolStatus;
+pub use refused::RefusedHandoff;
 pub use register::{Capabilities, RegisterRequest, RegisterResponse};
 pub use replica::{EngineLoad, ReplicaStatus};
 pub use slots::Slots;

@@ -26,6 +26,8 @@ pub enum Tool {
     Browser,
     /// `curl`, with the shell that it is typed into.
     Curl,
+    /// The `openapi-python-client` package of the Python package index.
+    ClientGenerator,
     /// The `openai` package of the Python package index.
     OpenAiClient,
     /// `prometheus` and `promtool`.
@@ -41,6 +43,7 @@ impl Tool {
             Self::Bash => "the completion script for bash",
             Self::Browser => "the dashboard in a browser",
             Self::Curl => "the commands of the documents",
+            Self::ClientGenerator => "clients generated from the OpenAPI documents",
             Self::OpenAiClient => "the official OpenAI client",
             Self::Prometheus => "metrics and alert rules with Prometheus",
             Self::Schemathesis => "requests generated from the OpenAPI documents",
@@ -53,6 +56,7 @@ impl Tool {
             Self::Bash => "LLORCH_BASH_REQUIRED",
             Self::Browser => "LLORCH_BROWSER_REQUIRED",
             Self::Curl => "LLORCH_CURL_REQUIRED",
+            Self::ClientGenerator => "LLORCH_CLIENT_GENERATOR_REQUIRED",
             Self::OpenAiClient => "LLORCH_OPENAI_REQUIRED",
             Self::Prometheus => "LLORCH_PROMETHEUS_REQUIRED",
             Self::Schemathesis => "LLORCH_FUZZ_REQUIRED",
@@ -66,7 +70,7 @@ impl Tool {
             Self::Browser => Some("chromium nodejs npm"),
             Self::Curl => Some("bash curl"),
             Self::Prometheus => Some("prometheus"),
-            Self::OpenAiClient | Self::Schemathesis => None,
+            Self::ClientGenerator | Self::OpenAiClient | Self::Schemathesis => None,
         }
     }
 
@@ -77,7 +81,7 @@ impl Tool {
             Self::Browser => &["node", "npm"],
             Self::Curl => &["bash", "curl"],
             Self::Prometheus => &["prometheus", "promtool"],
-            Self::OpenAiClient | Self::Schemathesis => &[],
+            Self::ClientGenerator | Self::OpenAiClient | Self::Schemathesis => &[],
         }
     }
 
