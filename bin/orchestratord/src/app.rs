@@ -6,7 +6,9 @@ use control_api::ControlApi;
 use daemon::{Daemon, Metrics, Settings};
 use dashboard::{Live, LiveConfig, Page, Sources};
 use event_log::EventLog;
-use http_server::{Authenticated, HttpService, Routes, ServerHandle, with_fallbacks};
+use http_server::{
+    AllowedOrigins, Authenticated, CrossOrigin, HttpService, Routes, ServerHandle, with_fallbacks,
+};
 use inference_gateway::PathRouter;
 use local_node::Node;
 use pool_registry_types::{HealthAnswer, ORCHESTRATORD};
@@ -32,6 +34,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let listeners = daemon.bind(&config.settings)?;
     let store = config.store_location();
     let (settings, grace) = (config.settings, config.shutdown_grace);
+    let origins = config.allowed_origins;
     let (readiness, events) = (Readiness::new(), EventLog::new());
     let node = config
         .home
@@ -59,7 +62,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let metrics = register_metrics(&control_plane, &data_path, node.as_ref(), &daemon);
     let live = start_live(&control_api, &daemon);
     let others = [routes, live, service_routes(&readiness, &metrics)];
-    let service = service(&control_api, &data_path, others, &settings);
+    let service = service(&control_api, &data_path, others, &settings, origins);
     let server = daemon.serve(listeners, service, &metrics)?;
     show_progress(&control_plane, data_path.view, &daemon);
     daemon.stop_requested(grace + settings.drain_timeout).await;
@@ -77,13 +80,14 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The whole HTTP service: the dashboard, then authentication, then heartbeats, the gateway and
+/// The whole HTTP service: preflights of other origins, the dashboard, then authentication, then heartbeats, the gateway and
 /// all other routes.
 fn service(
     control_api: &ControlApi,
     data_path: &DataPath,
     others: [Routes; 3],
     settings: &Settings,
+    origins: AllowedOrigins,
 ) -> impl HttpService + use<> {
     let routes = with_fallbacks(api::routes(control_api.clone(), others).into_router());
     let router = control_api.heartbeats_before(PathRouter::new(data_path.gateway.clone(), routes));
@@ -91,8 +95,9 @@ fn service(
     let refusals = control_api.clone();
     let authenticated = Authenticated::new(auth, hosts, router)
         .opening(&api_reference::OPEN_PATHS)
-        .on_refusal(move |path, peer, error| refusals.request_refused(path, peer, error));
-    Page::new(authenticated)
+        .on_refusal(move |path, peer, error| refusals.request_refused(path, peer, error))
+        .serving_pages_of(origins.clone());
+    CrossOrigin::new(origins, Page::new(authenticated))
 }
 
 /// The metrics of all components.

@@ -12,6 +12,7 @@ use daemon::{
     DirectoryUse, RUNTIME_DIR, Settings, SettingsReader, require_directory, require_regular_file,
 };
 use http::HeaderValue;
+use http_server::AllowedOrigins;
 use inference_gateway::{Aliases, GatewayConfig, MAX_ALIASES_FILE_BYTES};
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use service_runtime::env::{Environment, Problems};
@@ -19,8 +20,8 @@ use service_runtime::env::{Environment, Problems};
 use crate::{
     control_plane::StoreLocation,
     settings::{
-        ALIASES_FILE, NODE_TIMEOUT, PLACEMENT, POOLS_FILE, PROGRAM, QUEUE_LIMIT, QUEUE_WAIT,
-        SHUTDOWN_GRACE, STALE_CHECK_INTERVAL,
+        ALIASES_FILE, ALLOWED_ORIGINS, NODE_TIMEOUT, PLACEMENT, POOLS_FILE, PROGRAM, QUEUE_LIMIT,
+        QUEUE_WAIT, SHUTDOWN_GRACE, STALE_CHECK_INTERVAL,
     },
 };
 
@@ -47,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) registry: registry_runtime::Config,
     /// The token that nodes require, as the value of `Authorization`.
     pub(crate) node_token: Option<HeaderValue>,
+    /// The origins whose web pages may use this server.
+    pub(crate) allowed_origins: AllowedOrigins,
     /// How long a stop still takes requests, so that load balancers can turn elsewhere.
     pub(crate) shutdown_grace: Duration,
 }
@@ -76,6 +79,7 @@ impl Config {
             gateway: gateway(&mut reader, &settings),
             registry: registry(&mut reader, settings.is_cloud),
             node_token: settings.token.as_ref().map(ApiToken::header_value),
+            allowed_origins: allowed_origins(&mut reader, &settings),
             shutdown_grace: reader.read(&SHUTDOWN_GRACE),
             settings,
         };
@@ -124,10 +128,25 @@ fn gateway(reader: &mut SettingsReader, settings: &Settings) -> GatewayConfig {
     let mut config = GatewayConfig {
         strategy: reader.read(&PLACEMENT),
         aliases: aliases(reader),
+        max_body_bytes: settings.max_body_bytes,
         ..GatewayConfig::default()
     };
     config.timeouts.first_byte = settings.first_byte_timeout;
     config
+}
+
+/// The origins whose pages may use this server. Every page that a user of this machine visits is a
+/// loopback peer, so `*` needs a token.
+fn allowed_origins(reader: &mut SettingsReader, settings: &Settings) -> AllowedOrigins {
+    let origins = AllowedOrigins::new(reader.read(&ALLOWED_ORIGINS).unwrap_or_default());
+    if origins.has_any() && settings.token.is_none() {
+        reader.problem(
+            &ALLOWED_ORIGINS,
+            "`*` needs a token (LLORCH_API_TOKEN): without one every web page could use this \
+             server; list the origins instead",
+        );
+    }
+    origins
 }
 
 /// The node that this machine is.
@@ -152,7 +171,10 @@ fn home(
             state_dir: StateDir::Optional(settings.state_dir.clone()),
             engines: pool_file,
             // The gateway bounds the time of each of its requests.
-            data_path: node_api::DataPathConfig::default(),
+            data_path: node_api::DataPathConfig {
+                max_body_bytes: settings.max_body_bytes,
+                ..node_api::DataPathConfig::default()
+            },
         },
         registry_dir: settings.state_dir.join(HOME_DIR),
     }

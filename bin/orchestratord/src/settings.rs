@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use daemon::{DescribeSetting, Program, Setting};
+use http_server::AllowedOrigin;
 use placement::Strategy;
 use pool_registry_types::limits::Limit;
 
@@ -69,6 +70,15 @@ pub(crate) static ALIASES_FILE: Setting<Option<PathBuf>> =
         .help("other names for models (TOML)")
         .document("a file with [other names for models](ALIASES.md)");
 
+pub(crate) static ALLOWED_ORIGINS: Setting<Option<Vec<AllowedOrigin>>> =
+    Setting::list("ORCHESTRATORD_ALLOWED_ORIGINS")
+        .help("origins whose web pages may use it (CORS)")
+        .document(
+            "origins whose web pages may use the API, separated by commas, such as \
+             `https://app.example:8443`: [CORS](SECURITY.md#browsers). `*` allows every origin, and \
+             needs a token",
+        );
+
 pub(crate) static PLACEMENT: Setting<Strategy> =
     Setting::value("ORCHESTRATORD_PLACEMENT", Strategy::default)
         .help("how to choose among free endpoints")
@@ -109,6 +119,7 @@ const SETTINGS: &[&dyn DescribeSetting] = &[
     &STALE_CHECK_INTERVAL,
     &POOLS_FILE,
     &ALIASES_FILE,
+    &ALLOWED_ORIGINS,
     &PLACEMENT,
     &QUEUE_LIMIT,
     &QUEUE_WAIT,

@@ -71,6 +71,7 @@ fn start_node(config: &Config, listeners: &Listeners, daemon: &Daemon) -> anyhow
         }
         None => Ok(Node::unwatched(
             config.pools.clone(),
+            config.placeholder.clone(),
             config.data_path,
             daemon.proxy(),
         )),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use routing_table::{EndpointKey, RouteChange, RouteSink};
+use routing_table::{Endpoint, EndpointKey, RouteChange, RouteSink};
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep_until},
@@ -197,10 +197,37 @@ impl Admission {
         (self.0.core.lock()).slots_free_at(endpoint, self.0.now())
     }
 
+    /// The other endpoints on the node of `endpoint` that serve `model`.
+    #[must_use]
+    pub fn others_on_node(&self, model: &str, endpoint: &Endpoint) -> Vec<Arc<Endpoint>> {
+        let core = self.0.core.lock();
+        let table = core.table();
+        let candidates = table.candidates(model).iter();
+        candidates
+            .filter_map(|&index| table.endpoint(index))
+            .filter(|other| {
+                other.key().node == endpoint.key().node && other.key() != endpoint.key()
+            })
+            .cloned()
+            .collect()
+    }
+
     /// Every model that an endpoint names, in no particular order. It visits all endpoints.
     #[must_use]
     pub fn models(&self) -> Vec<ModelSummary> {
         self.0.core.lock().models()
+    }
+
+    /// One model with its slots; `None` when no endpoint that accepts requests names it.
+    #[must_use]
+    pub fn model(&self, model: &str) -> Option<ModelSummary> {
+        self.0.core.lock().model(model)
+    }
+
+    /// Whether an endpoint of `model` accepts requests and is known to take `least` tokens.
+    #[must_use]
+    pub fn has_context(&self, model: &str, least: u32) -> bool {
+        self.0.core.lock().has_context(model, least)
     }
 
     /// Whether an endpoint names `model`.

@@ -45,7 +45,7 @@ pub(crate) struct FailedAttempt {
 }
 
 impl FailedAttempt {
-    fn new(outcome: LeaseOutcome, code: ErrorCode, message: &'static str) -> Self {
+    pub(crate) fn new(outcome: LeaseOutcome, code: ErrorCode, message: &'static str) -> Self {
         Self {
             outcome,
             error: GatewayError::new(code, message),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use stream_proxy::StreamError;
 
-use crate::streaming_body::StreamingBody;
+use crate::{ollama_body::OllamaBody, streaming_body::StreamingBody};
 
 /// The body of a gateway's response.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub struct GatewayBody(Kind);
 enum Kind {
     Whole(Bytes),
     Streaming(Box<StreamingBody>),
+    Translated(Box<OllamaBody>),
 }
 
 impl GatewayBody {
@@ -28,6 +29,10 @@ impl GatewayBody {
 
     pub(crate) fn streaming(body: StreamingBody) -> Self {
         Self(Kind::Streaming(Box::new(body)))
+    }
+
+    pub(crate) fn translated(body: OllamaBody) -> Self {
+        Self(Kind::Translated(Box::new(body)))
     }
 }
 
@@ -43,6 +48,7 @@ impl Body for GatewayBody {
             Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Streaming(body) => Pin::new(&mut **body).poll_frame(cx),
+            Kind::Translated(body) => body.poll_frame(cx),
         }
     }
 
@@ -50,6 +56,7 @@ impl Body for GatewayBody {
         match &self.0 {
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Streaming(body) => body.is_end_stream(),
+            Kind::Translated(body) => body.is_end_stream(),
         }
     }
 
@@ -57,6 +64,7 @@ impl Body for GatewayBody {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Streaming(body) => body.size_hint(),
+            Kind::Translated(_) => SizeHint::default(),
         }
     }
 }

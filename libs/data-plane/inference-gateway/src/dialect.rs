@@ -3,8 +3,12 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use http_server::RequestId;
 use memchr::{memchr, memmem};
-use pool_registry_types::{ErrorCode, OpenAiError};
+use pool_registry_types::{
+    ErrorCode, OpenAiError,
+    client_api::{AnthropicError, ApiErrorBody, OllamaError},
+};
 use serde_json::json;
 
 /// An API's conventions for streams and errors.
@@ -16,6 +20,8 @@ pub(crate) enum Dialect {
     Responses,
     /// Anthropic's messages: streams end with `message_stop`.
     Messages,
+    /// Ollama's own API: only the errors of this gateway.
+    Ollama,
     /// Anything else: its streams have no end event.
     Plain,
 }
@@ -72,7 +78,7 @@ impl Dialect {
                     || data == b"[DONE]"
             }
             Self::Messages => kind("message_stop"),
-            Self::Plain => false,
+            Self::Plain | Self::Ollama => false,
         };
         let is_error =
             name == b"error" || data.starts_with(br#"{"error""#) || event.starts_with(b"error:");
@@ -85,19 +91,25 @@ impl Dialect {
 
     /// Whether a stream whose last event was `last` is complete.
     pub(crate) fn is_over(self, last: EventKind) -> bool {
-        self == Self::Plain || matches!(last, EventKind::End | EventKind::Error)
+        matches!(self, Self::Plain | Self::Ollama)
+            || matches!(last, EventKind::End | EventKind::Error)
     }
 
     /// A whole event that tells the client why its stream ends.
     pub(crate) fn error_event(self, code: ErrorCode, message: &str) -> Bytes {
         let (name, json) = match self {
-            Self::Completions | Self::Plain => ("", self.error_body(code, message, None)),
+            Self::Completions | Self::Plain | Self::Ollama => {
+                ("", to_json(&self.error_body(code, message, None, None)))
+            }
             Self::Responses => {
                 let json =
                     json!({"type": "error", "code": code, "message": message, "param": null});
-                ("event: error\n", json)
+                ("event: error\n", json.to_string())
             }
-            Self::Messages => ("event: error\n", self.error_body(code, message, None)),
+            Self::Messages => (
+                "event: error\n",
+                to_json(&self.error_body(code, message, None, None)),
+            ),
         };
         Bytes::from(format!("{name}data: {json}\n\n"))
     }
@@ -108,26 +120,24 @@ impl Dialect {
         code: ErrorCode,
         message: &str,
         param: Option<&'static str>,
-    ) -> serde_json::Value {
-        let error = OpenAiError::new(code, message, param).error;
+        request_id: Option<&RequestId>,
+    ) -> ApiErrorBody {
         match self {
-            // https://docs.anthropic.com/en/api/errors
             Self::Messages => {
-                let kind = match code.status() {
-                    401 => "authentication_error",
-                    403 => "permission_error",
-                    404 => "not_found_error",
-                    413 => "request_too_large",
-                    429 => "rate_limit_error",
-                    400..500 => "invalid_request_error",
-                    503 => "overloaded_error",
-                    _ => "api_error",
-                };
-                json!({"type": "error", "error": {"type": kind, "message": message, "code": code}})
+                let id = request_id.map(RequestId::to_string);
+                ApiErrorBody::Anthropic(AnthropicError::new(code, message, id))
             }
-            Self::Completions | Self::Responses | Self::Plain => json!({"error": error}),
+            Self::Ollama => ApiErrorBody::Ollama(OllamaError::new(message)),
+            Self::Completions | Self::Responses | Self::Plain => {
+                ApiErrorBody::OpenAi(OpenAiError::new(code, message, param))
+            }
         }
     }
+}
+
+/// Serialising strings cannot fail.
+fn to_json(error: &ApiErrorBody) -> String {
+    serde_json::to_string(error).unwrap_or_default()
 }
 
 /// Every event that reports an error contains this.

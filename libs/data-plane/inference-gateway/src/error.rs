@@ -10,7 +10,11 @@ use stream_proxy::{ForwardError, ResponseError};
 use crate::{
     log_context::{LogContext, log_request},
     peek::PeekError,
+    route,
 };
+
+/// How much of an unknown path an error repeats.
+const MAX_ECHO_CHARS: usize = 100;
 
 /// An error as `/v1` reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +75,19 @@ impl GatewayError {
             param: Some("model"),
             ..Self::new(ErrorCode::ModelNotAvailable, message)
         }
+    }
+
+    /// The path is no route.
+    pub(crate) fn no_such_route(path: &str) -> Self {
+        let hint = match route::nearest(path) {
+            Some(nearest) => format!("did you mean {nearest}?"),
+            None => "GET /v1/models lists the models".to_owned(),
+        };
+        let shown: String = path.chars().take(MAX_ECHO_CHARS).collect();
+        Self::new(
+            ErrorCode::NotFound,
+            format!("there is no such route: {shown:?}; {hint}"),
+        )
     }
 
     /// The last attempt failed. The message never names a node's address.

@@ -6,9 +6,10 @@
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
+    header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER},
 };
-use pool_registry_types::headers;
+use http_server::{ACCEPTED_CODINGS, RequestId};
+use pool_registry_types::{ErrorCode, headers};
 use serde::Serialize;
 
 use crate::{
@@ -28,17 +29,18 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response<Gatewa
 }
 
 /// The response to a request that ends with `error`. `retry` is `None` when the request was not
-/// even valid.
+/// even valid. A dialect whose errors name their request shows `request_id`.
 pub(crate) fn error_response(
     error: &GatewayError,
     dialect: Dialect,
     retry: Option<&RetryState>,
+    request_id: Option<&RequestId>,
 ) -> Response<GatewayBody> {
     let status =
         StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(
         status,
-        &dialect.error_body(error.code, &error.message, error.param),
+        &dialect.error_body(error.code, &error.message, error.param, request_id),
     );
     let headers = response.headers_mut();
     if let Some(after) = error.retry_after {
@@ -52,6 +54,10 @@ pub(crate) fn error_response(
     }
     if let Some(retry) = retry {
         insert_attempts(headers, retry);
+    }
+    if error.code == ErrorCode::UnsupportedMediaType {
+        // RFC 9110, section 15.5.16.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_CODINGS));
     }
     if let Some(allow) = error.allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));

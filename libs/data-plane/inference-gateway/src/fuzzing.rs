@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::{dialect::Dialect, model_name, peek, route, scan, sse::EventStream};
+use crate::{model_name, peek, route, scan, sse::EventStream};
 
 /// The fields of a body that routing needs: the model, and whether the client wants a stream.
 pub type Fields<'a> = (Option<Cow<'a, str>>, Option<bool>);
@@ -57,8 +57,8 @@ pub fn with_model(headers: &HeaderMap, body: &[u8], model: &str) -> Option<Bytes
 /// Whether a client's request for `path` goes to an engine.
 #[must_use]
 pub fn is_forwarded(path: &str) -> bool {
-    route::is_ours(path)
-        && (route::find(path).is_some() || matches!(route::other(path), Ok(Some(_))))
+    matches!(route::target(path), route::Target::Engine(_))
+        || matches!(route::other(path), Ok(Some(_)))
 }
 
 /// An engine's stream on its way to the client.
@@ -69,9 +69,7 @@ impl Stream {
     /// A stream in response to a request for `path`.
     #[must_use]
     pub fn of(path: &str) -> Self {
-        Self(EventStream::new(
-            route::find(path).map_or(Dialect::Plain, |route| route.dialect),
-        ))
+        Self(EventStream::new(route::dialect(path)))
     }
 
     /// Takes bytes from the engine and returns those for the client; `None` when an event is too

@@ -1,6 +1,7 @@
 //! The gateway: which of its routes answers a request.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -9,7 +10,12 @@ use admission::Admission;
 use http::{HeaderValue, Method, Request, Response};
 use http_server::{RequestBody, RequestId};
 use node_transport::NodeTransport;
-use pool_registry_types::{ErrorCode, headers};
+use percent_encoding::percent_decode_str;
+use pool_registry_types::{
+    ErrorCode,
+    client_api::{ClientApi, without_final_slash},
+    headers,
+};
 
 use crate::{
     body::GatewayBody,
@@ -18,20 +24,26 @@ use crate::{
     error::GatewayError,
     error_response::error_response,
     inference::Inference,
-    inference_request::no_such_route,
     metrics::GatewayMetrics,
     models,
-    route::{self, Route},
+    route::{self, Route, Target},
 };
 
-/// Serves `/v1/*`. Cloning is cheap and shares the state.
+/// Serves `/v1/*` and the engines' other routes. Cloning is cheap and shares the state.
 #[derive(Debug, Clone)]
 pub struct Gateway(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     inference: Inference,
-    started_unix: u64,
+    started: SystemTime,
+}
+
+impl Shared {
+    fn started_unix(&self) -> u64 {
+        let since = self.started.duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
+    }
 }
 
 impl Gateway {
@@ -43,12 +55,9 @@ impl Gateway {
         transport: Arc<dyn NodeTransport>,
         metrics: GatewayMetrics,
     ) -> Self {
-        let started_unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
         Self(Arc::new(Shared {
             inference: Inference::new(config, admission, transport, metrics),
-            started_unix,
+            started: SystemTime::now(),
         }))
     }
 
@@ -70,51 +79,125 @@ impl Gateway {
         if is_for_a_node(&request) {
             return loop_detected(request.body().request_id());
         }
-        let path = request.uri().path();
-        let listed = route::find(path);
-        let result = match request.method() {
-            &Method::POST if !is_models(path) => match inference_route(listed, path) {
-                Ok(route) => return self.0.inference.serve(route, request).await,
-                Err(error) => Err(error),
-            },
-            &Method::GET if is_models(path) => self.models(path),
-            method if is_models(path) => Err(wrong_method(method, path, "GET")),
-            method if listed.is_some() => Err(wrong_method(method, path, "POST")),
-            _ => Err(no_such_route()),
+        let uri = request.uri().clone();
+        let path = without_final_slash(uri.path());
+        // Anthropic's clients show this id in their errors.
+        let id = request.body().request_id();
+        let id = id
+            .filter(|_| ClientApi::of(path) == ClientApi::Anthropic)
+            .cloned();
+        let mut response = match self.respond(path, request).await {
+            Ok(response) => response,
+            Err(error) => error_response(&error, route::dialect(path), None, id.as_ref()),
         };
-        let dialect = listed.map_or(Dialect::Plain, |route| route.dialect);
-        result.unwrap_or_else(|error| error_response(&error, dialect, None))
+        if let Some(id) = id {
+            let headers = response.headers_mut();
+            headers.insert(headers::ANTHROPIC_REQUEST_ID, id.header_value());
+        }
+        response
     }
 
-    fn models(&self, path: &str) -> Result<Response<GatewayBody>, GatewayError> {
+    async fn respond(
+        &self,
+        path: &str,
+        request: Request<RequestBody>,
+    ) -> Result<Response<GatewayBody>, GatewayError> {
+        let inference = &self.0.inference;
+        let method = request.method();
+        match (route::target(path), method) {
+            (Target::Engine(route), method) if *method == route.method.as_str() => {
+                Ok(inference.serve(route, None, request).await)
+            }
+            (Target::Engine(route), method) => {
+                Err(wrong_method(method, path, route.method.as_str()))
+            }
+            (Target::Models, &Method::GET) => Ok(self.models()),
+            (Target::Model(name), &Method::GET) => self.model(name),
+            (Target::Models | Target::Model(_), method) => Err(wrong_method(method, path, "GET")),
+            (
+                Target::StoredResponse {
+                    route,
+                    id,
+                    is_cancel,
+                },
+                method,
+            ) => {
+                let allowed = if is_cancel { "POST" } else { "GET, DELETE" };
+                if !allowed.split(", ").any(|allowed| *method == allowed) {
+                    return Err(wrong_method(method, path, allowed));
+                }
+                let owner = inference
+                    .responses
+                    .owner(&decoded(id)?, &inference.admission)?;
+                Ok(inference.serve(route, Some(owner), request).await)
+            }
+            (Target::Realtime, _) => Err(no_realtime()),
+            (Target::Ollama(route), method) if *method == route.method().as_str() => {
+                inference.serve_ollama(route, self.0.started, request).await
+            }
+            (Target::Ollama(route), method) => {
+                Err(wrong_method(method, path, route.method().as_str()))
+            }
+            (Target::OllamaManagement, _) => Err(no_management()),
+            (Target::Unlisted, &Method::POST) if !route::has_too_much_before(path) => {
+                let route = unlisted_route(path)?;
+                Ok(inference.serve(route, None, request).await)
+            }
+            (Target::Unlisted, _) => Err(GatewayError::no_such_route(path)),
+        }
+    }
+
+    fn models(&self) -> Response<GatewayBody> {
         let Inference {
             admission, config, ..
         } = &self.0.inference;
-        let created = self.0.started_unix;
-        match path.strip_prefix(MODEL) {
-            Some(id) => models::one(admission, &config.aliases, id, created),
-            None => Ok(models::list(admission, &config.aliases, created)),
-        }
+        models::list(admission, &config.aliases, self.0.started_unix())
+    }
+
+    fn model(&self, name: &str) -> Result<Response<GatewayBody>, GatewayError> {
+        let Inference {
+            admission, config, ..
+        } = &self.0.inference;
+        let name = decoded(name)?;
+        models::one(admission, &config.aliases, &name, self.0.started_unix())
     }
 }
 
-const MODELS: &str = "/v1/models";
-const MODEL: &str = "/v1/models/";
-
-fn is_models(path: &str) -> bool {
-    path == MODELS || path.starts_with(MODEL)
+/// A name in a path, decoded once. Official clients encode all of it.
+fn decoded(name: &str) -> Result<Cow<'_, str>, GatewayError> {
+    percent_decode_str(name).decode_utf8().map_err(|_| {
+        GatewayError::new(
+            ErrorCode::InvalidRequest,
+            "the percent-encoded name in the path must be UTF-8",
+        )
+    })
 }
 
-/// The route of a request that goes to an engine.
-fn inference_route(listed: Option<Route>, path: &str) -> Result<Route, GatewayError> {
-    match listed.map_or_else(|| route::other(path), |route| Ok(Some(route))) {
+/// The route of a path that goes to an engine although it is not listed.
+fn unlisted_route(path: &str) -> Result<Route, GatewayError> {
+    match route::other(path) {
         Ok(Some(route)) => Ok(route),
-        Ok(None) => Err(no_such_route()),
+        Ok(None) => Err(GatewayError::no_such_route(path)),
         Err(error) => Err(GatewayError::new(
             ErrorCode::InvalidRequest,
             error.to_string(),
         )),
     }
+}
+
+fn no_management() -> GatewayError {
+    GatewayError::new(
+        ErrorCode::Forbidden,
+        "models are not managed here: the operator of a node chooses which models its engines have",
+    )
+}
+
+fn no_realtime() -> GatewayError {
+    GatewayError::new(
+        ErrorCode::NotFound,
+        "this server has no realtime API (WebSocket); use POST /v1/chat/completions with \
+         \"stream\": true",
+    )
 }
 
 /// Whether a gateway has sent this request to a node, and it came here instead.
@@ -135,7 +218,7 @@ fn loop_detected(request_id: Option<&RequestId>) -> Response<GatewayBody> {
         code,
         "this is a gateway, and the request was sent to a node",
     );
-    let mut response = error_response(&error, Dialect::Plain, None);
+    let mut response = error_response(&error, Dialect::Plain, None, None);
     let code = HeaderValue::from_static(code.as_str());
     response.headers_mut().insert(headers::REFUSAL, code);
     response

@@ -19,16 +19,19 @@ use crate::{
     attempt::{Accepted, AttemptError, FailedAttempt, classify},
     body::GatewayBody,
     config::GatewayConfig,
+    dialect::Dialect,
     error::GatewayError,
     error_response::error_response,
     inference_request::InferenceRequest,
     log_context::log_request,
     metrics::GatewayMetrics,
     observer::RequestObserver,
+    redirect::without_redirect,
     response::ClientResponse,
     retry::{AttemptFailure, RetryDecision},
     retry_budget::RetryBudget,
     route::Route,
+    stored_responses::{ResponseIdReader, ResponseOwner, StoredResponses},
 };
 
 /// Serves inference requests.
@@ -39,6 +42,7 @@ pub(crate) struct Inference {
     transport: Arc<dyn NodeTransport>,
     budget: Mutex<RetryBudget>,
     metrics: GatewayMetrics,
+    pub(crate) responses: Arc<StoredResponses>,
     started: Instant,
 }
 
@@ -55,6 +59,7 @@ impl Inference {
             transport,
             budget: Mutex::new(RetryBudget::new()),
             metrics,
+            responses: Arc::default(),
             started: Instant::now(),
         }
     }
@@ -64,22 +69,27 @@ impl Inference {
         self.budget.lock().spend(self.started.elapsed())
     }
 
-    /// Serves a request for `route`. Dropping the future, or the response's body, cancels the
-    /// request up to the engine.
+    /// Serves a request for `route`. One for a stored response goes to its `owner`. Dropping the
+    /// future, or the response's body, cancels the request up to the engine.
     pub(crate) async fn serve(
         &self,
         route: Route,
+        owner: Option<ResponseOwner>,
         request: Request<RequestBody>,
     ) -> Response<GatewayBody> {
         let id = request.body().request_id().cloned();
         let mut observer = RequestObserver::start(&self.metrics, route, id, request.headers());
+        if route.dialect == Dialect::Responses {
+            observer.find_response_id(ResponseIdReader::new(&self.responses));
+        }
         let span = observer.span();
-        let forwarding = self.forward(request, &mut observer).instrument(span);
+        let forwarding = self.forward(request, owner, &mut observer).instrument(span);
         match forwarding.await {
             Ok((response, lease)) => response.into_response(lease, observer),
             Err(error) => {
                 observer.refused(&error, |model| self.admission.names(model));
-                error_response(&error, route.dialect, observer.retry_of_valid_request())
+                let retry = observer.retry_of_valid_request();
+                error_response(&error, route.dialect, retry, observer.request_id())
             }
         }
     }
@@ -89,15 +99,19 @@ impl Inference {
     async fn forward(
         &self,
         request: Request<RequestBody>,
+        owner: Option<ResponseOwner>,
         observer: &mut RequestObserver,
     ) -> Result<(ClientResponse, Lease), GatewayError> {
-        let request =
-            InferenceRequest::read(request, &self.config, &self.admission, observer).await?;
+        let (config, admission) = (&self.config, &self.admission);
+        let owner = owner.as_ref();
+        let request = InferenceRequest::read(request, config, admission, owner, observer).await?;
         self.budget.lock().earn();
+        // Of the replicas on its node, only the owner may be chosen.
+        let others = owner.map(|owner| admission.others_on_node(&owner.model, &owner.endpoint));
         let mut forwarding = Forwarding {
             inference: self,
             request,
-            excluded: Vec::new(),
+            excluded: others.unwrap_or_default(),
             ticket: None,
             last_error: None,
         };
@@ -109,7 +123,17 @@ impl Inference {
                 Err(error) => Err(error),
             };
             match received {
-                Ok(response) => return Ok((response, lease)),
+                Ok(response) => {
+                    let needed = response.refused_context(lease.endpoint().context_length());
+                    match needed {
+                        Some(least) if forwarding.may_fit(least, observer) => {
+                            // Its slot is free again before the next one is acquired.
+                            drop(lease);
+                            observer.retried();
+                        }
+                        _ => return Ok((response, lease)),
+                    }
+                }
                 Err(AttemptError::Final(error)) => return Err(error),
                 Err(AttemptError::Retriable(failed)) => {
                     forwarding.retry(failed, lease, observer)?;
@@ -208,7 +232,20 @@ impl Forwarding<'_> {
                 "an attempt failed"
             );
         }
-        classify(result, observer.log_context())
+        let accepted = classify(result, observer.log_context())?;
+        without_redirect(accepted, observer.log_context())
+    }
+
+    /// An engine has refused the request because it needs a context of `least` tokens. Whether
+    /// another endpoint has it, and is tried next.
+    fn may_fit(&mut self, least: u32, observer: &mut RequestObserver) -> bool {
+        let admission = &self.inference.admission;
+        let may_fit =
+            admission.has_context(observer.model(), least) && observer.retry.refused_for_context();
+        if may_fit {
+            Arc::make_mut(&mut self.request.preference).context.at_least = Some(least);
+        }
+        may_fit
     }
 
     /// Returns the slot of a failed attempt. An error means that there is no further attempt.

@@ -4,8 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use admission::{Admission, Priority, RoutingPreference};
 use bytes::Bytes;
-use http::{HeaderName, Request, header::ACCEPT_ENCODING, request::Parts, uri::PathAndQuery};
-use http_server::RequestBody;
+use http::{
+    HeaderMap, HeaderName, Request, Uri,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, COOKIE, FORWARDED, ORIGIN, REFERER},
+    request::Parts,
+    uri::PathAndQuery,
+};
+use http_server::{RequestBody, without_byte_order_mark};
 use pool_registry_types::{ErrorCode, headers};
 use request_forwarding::removed_request_headers;
 use stream_proxy::Outbound;
@@ -16,8 +21,11 @@ use crate::{
     model_name::{ResolvedModel, named_model, resolve},
     observer::RequestObserver,
     options::{self, RequestOptions},
+    peek::check_model,
+    query,
     retry::RetryState,
-    route,
+    route::{EngineMethod, Route},
+    stored_responses::ResponseOwner,
 };
 
 removed_request_headers! {
@@ -25,6 +33,11 @@ removed_request_headers! {
     static NOT_FORWARDED = [
         ACCEPT_ENCODING,
         HeaderName::from_static("x-api-key"),
+        HeaderName::from_static("api-key"),
+        COOKIE,
+        FORWARDED,
+        ORIGIN,
+        REFERER,
         options::DEADLINE,
         options::PRIORITY,
         options::STRATEGY,
@@ -53,38 +66,57 @@ pub(crate) struct InferenceRequest {
 }
 
 impl InferenceRequest {
-    /// Reads a request and tells `observer` its model and its limits.
+    /// Reads a request and tells `observer` its model and its limits. A request for a stored
+    /// response goes to its `owner`.
     pub(crate) async fn read(
         request: Request<RequestBody>,
         config: &GatewayConfig,
         admission: &Admission,
+        owner: Option<&ResponseOwner>,
         observer: &mut RequestObserver,
     ) -> Result<Self, GatewayError> {
         let (mut parts, body) = request.into_parts();
-        let started = observer.started();
+        let (started, route) = (observer.started(), observer.route());
         let options = RequestOptions::read(&parts.headers, config.strategy, started)?;
-        let body = body.read_all(config.max_body_bytes).await?;
-        let model = match named_model(&parts.headers, &body) {
-            Ok(Some(model)) => model.into_owned(),
-            // A path that is not listed is a route only if the body names a model.
-            Ok(None) | Err(_) if observer.route() == route::OTHER => {
-                return Err(no_such_route());
+        let body = read_body(&mut parts, body, config.max_body_bytes).await?;
+        let model = match (owner, route.method) {
+            (Some(owner), _) => owner.model.as_ref().to_owned(),
+            (None, EngineMethod::Get) => {
+                match query::model(parts.uri.query().unwrap_or_default()) {
+                    Some(model) => check_model(model)?.into_owned(),
+                    None => only_model(admission)?,
+                }
             }
-            Ok(None) => only_model(admission)?,
-            Err(error) => return Err(error.into()),
+            (None, EngineMethod::Post) => match named_model(&parts.headers, &body) {
+                Ok(Some(model)) => model.into_owned(),
+                // A path that is not listed is a route only if the body names a model.
+                Ok(None) | Err(_) if route.is_other() => {
+                    return Err(GatewayError::no_such_route(parts.uri.path()));
+                }
+                Ok(None) => only_model(admission)?,
+                Err(error) => return Err(error.into()),
+            },
         };
+        if options.is_forwarded {
+            remove_forwarded(&mut parts.headers);
+        }
         let ResolvedModel { model, alias, body } =
             resolve(&config.aliases, model, &mut parts.headers, body)?;
         let (priority, deadline) = (options.priority, options.deadline);
-        let preference = options.routing_preference(&model, &body);
+        let preference = match owner {
+            Some(owner) => options.pinned_to(&owner.endpoint.key().node),
+            None => options.routing_preference(&model, &body),
+        };
         let queue_timeout = match parts.extensions.get() {
             Some(QueueTimeout(own)) => *own,
             None => admission.max_wait(),
         };
         observer.read(model, RetryState::new(deadline, queue_timeout));
-        let mut outbound = outbound(parts, body);
+        let mut outbound = outbound(parts, route, body)?;
         if let Some(id) = observer.request_id() {
-            outbound.set_headers.push((headers::REQUEST_ID, id));
+            outbound
+                .set_headers
+                .push((headers::REQUEST_ID, id.header_value()));
         }
         if let Some(header) = observer.trace(&mut outbound.headers) {
             outbound.set_headers.push(header);
@@ -108,23 +140,60 @@ fn only_model(admission: &Admission) -> Result<String, GatewayError> {
     })
 }
 
-/// The path is no route.
-pub(crate) fn no_such_route() -> GatewayError {
-    GatewayError::new(
-        ErrorCode::NotFound,
-        "there is no such route; GET /v1/models lists the models",
-    )
+/// The body as it goes to an engine: decoded, and without a byte order mark, which some engines
+/// refuse.
+async fn read_body(
+    parts: &mut Parts,
+    body: RequestBody,
+    max_bytes: usize,
+) -> Result<Bytes, GatewayError> {
+    let body = body.read_decoded(&parts.headers, max_bytes).await?;
+    parts.headers.remove(CONTENT_ENCODING);
+    let text = without_byte_order_mark(&body);
+    Ok(if text.len() == body.len() {
+        body
+    } else {
+        body.slice_ref(text)
+    })
 }
 
-fn outbound(parts: Parts, body: Bytes) -> Outbound {
-    let path = parts
-        .uri
-        .path_and_query()
+/// Removes what proxies before this server say about the client's connection.
+fn remove_forwarded(headers: &mut HeaderMap) {
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| options::is_forwarded(name))
         .cloned()
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
-    Outbound {
+        .collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+fn outbound(parts: Parts, route: Route, body: Bytes) -> Result<Outbound, GatewayError> {
+    let path = path_for_engine(&parts.uri, route)?;
+    Ok(Outbound {
         removed_headers: &NOT_FORWARDED,
         set_headers: Vec::with_capacity(SET_HEADERS),
         ..Outbound::new(parts.method, path, parts.headers, body)
+    })
+}
+
+/// The path and the query as they go to the engine.
+fn path_for_engine(uri: &Uri, route: Route) -> Result<PathAndQuery, GatewayError> {
+    let path = route.engine_path(uri.path());
+    let query = uri.query().unwrap_or_default();
+    let changed = query::without_credentials(query);
+    if path.is_none() && changed.is_none() {
+        let unchanged = uri.path_and_query().cloned();
+        return Ok(unchanged.unwrap_or_else(|| PathAndQuery::from_static("/")));
     }
+    let path = path.unwrap_or(uri.path());
+    let query = changed.as_deref().unwrap_or(query);
+    let separator = if query.is_empty() { "" } else { "?" };
+    format!("{path}{separator}{query}").parse().map_err(|_| {
+        GatewayError::new(
+            ErrorCode::InvalidRequest,
+            "the query of the path is not valid",
+        )
+    })
 }

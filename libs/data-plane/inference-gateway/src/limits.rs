@@ -10,6 +10,7 @@ use crate::{
     retry::{MAX_TRIES, MAX_UNREACHABLE, MIN_REFUSALS, REFUSALS_PER_SECOND},
     scan::MAX_DEPTH,
     sse::MAX_EVENT_BYTES,
+    stored_responses::{MAX_RESPONSE_ID_BYTES, MAX_STORED_RESPONSES},
 };
 
 /// All limits of `/v1`.
@@ -38,6 +39,22 @@ pub const LIMITS: &[Limit] = &[
         .because("One event of a stream.")
         .enforced_by("/v1")
         .beyond("the stream ends with the event WORKER_RESET"),
+    Limit::new(
+        "MAX_STORED_RESPONSES",
+        MAX_STORED_RESPONSES as u64,
+        "responses",
+    )
+    .because("Responses of `/v1/responses` whose engine is remembered.")
+    .enforced_by("/v1/responses/{id}")
+    .beyond("the oldest one gets 404 NOT_FOUND"),
+    Limit::new(
+        "MAX_RESPONSE_ID_BYTES",
+        MAX_RESPONSE_ID_BYTES as u64,
+        "bytes",
+    )
+    .because("The id of such a response.")
+    .enforced_by("/v1/responses/{id}")
+    .beyond("404 NOT_FOUND"),
     Limit::new("MAX_TRIES", MAX_TRIES as u64, "tries")
         .because("Endpoints that fail one request.")
         .enforced_by("/v1")

@@ -202,7 +202,7 @@ impl GatewayMetrics {
         );
         registry.register(
             "llorch_tokens",
-            "Generated tokens; the events of a stream whose engine reports no count",
+            "Generated tokens; where the engine reports no count, the pieces of content",
             tokens.clone(),
         );
         registry.register_with_unit(

@@ -21,12 +21,12 @@ use tracing::{Span, field};
 
 use crate::{
     access_log::AccessLogEntry,
-    dialect::Dialect,
     error::GatewayError,
     log_context::LogContext,
     metrics::{EndpointSeries, GatewayMetrics, RequestOutcome},
     retry::RetryState,
     route::Route,
+    stored_responses::ResponseIdReader,
     stream_timing::{StreamTiming, micros},
     token_count::TokenCount,
     traffic::{RecentError, TrafficSample, concerns_operators},
@@ -55,6 +55,8 @@ pub(crate) struct RequestObserver {
     /// The request holds a slot, and the gauge of its series counts it.
     is_running: bool,
     outcome: RequestOutcome,
+    /// Looks for the id of a response that can be asked for later.
+    response_id: Option<ResponseIdReader>,
     /// What the client was told instead of a complete response.
     error: Option<(ErrorCode, Cow<'static, str>)>,
 }
@@ -99,6 +101,7 @@ impl RequestObserver {
             series: None,
             is_running: false,
             outcome: RequestOutcome::Cancelled,
+            response_id: None,
             error: None,
         }
     }
@@ -118,9 +121,14 @@ impl RequestObserver {
         self.route
     }
 
-    /// The request's id as a header value.
-    pub(crate) fn request_id(&self) -> Option<HeaderValue> {
-        self.request_id.as_ref().map(RequestId::header_value)
+    /// The request's id.
+    pub(crate) fn request_id(&self) -> Option<&RequestId> {
+        self.request_id.as_ref()
+    }
+
+    /// The endpoint is remembered under the id of its response.
+    pub(crate) fn find_response_id(&mut self, reader: ResponseIdReader) {
+        self.response_id = Some(reader);
     }
 
     /// The model; empty until the request is read.
@@ -200,6 +208,15 @@ impl RequestObserver {
             self.first_token = Some(now);
         }
         self.tokens.events(self.route.dialect, events);
+        if let Some(reader) = &mut self.response_id {
+            let (endpoint, model) = (self.endpoint.as_ref(), self.model.as_deref());
+            let goes_on = endpoint
+                .zip(model)
+                .is_some_and(|(endpoint, model)| reader.events(events, endpoint, model));
+            if !goes_on {
+                self.response_id = None;
+            }
+        }
         if timing.is_report_due() {
             self.report_stream(timing, now);
         }
@@ -226,6 +243,9 @@ impl RequestObserver {
     /// The client gets a complete response that is no stream.
     pub(crate) fn served_whole(&mut self, response: &[u8]) {
         self.tokens.whole(self.route.dialect, response);
+        if let (Some(reader), Some(endpoint)) = (self.response_id.take(), &self.endpoint) {
+            reader.whole(response, endpoint, self.model());
+        }
         self.served();
     }
 
@@ -279,11 +299,6 @@ impl RequestObserver {
             self.span.record("otel.status_code", "ERROR");
         }
     }
-
-    /// Whether the last event of the stream is its end rather than a token.
-    fn has_end_event(&self) -> bool {
-        self.outcome == RequestOutcome::Served && self.route.dialect != Dialect::Plain
-    }
 }
 
 impl Drop for RequestObserver {
@@ -299,7 +314,7 @@ impl Drop for RequestObserver {
             .first_token
             .map(|first| first.saturating_duration_since(self.started));
         let queue_time = self.endpoint.is_some().then(|| self.retry.queue_time());
-        let all_tokens = self.tokens.total(self.has_end_event());
+        let all_tokens = self.tokens.total();
         AccessLogEntry {
             context: self.log_context(),
             trace: self.trace,
@@ -313,7 +328,7 @@ impl Drop for RequestObserver {
         }
         .log();
         self.record_end(all_tokens);
-        let tokens = self.tokens.rest(self.has_end_event());
+        let tokens = self.tokens.rest();
         series.tokens.inc_by(tokens);
         series.duration.observe(total);
         if let Some(queue_time) = queue_time {

@@ -26,7 +26,7 @@ use crate::{
     explain,
     models::{Model, ModelList},
     options::{DEADLINE, MAX_DEADLINE_MS, PIN_NODE, PRIORITY, SESSION, STRATEGY},
-    route::ROUTES,
+    route::{EngineMethod, ROUTES, Route},
     strategy_schema::StrategyName,
 };
 
@@ -36,7 +36,10 @@ use crate::{
 pub fn openapi() -> OpenApi {
     let mut document = Described::openapi();
     for route in ROUTES {
-        let item = PathItem::new(HttpMethod::Post, forwarded(route.path, route.dialect));
+        let item = match route.method {
+            EngineMethod::Post => PathItem::new(HttpMethod::Post, forwarded(route)),
+            EngineMethod::Get => PathItem::new(HttpMethod::Get, forwarded(route)),
+        };
         document.paths.paths.insert(route.path.to_owned(), item);
     }
     document
@@ -68,7 +71,12 @@ fn string() -> ObjectBuilder {
 }
 
 /// A request for `path` that goes to an engine.
-fn forwarded(path: &str, dialect: Dialect) -> Operation {
+fn forwarded(route: Route) -> Operation {
+    let Route {
+        path,
+        dialect,
+        method,
+    } = route;
     let codes = [
         ErrorCode::ModelNotAvailable,
         ErrorCode::QueueFull,
@@ -86,7 +94,7 @@ fn forwarded(path: &str, dialect: Dialect) -> Operation {
              reference for all fields but `model`.",
         ))
         .tag("inference")
-        .request_body(Some(body(path)))
+        .request_body((method == EngineMethod::Post).then(|| body(path)))
         .response("200", answer("The engine's response.", dialect))
         .response(
             "default",
@@ -112,10 +120,19 @@ fn summary(path: &str) -> &'static str {
         "/v1/embeddings" => "Embeddings of texts (OpenAI).",
         "/v1/responses" => "A response (OpenAI).",
         "/v1/messages" => "The next message of a chat (Anthropic).",
-        "/v1/rerank" => "Documents in the order of their relevance.",
+        "/v1/messages/count_tokens" => "How many tokens a chat has (Anthropic).",
+        "/v1/rerank" | "/rerank" => "Documents in the order of their relevance.",
+        "/v1/score" | "/score" => "How similar texts are (vLLM).",
         "/v1/audio/transcriptions" => "The text of a recording (OpenAI).",
         "/tokenize" => "A text as tokens.",
         "/detokenize" => "Tokens as a text.",
+        "/apply-template" => "A chat as a prompt (llama.cpp).",
+        "/completion" => "The continuation of a text (llama.cpp).",
+        "/infill" => "The text between two others (llama.cpp).",
+        "/embedding" => "Embeddings of texts (llama.cpp).",
+        "/props" => "The properties of an engine (llama.cpp).",
+        "/classify" => "The classes of texts (vLLM).",
+        "/pooling" => "The pooled output of a model (vLLM).",
         _ => "Anything else.",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use admission::{Priority, RoutingPreference};
+use admission::{ContextNeed, Priority, RoutingPreference};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use placement::{Affinity, ChatBlocks, Strategy, prompt_blocks, session_key};
 use pool_registry_types::NodeId;
@@ -13,7 +13,7 @@ use serde::{
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::error::GatewayError;
+use crate::{context_length::estimate, error::GatewayError};
 
 /// The client's own deadline, in milliseconds from now.
 pub(crate) const DEADLINE: HeaderName = HeaderName::from_static("x-deadline-ms");
@@ -36,6 +36,14 @@ pub(crate) struct RequestOptions {
     strategy: Strategy,
     pin: Option<NodeId>,
     session: Option<u64>,
+    /// A proxy says something about the client's connection.
+    pub(crate) is_forwarded: bool,
+}
+
+/// Whether a header is one of those in which a proxy describes the client's connection.
+pub(crate) fn is_forwarded(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-forwarded-") || name == "x-real-ip"
 }
 
 impl RequestOptions {
@@ -51,6 +59,7 @@ impl RequestOptions {
             strategy,
             pin: None,
             session: None,
+            is_forwarded: false,
         };
         // One pass over the headers instead of a lookup for each: most requests have none of these.
         for (name, value) in headers {
@@ -59,11 +68,22 @@ impl RequestOptions {
                 name if *name == PRIORITY => options.priority = parse(value, "X-Priority")?,
                 name if *name == STRATEGY => options.strategy = parse(value, "X-Llorch-Strategy")?,
                 name if *name == PIN_NODE => options.pin = Some(parse(value, "X-Llorch-Pin-Node")?),
+                name if is_forwarded(name) => options.is_forwarded = true,
                 name if *name == SESSION => options.session = value.to_str().ok().map(session_key),
                 _ => {}
             }
         }
         Ok(options)
+    }
+
+    /// The routing preference of a request that only one node can serve.
+    pub(crate) fn pinned_to(self, node: &NodeId) -> Arc<RoutingPreference> {
+        Arc::new(RoutingPreference {
+            strategy: self.strategy,
+            pin: Some(node.clone()),
+            affinity: Affinity::default(),
+            context: ContextNeed::default(),
+        })
     }
 
     /// The routing preference of the request. Only strategies that use the body read it again.
@@ -90,6 +110,7 @@ impl RequestOptions {
             strategy: self.strategy,
             pin: self.pin,
             affinity,
+            context: estimate(body),
         })
     }
 }

@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use crate::{
     attempt::{Accepted, AttemptError, BrokenResponse},
     body::GatewayBody,
+    context_length::refused,
     dialect::Dialect,
     log_context::log_request,
     observer::RequestObserver,
@@ -104,6 +105,17 @@ impl ClientResponse {
             None => Content::Streaming { body, events: None },
         };
         Ok(Self { head, content })
+    }
+
+    /// The context that the request needs, when this is the refusal of an engine for which it is too
+    /// long; see [`refused`](crate::context_length::refused).
+    pub(crate) fn refused_context(&self, known: Option<u32>) -> Option<u32> {
+        match &self.content {
+            Content::Whole(body) if self.head.status.is_client_error() => {
+                refused(self.head.status, body, known)
+            }
+            _ => None,
+        }
     }
 
     /// The response. Its body returns the slot of `lease` and ends `observer`.

@@ -1,26 +1,39 @@
-//! How many tokens an engine generated: its own count where it reports one, else the events of its
-//! stream.
+//! How many tokens an engine generated: its own count where it reports one, else the pieces of
+//! content in its stream.
+//!
+//! Nothing is parsed: a stream is searched for the few names that matter. Within generated text
+//! their quotes would be escaped.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use std::sync::LazyLock;
 
-use memchr::memmem;
-use sse::EventCounter;
+use memchr::memmem::Finder;
 
 use crate::dialect::Dialect;
 
-/// The most events of a stream that are no tokens: the role, the usage and the end. A running
-/// stream leaves so many out of its reports, because the engine's own count may follow.
-const NOT_TOKENS: u64 = 3;
+/// The names of the engine's own count.
+static COUNTS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| {
+    [
+        Finder::new(r#""completion_tokens":"#),
+        // llama-server, where the client does not ask for the usage.
+        Finder::new(r#""predicted_n":"#),
+        Finder::new(r#""output_tokens":"#),
+    ]
+});
+
+/// What a chat adds.
+static DELTA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""delta":"#));
+
+/// What a text adds.
+static TEXT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""text":"#));
 
 /// The tokens of one response.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TokenCount {
-    counter: EventCounter,
-    /// Events of the stream.
-    events: u64,
+    /// Pieces of content of the stream.
+    deltas: u64,
     /// The engine's own count.
     reported_by_engine: Option<u64>,
     /// Tokens that the metrics have already.
@@ -30,7 +43,7 @@ pub(crate) struct TokenCount {
 impl TokenCount {
     /// Whole events of a stream passed.
     pub(crate) fn events(&mut self, dialect: Dialect, events: &[u8]) {
-        self.events = self.events.saturating_add(self.counter.push(events));
+        self.deltas = self.deltas.saturating_add(count_deltas(dialect, events));
         if let Some(count) = engine_count(dialect, events) {
             self.reported_by_engine = Some(count);
         }
@@ -43,61 +56,131 @@ impl TokenCount {
 
     /// Tokens of a running stream that the metrics do not have yet. They have them from now on.
     pub(crate) fn take_running(&mut self) -> u64 {
-        let tokens = self
-            .events
-            .saturating_sub(NOT_TOKENS)
-            .saturating_sub(self.counted);
+        let tokens = self.deltas.saturating_sub(self.counted);
         self.counted = self.counted.saturating_add(tokens);
         tokens
     }
 
-    /// Tokens of a complete response that the metrics do not have yet. `has_end` tells whether the
-    /// last event of the stream is its end rather than a token.
-    pub(crate) fn rest(&self, has_end: bool) -> u64 {
-        let tokens = self.events.saturating_sub(has_end.into());
-        self.reported_by_engine
-            .unwrap_or(tokens)
-            .saturating_sub(self.counted)
+    /// Tokens of a complete response that the metrics do not have yet.
+    pub(crate) fn rest(&self) -> u64 {
+        self.total().saturating_sub(self.counted)
     }
 
     /// All tokens of a complete response.
-    pub(crate) fn total(&self, has_end: bool) -> u64 {
-        self.counted.saturating_add(self.rest(has_end))
+    pub(crate) fn total(&self) -> u64 {
+        self.reported_by_engine.unwrap_or(self.deltas)
     }
 }
 
-/// The engine's own count of generated tokens, if `text` holds it. A count beyond 32 bits is not
-/// plausible and is ignored.
-fn engine_count(dialect: Dialect, text: &[u8]) -> Option<u64> {
-    // Within generated text these quotes would be escaped.
-    static OPENAI: LazyLock<memmem::Finder<'static>> =
-        LazyLock::new(|| memmem::Finder::new(r#""completion_tokens":"#));
-    static OTHERS: LazyLock<memmem::Finder<'static>> =
-        LazyLock::new(|| memmem::Finder::new(r#""output_tokens":"#));
-
-    let finder = match dialect {
-        Dialect::Completions => &*OPENAI,
-        Dialect::Responses | Dialect::Messages => &*OTHERS,
-        Dialect::Plain => return None,
+/// The pieces of content in whole events.
+fn count_deltas(dialect: Dialect, events: &[u8]) -> u64 {
+    let count = |finder: &Finder<'_>| {
+        let found = finder.find_iter(events);
+        let after = found.map(|at| at.saturating_add(finder.needle().len()));
+        let with_content = after.filter(|&at| has_content(events.get(at..).unwrap_or_default()));
+        u64::try_from(with_content.count()).unwrap_or(u64::MAX)
     };
-    let at = finder.find(text)?.saturating_add(finder.needle().len());
-    let digits = text.get(at..)?.trim_ascii_start();
-    let end = digits
-        .iter()
-        .position(|byte| !byte.is_ascii_digit())
-        .unwrap_or(digits.len());
-    let count: u32 = std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()?;
-    Some(count.into())
+    match dialect {
+        Dialect::Completions => match count(&DELTA) {
+            0 => count(&TEXT),
+            deltas => deltas,
+        },
+        Dialect::Responses | Dialect::Messages => count(&DELTA),
+        Dialect::Plain | Dialect::Ollama => 0,
+    }
+}
+
+/// Whether a value that begins here is content: a text, or an object with a text or a list in a
+/// field that is content.
+fn has_content(value: &[u8]) -> bool {
+    let value = value.trim_ascii_start();
+    match value.split_first() {
+        Some((b'"', text)) => text.first().is_some_and(|&byte| byte != b'"'),
+        Some((b'{', fields)) => has_content_field(fields),
+        _ => false,
+    }
+}
+
+/// Fields of a delta that are no content.
+const NOT_CONTENT: [&[u8]; 5] = [
+    b"role",
+    b"type",
+    b"stop_reason",
+    b"stop_sequence",
+    b"signature",
+];
+
+/// Whether one of an object's fields is content. Nearly always the first one is.
+fn has_content_field(mut rest: &[u8]) -> bool {
+    loop {
+        rest = rest.trim_ascii_start();
+        rest = rest.strip_prefix(b",").unwrap_or(rest).trim_ascii_start();
+        let Some(key_and_more) = rest.strip_prefix(b"\"") else {
+            return false;
+        };
+        let Some((key, after)) = string(key_and_more) else {
+            return false;
+        };
+        let value = after.trim_ascii_start().strip_prefix(b":");
+        let value = value.unwrap_or_default().trim_ascii_start();
+        let is_content = !NOT_CONTENT.contains(&key);
+        rest = match value.split_first() {
+            Some((b'"', text)) => match string(text) {
+                Some((text, after)) if !is_content || text.is_empty() => after,
+                found => return found.is_some(),
+            },
+            // Tool calls.
+            Some((b'[', list)) => return is_content && !list.trim_ascii_start().starts_with(b"]"),
+            Some((b'{', _)) | None => return false,
+            Some(_) => {
+                let end = value.iter().position(|byte| matches!(byte, b',' | b'}'));
+                value.get(end.unwrap_or(value.len())..).unwrap_or_default()
+            }
+        };
+    }
+}
+
+/// A string whose opening quote is gone, and what follows it.
+fn string(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut from = 0_usize;
+    loop {
+        let at = memchr::memchr2(b'"', b'\\', text.get(from..)?)?.checked_add(from)?;
+        if text.get(at) == Some(&b'"') {
+            return Some((text.get(..at)?, text.get(at.checked_add(1)?..)?));
+        }
+        // The escaped character.
+        from = at.checked_add(2)?;
+    }
+}
+
+/// The engine's own count of generated tokens, if `text` holds it; the last one, because streams
+/// count up. A count beyond 32 bits is not plausible and is ignored.
+fn engine_count(dialect: Dialect, text: &[u8]) -> Option<u64> {
+    let [completion, predicted, output] = &*COUNTS;
+    let last = |finder: &Finder<'_>| {
+        let at = finder.find_iter(text).last()?;
+        let digits = text.get(at.saturating_add(finder.needle().len())..)?;
+        let digits = digits.trim_ascii_start();
+        let end = digits.iter().position(|byte| !byte.is_ascii_digit());
+        let digits = digits.get(..end.unwrap_or(digits.len()))?;
+        let count: u32 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        Some(u64::from(count))
+    };
+    match dialect {
+        Dialect::Completions => last(completion).or_else(|| last(predicted)),
+        Dialect::Responses | Dialect::Messages => last(output),
+        Dialect::Plain | Dialect::Ollama => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Dialect::{Completions, Messages, Plain, Responses};
 
     // spec: SEE-21
     #[test]
     fn the_engines_count_is_found_and_generated_text_is_not_mistaken_for_it() {
-        use Dialect::{Completions, Messages, Plain};
         for (dialect, text, expected) in [
             (
                 Completions,
@@ -108,6 +191,11 @@ mod tests {
                 Completions,
                 r#"{"usage":{"completion_tokens":12}}"#,
                 Some(12),
+            ),
+            (
+                Completions,
+                r#"{"timings":{"predicted_n":7,"predicted_ms":1}}"#,
+                Some(7),
             ),
             (
                 Completions,
@@ -131,41 +219,108 @@ mod tests {
                 None,
             ),
             (Messages, r#"{"usage":{"output_tokens":5}}"#, Some(5)),
+            (
+                Messages,
+                "data: {\"usage\":{\"output_tokens\":0}}\n\ndata: {\"usage\":{\"output_tokens\":5}}",
+                Some(5),
+            ),
             (Plain, r#"{"completion_tokens":5}"#, None),
         ] {
             assert_eq!(engine_count(dialect, text.as_bytes()), expected, "{text}");
         }
     }
 
+    // spec: SEE-40
     #[test]
-    fn events_are_counted_whatever_their_line_ends_and_reads() {
-        for stream in [
-            "data: 1\n\ndata: 2\n\ndata: [DONE]\n\n",
-            "data: 1\r\n\r\ndata: 2\r\n\r\ndata: [DONE]\r\n\r\n",
-            "data: 1\r\rdata: 2\r\rdata: [DONE]\r\r",
+    fn only_content_is_counted() {
+        for (dialect, text, expected) in [
+            (
+                Completions,
+                r#"{"choices":[{"delta":{"content":" one"}}]}"#,
+                1,
+            ),
+            (
+                Completions,
+                r#"{"choices":[{"delta": {"content": " \"one"}}]}"#,
+                1,
+            ),
+            (
+                Completions,
+                r#"{"delta":{"role":"assistant","content":null},"finish_reason":"stop"}"#,
+                0,
+            ),
+            (
+                Completions,
+                r#"{"delta":{"role":"assistant","content":""},"model":"m"}"#,
+                0,
+            ),
+            (
+                Completions,
+                r#"{"delta":{"role":"assistant","content":"a"}}"#,
+                1,
+            ),
+            (
+                Completions,
+                r#"{"delta":{"content":null,"reasoning_content":"hm"}}"#,
+                1,
+            ),
+            (Completions, r#"{"delta":{"tool_calls":[{"index":0}]}}"#, 1),
+            (Completions, r#"{"delta":{"tool_calls":[]}}"#, 0),
+            (Completions, r#"{"delta":{},"finish_reason":"length"}"#, 0),
+            (
+                Completions,
+                r#"{"choices":[],"usage":{"total_tokens":3}}"#,
+                0,
+            ),
+            (Completions, "[DONE]", 0),
+            (Completions, r#"{"choices":[{"text":" one"}]}"#, 1),
+            (
+                Completions,
+                r#"{"choices":[{"text":"","finish_reason":"stop"}]}"#,
+                0,
+            ),
+            (
+                Responses,
+                r#"{"type":"response.output_text.delta","delta":" one"}"#,
+                1,
+            ),
+            (
+                Responses,
+                r#"{"type":"response.output_text.done","text":" one"}"#,
+                0,
+            ),
+            (
+                Messages,
+                r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":" one"}}"#,
+                1,
+            ),
+            (
+                Messages,
+                r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null}}"#,
+                0,
+            ),
+            (Plain, r#"{"delta":{"content":"a"}}"#, 0),
+            (Completions, r#"{"delta":{"content":"a"#, 0),
+            (Completions, r#"{"delta":{"content":"\"#, 0),
         ] {
-            for length in 1..=stream.len() {
-                let mut tokens = TokenCount::default();
-                for read in stream.as_bytes().chunks(length) {
-                    tokens.events(Dialect::Completions, read);
-                }
-                assert_eq!(tokens.total(true), 2, "{stream:?} in reads of {length}");
-            }
+            let found = count_deltas(dialect, format!("data: {text}\n\n").as_bytes());
+            assert_eq!(found, expected, "{text}");
         }
+        let two = b"data: {\"delta\":{\"content\":\"a\"}}\n\n".repeat(2);
+        assert_eq!(count_deltas(Completions, &two), 2);
     }
 
-    // spec: SEE-21
+    // spec: SEE-21, SEE-40
     #[test]
-    fn the_engines_count_replaces_the_events() {
+    fn the_engines_count_replaces_the_pieces() {
         let mut tokens = TokenCount::default();
         for _ in 0..10 {
-            tokens.events(Dialect::Completions, b"data: {}\n\n");
+            tokens.events(Completions, b"data: {\"delta\":{\"content\":\"a\"}}\n\n");
         }
-        assert_eq!(tokens.take_running(), 7, "the last events may be no tokens");
-        assert_eq!(tokens.take_running(), 0);
-        assert_eq!((tokens.rest(true), tokens.total(true)), (2, 9));
-        let usage = b"data: {\"usage\":{\"completion_tokens\":8}}\n\n";
-        tokens.events(Dialect::Completions, usage);
-        assert_eq!((tokens.rest(true), tokens.total(true)), (1, 8));
+        assert_eq!((tokens.take_running(), tokens.take_running()), (10, 0));
+        assert_eq!((tokens.rest(), tokens.total()), (0, 10));
+        let usage = b"data: {\"usage\":{\"completion_tokens\":12}}\n\n";
+        tokens.events(Completions, usage);
+        assert_eq!((tokens.rest(), tokens.total()), (2, 12));
     }
 }

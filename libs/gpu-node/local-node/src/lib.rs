@@ -18,6 +18,7 @@ mod handoff_filter;
 mod handoff_metrics;
 mod local_node;
 mod node;
+mod own_machine;
 
 pub use agent::{InProcessAgent, NodeIdentity, Registrar, RegistrarError};
 pub use check::check;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use engine_probe::{AbandonedRequests, log_changes};
-use http::Response;
+use http::{Response, header::AUTHORIZATION};
 use pool_registry::{Claim, ClaimError, PendingSlot, PoolRegistry, SlotLease};
 use pool_registry_types::{PoolId, ReplicaId, headers};
 use request_forwarding::{record_result, remove_own_headers, set_trace};
@@ -215,8 +215,15 @@ impl Shared {
             status = field::Empty,
         );
         set_trace(outbound, &span);
+        if let Some(key) = lease.key() {
+            outbound.set_headers.push((AUTHORIZATION, key.header()));
+        }
         let sending = self.proxy.forward(lease.url(), outbound, timeouts);
         let result = sending.instrument(span.clone()).await;
+        if lease.key().is_some() {
+            // The request may go to another engine, or to another node.
+            (outbound.set_headers).retain(|(name, _)| *name != AUTHORIZATION);
+        }
         record_result(&span, result.as_ref().ok().map(Response::status));
         result
     }

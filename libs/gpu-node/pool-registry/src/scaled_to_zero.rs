@@ -8,6 +8,7 @@ use pool_registry_types::{Handoff, MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId};
 use crate::{
     claim::{ClaimError, ClaimedSlot},
     core::{Pool, RegistryCore, ReportUrgency},
+    engine_key::EngineKey,
     replica::ScaledToZeroReplica,
 };
 
@@ -84,6 +85,8 @@ impl RegistryCore {
         Some(ClaimedSlot {
             handoff: replica.handoff.clone(),
             generation: replica.generation,
+            // It is read when the engine starts.
+            key: None,
         })
     }
 
@@ -119,18 +122,18 @@ impl RegistryCore {
             .is_some_and(|replica| replica.claimed > 0)
     }
 
-    /// The handoff of an engine that was started for a claim; `None` while it is starting.
+    /// The handoff and key of an engine that was started for a claim; `None` while it is starting.
     pub(crate) fn started_handoff(
         &self,
         pool_id: &PoolId,
         replica_id: &ReplicaId,
         generation: u64,
-    ) -> Result<Option<Arc<Handoff>>, ClaimError> {
+    ) -> Result<Option<(Arc<Handoff>, Option<EngineKey>)>, ClaimError> {
         let pool = self.pools.get(pool_id).ok_or(ClaimError::UnknownPool)?;
         if let Some(replica) = pool.replicas.get(replica_id)
             && replica.generation == generation
         {
-            return Ok(Some(replica.handoff.clone()));
+            return Ok(Some((replica.handoff.clone(), replica.key().cloned())));
         }
         // The request was not sent yet, so it can go to another replica without loss.
         if self.is_draining(pool) || pool.drained.contains(replica_id) {

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use http_server::ApiError;
-use pool_registry_types::{ErrorCode, ErrorEnvelope, OpenAiError, headers, schema::EngineError};
+use pool_registry_types::{
+    ErrorCode, ErrorEnvelope, OpenAiError,
+    client_api::{AnthropicError, ClientApi, OllamaError},
+    headers,
+    schema::EngineError,
+};
 use serde_json::{Map, Value, json};
 use utoipa::{
     PartialSchema as _, ToSchema,
@@ -60,8 +64,8 @@ pub(crate) fn complete(about: &About, parts: impl IntoIterator<Item = OpenApi>) 
     // All of it can be serialised as JSON.
     let mut document = serde_json::to_value(&whole).unwrap_or_default();
     let scheme = json!({"type": "http", "scheme": "bearer", "description":
-        "The API token, as `Authorization: Bearer …`. A server without one serves peers on its \
-            own machine only."});
+        "The API token, as `Authorization: Bearer …`, `x-api-key` or `api-key`. A server without \
+            one serves peers on its own machine only."});
     document["components"]["securitySchemes"] = json!({"token": scheme});
     document["security"] = json!([{"token": []}]);
     for (path, method, operation) in operations(&mut document) {
@@ -76,9 +80,15 @@ fn shapes_of_errors() -> Components {
     let mut schemas = Vec::new();
     ErrorEnvelope::schemas(&mut schemas);
     OpenAiError::schemas(&mut schemas);
+    AnthropicError::schemas(&mut schemas);
     schemas.push((EngineError::name().into_owned(), EngineError::schema()));
     schemas.push((ErrorEnvelope::name().into_owned(), ErrorEnvelope::schema()));
     schemas.push((OpenAiError::name().into_owned(), OpenAiError::schema()));
+    schemas.push((
+        AnthropicError::name().into_owned(),
+        AnthropicError::schema(),
+    ));
+    schemas.push((OllamaError::name().into_owned(), OllamaError::schema()));
     let mut components = Components::new();
     components.schemas.extend(schemas);
     components
@@ -172,10 +182,11 @@ fn name_code(response: &mut Value, code: ErrorCode) {
 /// Gives an error without content the shape of its route, and the headers of its status.
 fn complete_error(path: &str, status: &str, response: &mut Value, passes_on: bool) {
     if response.get("content").is_none() {
-        let shape = if ApiError::is_openai_shaped(path) {
-            "OpenAiError"
-        } else {
-            "ErrorEnvelope"
+        let shape = match ClientApi::of(path) {
+            ClientApi::Own => "ErrorEnvelope",
+            ClientApi::OpenAi => "OpenAiError",
+            ClientApi::Anthropic => "AnthropicError",
+            ClientApi::Ollama => "OllamaError",
         };
         let named = |shape: &str| json!({"$ref": format!("#/components/schemas/{shape}")});
         let schema = if passes_on {

@@ -21,7 +21,7 @@
 mod policy;
 mod token;
 
-pub use policy::{AuthError, AuthPolicy, PolicyError};
+pub use policy::{AuthError, AuthPolicy, PolicyError, TOKEN_HEADERS};
 pub use token::{ApiToken, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, TokenError};
 
 /// Compiles the README's examples as tests.

@@ -2,12 +2,19 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
 use crate::token::{ApiToken, MAX_TOKEN_BYTES, TokenDigest};
 
 /// The authentication scheme, compared without regard to case (RFC 9110, section 11.1).
 const SCHEME: &[u8] = b"bearer";
+
+/// The headers that hold nothing but a token: Anthropic's clients send the first one, Azure's the
+/// second.
+pub const TOKEN_HEADERS: [HeaderName; 2] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+];
 
 /// A policy that contradicts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,9 +27,18 @@ pub enum PolicyError {
 /// Why a request is refused. Never holds what the client presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// No `Authorization` header, or more than one.
-    #[error("an \"Authorization: Bearer …\" header is needed")]
+    /// No header holds a token.
+    #[error("a token is needed, as \"Authorization: Bearer …\", \"x-api-key\" or \"api-key\"")]
     Missing,
+    /// A header occurs twice, or two headers hold different tokens.
+    #[error(
+        "the request holds two different credentials: send one token, in one of Authorization, \
+         x-api-key and api-key"
+    )]
+    Conflicting,
+    /// `x-api-key` or `api-key` does not hold a token.
+    #[error("x-api-key and api-key must hold a token and nothing else")]
+    NotAToken,
     /// The header does not hold a bearer token.
     #[error("the Authorization header must be \"Bearer\" and a token")]
     NotBearer,
@@ -115,12 +131,42 @@ impl AuthPolicy {
 /// The token that a client presents. The length of a token is not secret, so an absurdly long one
 /// is refused without hashing.
 fn presented(headers: &HeaderMap) -> Result<&[u8], AuthError> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    // With two headers, two parties may disagree about the client.
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(AuthError::Missing);
+    let mut found = match only(headers, &AUTHORIZATION)? {
+        Some(value) => Some(bearer(value).ok_or(AuthError::NotBearer)?),
+        None => None,
     };
-    bearer(value).ok_or(AuthError::NotBearer)
+    for name in &TOKEN_HEADERS {
+        // Clients without a token send an empty header.
+        let Some(value) = only(headers, name)?.filter(|value| !value.is_empty()) else {
+            continue;
+        };
+        let token = bare(value).ok_or(AuthError::NotAToken)?;
+        match found {
+            None => found = Some(token),
+            Some(other) if TokenDigest::of(other).matches(&TokenDigest::of(token)) => {}
+            Some(_) => return Err(AuthError::Conflicting),
+        }
+    }
+    found.ok_or(AuthError::Missing)
+}
+
+/// The value of a header. With two values, two parties may disagree about the client.
+fn only<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h HeaderValue>, AuthError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(AuthError::Conflicting),
+    }
+}
+
+fn bare(value: &HeaderValue) -> Option<&[u8]> {
+    let token = value.as_bytes().trim_ascii();
+    (1..=MAX_TOKEN_BYTES)
+        .contains(&token.len())
+        .then_some(token)
 }
 
 fn bearer(value: &HeaderValue) -> Option<&[u8]> {
@@ -183,7 +229,7 @@ mod tests {
         let basic = format!("Basic {CANARY}");
         for (values, error) in [
             (&[][..], AuthError::Missing),
-            (&[twice.as_str(), twice.as_str()], AuthError::Missing),
+            (&[twice.as_str(), twice.as_str()], AuthError::Conflicting),
             (&[""], AuthError::NotBearer),
             (&["Bearer"], AuthError::NotBearer),
             (&["Bearer "], AuthError::NotBearer),
@@ -203,6 +249,52 @@ mod tests {
                     "{values:?}"
                 );
             }
+        }
+    }
+
+    // spec: AUTH-20
+    #[test]
+    fn a_token_may_be_in_the_header_of_another_api() {
+        let bearer = format!("Bearer {CANARY}");
+        let wrong = format!("{CANARY}x");
+        let long = "x".repeat(MAX_TOKEN_BYTES + 1);
+        let (x_api_key, api_key, authorization) = ("x-api-key", "api-key", "authorization");
+        for (headers, expected) in [
+            (&[(x_api_key, CANARY)][..], Ok(())),
+            (&[(api_key, CANARY)], Ok(())),
+            (&[(x_api_key, CANARY), (authorization, &bearer)], Ok(())),
+            (&[(x_api_key, CANARY), (api_key, CANARY)], Ok(())),
+            (&[(x_api_key, ""), (authorization, &bearer)], Ok(())),
+            (&[(x_api_key, "")], Err(AuthError::Missing)),
+            (&[(x_api_key, &wrong)], Err(AuthError::WrongToken)),
+            (&[(api_key, &long)], Err(AuthError::NotAToken)),
+            (&[(x_api_key, &bearer)], Err(AuthError::WrongToken)),
+            (
+                &[(x_api_key, &wrong), (authorization, &bearer)],
+                Err(AuthError::Conflicting),
+            ),
+            (
+                &[(x_api_key, CANARY), (api_key, &wrong)],
+                Err(AuthError::Conflicting),
+            ),
+            (
+                &[(api_key, CANARY), (api_key, CANARY)],
+                Err(AuthError::Conflicting),
+            ),
+            (
+                &[(x_api_key, CANARY), (authorization, "Basic x")],
+                Err(AuthError::NotBearer),
+            ),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(*name, HeaderValue::from_str(value).unwrap());
+            }
+            assert_eq!(
+                with_token().authorize(REMOTE, &map),
+                expected,
+                "{headers:?}"
+            );
         }
     }
 

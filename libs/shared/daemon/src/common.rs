@@ -25,6 +25,9 @@ const METRICS_EXAMPLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECI
 /// engines generate.
 const DEFAULT_MAX_THREADS: usize = 8;
 
+/// A prompt with a dozen images inline.
+const DEFAULT_MAX_BODY_MIB: usize = 32;
+
 /// More threads than any machine has cores.
 const MAX_THREADS: u64 = 1024;
 
@@ -114,6 +117,16 @@ pub(crate) static FIRST_BYTE_TIMEOUT: Setting<Duration> = Setting::millis(
      each have a limit, and the shorter one counts",
 );
 
+pub(crate) static MAX_BODY: Setting<usize> =
+    Setting::integer("MAX_BODY_MIB", || DEFAULT_MAX_BODY_MIB, 1..=4096)
+        .after_prefix()
+        .help("largest request body in MiB")
+        .document(
+            "the largest request body in MiB, also after it is decoded; more get 413. Each request \
+             in progress holds its body in memory. `orchestratord` and the nodes each have this \
+             limit",
+        );
+
 pub(crate) static THREADS: Setting<NonZeroUsize> =
     Setting::threads("THREADS", default_threads, MAX_THREADS)
         .after_prefix()
@@ -163,6 +176,7 @@ pub(crate) static COMMON: &[&dyn DescribeSetting] = &[
     &RUNTIME_DIR,
     &STATE_DIR,
     &FIRST_BYTE_TIMEOUT,
+    &MAX_BODY,
     &THREADS,
     &DRAIN_TIMEOUT,
     &LOG_FORMAT,

@@ -157,7 +157,7 @@ impl Daemon {
     /// When an address cannot be bound.
     pub fn bind(&self, settings: &Settings) -> Result<Listeners, StartError> {
         Ok(Listeners {
-            main: self.bind_main(settings.addr)?,
+            main: self.bind_main(settings.addr, settings.max_body_bytes as u64)?,
             metrics: settings
                 .metrics_addr
                 .map(|addr| self.bind_metrics(addr))
@@ -165,9 +165,10 @@ impl Daemon {
         })
     }
 
-    fn bind_main(&self, addr: SocketAddr) -> Result<BoundServer, StartError> {
+    fn bind_main(&self, addr: SocketAddr, max_body_bytes: u64) -> Result<BoundServer, StartError> {
         let limits = Limits {
             unauthenticated: Some(UnauthenticatedLimits::default()),
+            max_body_bytes,
             ..Limits::default()
         };
         let limits = limits.within_descriptors(raise_descriptor_limit());

@@ -9,6 +9,8 @@ use tracing::Span;
 
 use crate::{common, program::Program, reader::SettingsReader, require_auth::RequireAuth};
 
+const MIB: usize = 1024 * 1024;
+
 /// The common settings, valid.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -30,6 +32,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The longest time until an engine's first byte.
     pub first_byte_timeout: Duration,
+    /// The largest request body in bytes.
+    pub max_body_bytes: usize,
     /// How long a stop waits for running requests.
     pub drain_timeout: Duration,
     /// Threads that serve connections.
@@ -55,6 +59,7 @@ impl Settings {
             runtime_dir: reader.read(&common::RUNTIME_DIR),
             state_dir: reader.read(&common::STATE_DIR),
             first_byte_timeout: reader.read(&common::FIRST_BYTE_TIMEOUT),
+            max_body_bytes: reader.read(&common::MAX_BODY).saturating_mul(MIB),
             drain_timeout: reader.read(&common::DRAIN_TIMEOUT),
             threads: reader.read(&common::THREADS),
             log_format: reader.read(&common::LOG_FORMAT),
@@ -144,6 +149,21 @@ mod tests {
         assert_eq!(settings.state_dir, PathBuf::from(".runtime/state"));
         assert_eq!(settings.first_byte_timeout, Duration::from_secs(120));
         assert_eq!(settings.drain_timeout, Duration::from_secs(120));
+        assert_eq!(settings.max_body_bytes, 32 * MIB);
+    }
+
+    // spec: CONF-40
+    #[test]
+    fn the_largest_body_is_a_setting() {
+        let settings = read(&[("DEMO_MAX_BODY_MIB", "100")]).unwrap();
+        assert_eq!(settings.max_body_bytes, 100 * MIB);
+        for wrong in ["0", "4097", "100M"] {
+            let problems = read(&[("DEMO_MAX_BODY_MIB", wrong)]).unwrap_err();
+            assert!(
+                problems.starts_with("DEMO_MAX_BODY_MIB: must"),
+                "{problems}"
+            );
+        }
     }
 
     // spec: AUTH-4

@@ -8,12 +8,16 @@ use axum::{
 };
 use http::{
     HeaderValue, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use pool_registry_types::{ErrorCode, ErrorEnvelope, OpenAiError};
+use pool_registry_types::{
+    ErrorCode, ErrorEnvelope, OpenAiError,
+    client_api::{AnthropicError, ApiErrorBody, ClientApi, OllamaError},
+    headers,
+};
 use thiserror::Error;
 
-use crate::BodyError;
+use crate::{BodyError, RequestId, content_coding::ACCEPTED_CODINGS};
 
 /// An error for the client. It becomes the `/v2` error envelope with the code's status.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -49,23 +53,31 @@ impl ApiError {
         self
     }
 
-    /// Whether errors of a route have OpenAI's shape: routes below `/v1`, and the engines' own
-    /// routes beside it.
+    /// The response in the shape of the API that `path` belongs to. Anthropic's shape names the
+    /// request.
     #[must_use]
-    pub fn is_openai_shaped(path: &str) -> bool {
-        path.starts_with("/v1/") || matches!(path, "/v1" | "/tokenize" | "/detokenize")
-    }
-
-    /// The response in the shape of the requested route: OpenAI's or the `/v2` envelope.
-    #[must_use]
-    pub fn into_response_for(self, path: &str) -> Response {
-        if !Self::is_openai_shaped(path) {
-            return self.into_response();
+    pub fn into_response_for(self, path: &str, request_id: Option<&RequestId>) -> Response {
+        let (code, message) = (self.code, self.message.clone());
+        let error = match ClientApi::of(path) {
+            ClientApi::Own => return self.into_response(),
+            ClientApi::OpenAi => ApiErrorBody::OpenAi(OpenAiError::new(code, message, None)),
+            ClientApi::Anthropic => ApiErrorBody::Anthropic(AnthropicError::new(
+                code,
+                message,
+                request_id.map(RequestId::to_string),
+            )),
+            ClientApi::Ollama => ApiErrorBody::Ollama(OllamaError::new(message)),
+        };
+        // Status and headers are the same in all shapes.
+        let mut response = self
+            .into_response()
+            .map(|_| Body::from(serde_json::to_vec(&error).unwrap_or_default()));
+        if let (ApiErrorBody::Anthropic(_), Some(id)) = (&error, request_id) {
+            response
+                .headers_mut()
+                .insert(headers::ANTHROPIC_REQUEST_ID, id.header_value());
         }
-        let error = OpenAiError::new(self.code, self.message.clone(), None);
-        // Status and headers are the same in both shapes.
-        self.into_response()
-            .map(|_| Body::from(serde_json::to_vec(&error).unwrap_or_default()))
+        response
     }
 
     /// The status of the response.
@@ -80,7 +92,8 @@ impl From<BodyError> for ApiError {
         let code = match &error {
             BodyError::TooLarge { .. } => ErrorCode::PayloadTooLarge,
             BodyError::TooSlow { .. } => ErrorCode::RequestTimeout,
-            BodyError::Broken(_) => ErrorCode::InvalidRequest,
+            BodyError::UnknownCoding => ErrorCode::UnsupportedMediaType,
+            BodyError::Undecodable(_) | BodyError::Broken(_) => ErrorCode::InvalidRequest,
         };
         Self::new(code, error.to_string())
     }
@@ -99,6 +112,10 @@ impl IntoResponse for ApiError {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(after) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        }
+        if self.code == ErrorCode::UnsupportedMediaType {
+            // RFC 9110, section 15.5.16.
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_CODINGS));
         }
         if status == StatusCode::UNAUTHORIZED {
             // RFC 9110, section 15.5.2: a 401 names the authentication scheme.
@@ -148,6 +165,27 @@ mod tests {
         assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
     }
 
+    // spec: PATH-100
+    #[tokio::test]
+    async fn an_error_has_the_shape_of_its_api() {
+        let id = RequestId::new("r1").unwrap();
+        for (path, pointer, named) in [
+            ("/v1/chat/completions", "/error/type", None),
+            ("/chat/completions", "/error/type", None),
+            ("/v1/messages", "/error/type", Some("r1")),
+            ("/v1/messages/batches", "/error/type", Some("r1")),
+            ("/v2/nodes", "/error/retriable", None),
+        ] {
+            let error = ApiError::new(ErrorCode::Unauthorized, "no");
+            let response = error.into_response_for(path, Some(&id));
+            let header = response.headers().get("request-id");
+            assert_eq!(header.map(|id| id.to_str().unwrap()), named, "{path}");
+            let body = body(response).await;
+            assert!(body.pointer(pointer).is_some(), "{path} {body}");
+            assert_eq!(body["request_id"].as_str(), named, "{path}");
+        }
+    }
+
     #[test]
     fn body_errors_have_their_codes() {
         let slow = BodyError::TooSlow {
@@ -156,6 +194,7 @@ mod tests {
         for (error, status) in [
             (BodyError::TooLarge { limit: 1 }, 413),
             (slow, 408),
+            (BodyError::UnknownCoding, 415),
             (BodyError::Broken("x".into()), 400),
         ] {
             assert_eq!(ApiError::from(error).status(), status);

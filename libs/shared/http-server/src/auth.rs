@@ -14,7 +14,7 @@ use http_body_util::Either;
 use pool_registry_types::ErrorCode;
 
 use crate::{
-    AllowedHosts, ApiError, HttpService, RequestBody,
+    AllowedHosts, AllowedOrigins, ApiError, HttpService, RequestBody,
     refusal::{FULL, RETRY_AFTER},
 };
 
@@ -33,6 +33,7 @@ pub struct Authenticated<S> {
     guard: Arc<Guard>,
     hosts: AllowedHosts,
     open: &'static [&'static str],
+    origins: AllowedOrigins,
     inner: S,
 }
 
@@ -64,6 +65,7 @@ impl<S> Authenticated<S> {
             }),
             hosts,
             open: &[],
+            origins: AllowedOrigins::default(),
             inner,
         }
     }
@@ -89,6 +91,13 @@ impl<S> Authenticated<S> {
     pub fn opening(self, open: &'static [&'static str]) -> Self {
         Self { open, ..self }
     }
+
+    /// Serves pages of these origins also while no token is set. [`CrossOrigin`](crate::CrossOrigin)
+    /// lets them read the responses.
+    #[must_use]
+    pub fn serving_pages_of(self, origins: AllowedOrigins) -> Self {
+        Self { origins, ..self }
+    }
 }
 
 impl<S: HttpService> HttpService for Authenticated<S> {
@@ -108,7 +117,8 @@ impl<S: HttpService> HttpService for Authenticated<S> {
             {
                 on_refusal(path, peer.0.ip(), &refusal);
             }
-            let refusal = refusal.into_response_for(path).map(Either::Right);
+            let id = request.body().request_id();
+            let refusal = refusal.into_response_for(path, id).map(Either::Right);
             return future::Either::Left(future::ready(refusal));
         }
         let answer = self.inner.respond(request);
@@ -129,9 +139,10 @@ impl<S> Authenticated<S> {
         // A page of any origin may present the token: its user gave it the token.
         if !self.guard.policy.has_token() {
             self.hosts.check(request.headers())?;
-            if !is_our_own(request.headers()) {
-                let reason =
-                    "no token is set on this server, so pages of other origins are not served";
+            let headers = request.headers();
+            if !is_our_own(headers) && self.origins.of(headers).is_none() {
+                let reason = "no token is set on this server, so only pages of its own origin and \
+                              of the allowed origins are served";
                 return Err(ApiError::new(ErrorCode::Forbidden, reason));
             }
         }
@@ -170,7 +181,8 @@ impl<S: HttpService> HttpService for OnlyFor<S> {
             && let Some(hosts) = &self.hosts
             && let Err(refusal) = hosts.check(request.headers())
         {
-            let refusal = refusal.into_response_for(path).map(Either::Right);
+            let id = request.body().request_id();
+            let refusal = refusal.into_response_for(path, id).map(Either::Right);
             return future::Either::Left(future::ready(refusal));
         }
         let answer = self.inner.respond(request);

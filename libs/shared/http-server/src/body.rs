@@ -1,6 +1,7 @@
 //! Request bodies with a size limit and a deadline.
 
 use std::{
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -9,6 +10,7 @@ use std::{
 
 use axum::Error as AxumError;
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -18,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::{
     Limits, RequestId,
     caller::{BoxError, Caller},
+    content_coding::{self, ACCEPTED_CODINGS},
     phase::ConnectionState,
     quiet_waker,
 };
@@ -40,6 +43,15 @@ pub enum BodyError {
         /// The time waited: for the next piece, or in total.
         after: Duration,
     },
+    /// `Content-Encoding` names another coding than those that are decoded; 415.
+    #[error(
+        "the Content-Encoding of the body is not known here: it must be one of {ACCEPTED_CODINGS}, \
+         or left out"
+    )]
+    UnknownCoding,
+    /// The body is not what `Content-Encoding` says; 400.
+    #[error("the body cannot be decoded as its Content-Encoding says: {0}")]
+    Undecodable(#[source] io::Error),
     /// The client broke off, or sent something that is not a body; 400.
     #[error("the body could not be read")]
     Broken(#[source] BoxError),
@@ -157,6 +169,17 @@ impl RequestBody {
     /// When it is too large or too slow, or breaks off.
     pub async fn read_all(self, cap: usize) -> Result<Bytes, BodyError> {
         collect(self, cap).await
+    }
+
+    /// The same, decoded if these headers of the request name a content coding. The bound holds for
+    /// the encoded and for the decoded body.
+    ///
+    /// # Errors
+    /// When the coding is not known, or the body does not have it.
+    pub async fn read_decoded(self, headers: &HeaderMap, cap: usize) -> Result<Bytes, BodyError> {
+        content_coding::check(headers)?;
+        let body = self.read_all(cap).await?;
+        content_coding::decode(headers, body, cap).await
     }
 
     /// Counts a piece.

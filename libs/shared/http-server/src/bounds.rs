@@ -3,8 +3,10 @@
 use pool_registry_types::limits::Limit;
 
 use crate::{
-    CONTROL_BODY_BYTES, Limits, MAX_HEADERS, UnauthenticatedLimits, extract::MAX_MESSAGE_BYTES,
-    hosts::MAX_NAME_BYTES, refusal::MAX_POLITE_REFUSALS, request_id::MAX_REQUEST_ID_BYTES,
+    CONTROL_BODY_BYTES, Limits, MAX_HEADERS, UnauthenticatedLimits,
+    content_coding::MAX_ZSTD_WINDOW_BYTES, cross_origin::MAX_ORIGIN_BYTES,
+    extract::MAX_MESSAGE_BYTES, hosts::MAX_NAME_BYTES, refusal::MAX_POLITE_REFUSALS,
+    request_id::MAX_REQUEST_ID_BYTES,
 };
 
 const CLOSED: &str = "the connection is closed";
@@ -83,9 +85,13 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("listeners of both daemons")
         .beyond("431"),
     Limit::new("Limits::max_body_bytes", DEFAULTS.max_body_bytes, "bytes")
-        .because("A request body, unless a route has a smaller limit.")
+        .because("A request body, unless a route has a smaller limit (`…_MAX_BODY_MIB`).")
         .enforced_by("listeners of both daemons")
         .beyond("413 PAYLOAD_TOO_LARGE"),
+    Limit::new("MAX_ZSTD_WINDOW_BYTES", MAX_ZSTD_WINDOW_BYTES, "bytes")
+        .because("The window of a body with `Content-Encoding: zstd` (RFC 9659).")
+        .enforced_by("listeners of both daemons")
+        .beyond("400 INVALID_REQUEST"),
     Limit::new("CONTROL_BODY_BYTES", CONTROL_BODY_BYTES as u64, "bytes")
         .because("The body of a control route, except registrations, heartbeats and tasks.")
         .enforced_by("routes below /v2")
@@ -98,6 +104,10 @@ pub const LIMITS: &[Limit] = &[
         .because("A host name (the DNS' own limit), in `Host` and `…_ALLOWED_HOSTS`.")
         .enforced_by("listeners without a token")
         .beyond("403 FORBIDDEN; a setting is refused at start"),
+    Limit::new("MAX_ORIGIN_BYTES", MAX_ORIGIN_BYTES as u64, "bytes")
+        .because("An origin in `…_ALLOWED_ORIGINS`.")
+        .enforced_by("orchestratord, at its start")
+        .beyond("the setting is refused at start"),
     Limit::new("MAX_POLITE_REFUSALS", MAX_POLITE_REFUSALS as u64, "connections")
         .because("Refused connections that are answered at the same time.")
         .enforced_by("listeners of both daemons")

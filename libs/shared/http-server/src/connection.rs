@@ -236,7 +236,7 @@ fn answer<S: HttpService>(
             (future::Either::Left(answer), false)
         }
         Some(error) => {
-            let response = error.into_response_for(request.uri().path());
+            let response = error.into_response_for(request.uri().path(), Some(&id));
             (
                 future::Either::Right(future::ready(response.map(Either::Right))),
                 true,

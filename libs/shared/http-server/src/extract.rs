@@ -12,7 +12,7 @@ use pool_registry_types::ErrorCode;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use crate::{ApiError, BodyError, body::collect, whole_numbers::whole_numbers};
+use crate::{ApiError, BodyError, body::collect, content_coding, whole_numbers::whole_numbers};
 
 /// The largest body of a control route: a heartbeat of a large node takes a few KiB.
 pub const CONTROL_BODY_BYTES: usize = 64 * 1024;
@@ -49,12 +49,15 @@ impl<S: Sync, T: DeserializeOwned, const MAX: usize> OptionalFromRequest<S> for 
     }
 }
 
-/// Reads the body of a request to an axum route, if it has at most `cap` bytes.
+/// Reads and decodes the body of a request to an axum route, if it has at most `cap` bytes.
 ///
 /// # Errors
-/// When it is too large or too slow, or breaks off.
+/// When it is too large or too slow, breaks off, or cannot be decoded.
 pub async fn read_body(request: Request, cap: usize) -> Result<Bytes, BodyError> {
-    collect(request.into_body(), cap).await
+    let (parts, body) = request.into_parts();
+    content_coding::check(&parts.headers)?;
+    let body = collect(body, cap).await?;
+    content_coding::decode(&parts.headers, body, cap).await
 }
 
 /// Parses a body like [`ApiJson`].
@@ -62,6 +65,7 @@ pub async fn read_body(request: Request, cap: usize) -> Result<Bytes, BodyError>
 /// # Errors
 /// When it does not fit `T`.
 pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let body = without_byte_order_mark(body);
     if body.trim_ascii().is_empty() {
         return Err(ApiError::invalid(
             "the body is empty; a JSON object is needed",
@@ -72,6 +76,13 @@ pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         let whole = whole_numbers(body).ok_or_else(|| error.clone())?;
         read(&whole).map_err(|_| error)
     })
+}
+
+/// A body without the byte order mark that some programs put before a text. It has no meaning in
+/// UTF-8, and a parser may ignore it (RFC 8259, section 8.1).
+#[must_use]
+pub fn without_byte_order_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {

@@ -39,9 +39,11 @@ mod body;
 mod bounds;
 mod caller;
 mod connection;
+mod content_coding;
 mod control;
 #[cfg(test)]
 mod counting_waker;
+mod cross_origin;
 mod event_stream;
 mod extract;
 #[cfg(feature = "fuzzing")]
@@ -71,8 +73,12 @@ pub use auth::{Authenticated, OnlyFor};
 pub use body::{BodyError, RequestBody};
 pub use bounds::LIMITS;
 pub use caller::{BoxError, Caller, PeerAddr};
+pub use content_coding::ACCEPTED_CODINGS;
+pub use cross_origin::{AllowedOrigin, AllowedOrigins, CrossOrigin, OriginError};
 pub use event_stream::{EventSource, accepts_events, event_stream, last_event_id};
-pub use extract::{ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body, read_json};
+pub use extract::{
+    ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body, read_json, without_byte_order_mark,
+};
 pub use hosts::{AllowedHosts, HostName, HostNameError};
 pub use limits::{Limits, MAX_HEADERS, UnauthenticatedLimits};
 pub use listener::{Listener, TcpListener};

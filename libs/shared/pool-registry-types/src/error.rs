@@ -67,6 +67,8 @@ codes! {
     ReloadFailed => "RELOAD_FAILED", 409, false;
     /// The body exceeds its limit.
     PayloadTooLarge => "PAYLOAD_TOO_LARGE", 413, false;
+    /// The body's content coding is not known.
+    UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE", 415, false;
     /// All slots are taken and the queue is full, or the queue timeout passed.
     QueueFull => "QUEUE_FULL", 429, true;
     /// A bug of this program.

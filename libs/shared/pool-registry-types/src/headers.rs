@@ -4,6 +4,8 @@ use http::HeaderName;
 
 /// The id of a request, through every hop and log line.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The same id, under the name that Anthropic's clients read.
+pub const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// The node that served the request.
 pub const NODE: HeaderName = HeaderName::from_static("x-llorch-node");
 /// The pool that served the request.

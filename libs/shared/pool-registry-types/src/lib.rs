@@ -14,7 +14,9 @@
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod client_api;
 mod duration;
+mod engine_kind;
 pub mod engine_path;
 mod error;
 mod gpu;
@@ -38,18 +40,18 @@ mod text;
 mod url;
 
 pub use duration::millis;
+pub use engine_kind::{EngineKind, KnownEngine};
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope, OpenAiError, OpenAiErrorBody};
 pub use gpu::{Gpu, GpuStatus};
 pub use handoff::Handoff;
 pub use health::{HealthAnswer, ORCHESTRATORD, POOL_MANAGERD};
 pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
-pub use id::{
-    BootId, EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId,
-};
+pub use id::{BootId, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use invalid::InvalidField;
 pub use limits::{
-    MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS,
-    MAX_NODE_BODY_BYTES, MAX_POOLS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES,
+    MAX_CONTEXT_LENGTH, MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES,
+    MAX_MODELS, MAX_NODE_BODY_BYTES, MAX_PATH_BYTES, MAX_POOLS, MAX_REPLICAS, MAX_SLOTS,
+    MAX_TEXT_BYTES,
 };
 pub use models::{is_model_name, usable_models};
 pub use node::{Ack, DrainRequest, NodeStatus};

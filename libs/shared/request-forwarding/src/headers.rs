@@ -29,12 +29,18 @@ macro_rules! removed_request_headers {
     };
 }
 
-/// Removes `X-Llorch-*` from an engine's response: only a hop of this project may set them.
+/// The prefix of the headers that let pages of other origins read a response.
+const CORS_PREFIX: &str = "access-control-";
+
+/// Removes from an engine's response what only a hop of this project may set: `X-Llorch-*`, and the
+/// permissions of pages of other origins, which are this server's to give.
 pub fn remove_own_headers(response: &mut HeaderMap) {
-    // Engines send none, and an empty list does not allocate.
+    // Most engines send none, and an empty list does not allocate.
     let own: Vec<HeaderName> = response
         .keys()
-        .filter(|name| name.as_str().starts_with(OWN_PREFIX))
+        .filter(|name| {
+            name.as_str().starts_with(OWN_PREFIX) || name.as_str().starts_with(CORS_PREFIX)
+        })
         .cloned()
         .collect();
     for name in &own {
@@ -78,7 +84,13 @@ mod tests {
     #[test]
     fn only_own_headers_are_removed() {
         let mut headers = HeaderMap::new();
-        for name in ["x-llorch-replica", "x-llorch-anything", "x-request-id"] {
+        for name in [
+            "x-llorch-replica",
+            "x-llorch-anything",
+            "access-control-allow-origin",
+            "access-control-expose-headers",
+            "x-request-id",
+        ] {
             let name = HeaderName::from_static(name);
             headers.append(name, HeaderValue::from_static("1"));
         }

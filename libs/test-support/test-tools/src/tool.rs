@@ -28,10 +28,12 @@ pub enum Tool {
     Curl,
     /// The `openapi-python-client` package of the Python package index.
     ClientGenerator,
-    /// The `openai` package of the Python package index.
-    OpenAiClient,
+    /// The official clients for Node, and what installs them.
+    NodeClients,
     /// `prometheus` and `promtool`.
     Prometheus,
+    /// The official clients for Python.
+    PythonClients,
     /// The `schemathesis` package of the Python package index.
     Schemathesis,
 }
@@ -44,8 +46,9 @@ impl Tool {
             Self::Browser => "the dashboard in a browser",
             Self::Curl => "the commands of the documents",
             Self::ClientGenerator => "clients generated from the OpenAPI documents",
-            Self::OpenAiClient => "the official OpenAI client",
+            Self::NodeClients => "the official clients for Node",
             Self::Prometheus => "metrics and alert rules with Prometheus",
+            Self::PythonClients => "the official clients for Python",
             Self::Schemathesis => "requests generated from the OpenAPI documents",
         }
     }
@@ -57,8 +60,9 @@ impl Tool {
             Self::Browser => "LLORCH_BROWSER_REQUIRED",
             Self::Curl => "LLORCH_CURL_REQUIRED",
             Self::ClientGenerator => "LLORCH_CLIENT_GENERATOR_REQUIRED",
-            Self::OpenAiClient => "LLORCH_OPENAI_REQUIRED",
+            Self::NodeClients => "LLORCH_NODE_CLIENTS_REQUIRED",
             Self::Prometheus => "LLORCH_PROMETHEUS_REQUIRED",
+            Self::PythonClients => "LLORCH_PYTHON_CLIENTS_REQUIRED",
             Self::Schemathesis => "LLORCH_FUZZ_REQUIRED",
         }
     }
@@ -69,8 +73,9 @@ impl Tool {
             Self::Bash => Some("bash"),
             Self::Browser => Some("chromium nodejs npm"),
             Self::Curl => Some("bash curl"),
+            Self::NodeClients => Some("nodejs npm"),
             Self::Prometheus => Some("prometheus"),
-            Self::ClientGenerator | Self::OpenAiClient | Self::Schemathesis => None,
+            Self::ClientGenerator | Self::PythonClients | Self::Schemathesis => None,
         }
     }
 
@@ -78,10 +83,10 @@ impl Tool {
     fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Bash => &["bash"],
-            Self::Browser => &["node", "npm"],
+            Self::Browser | Self::NodeClients => &["node", "npm"],
             Self::Curl => &["bash", "curl"],
             Self::Prometheus => &["prometheus", "promtool"],
-            Self::ClientGenerator | Self::OpenAiClient | Self::Schemathesis => &[],
+            Self::ClientGenerator | Self::PythonClients | Self::Schemathesis => &[],
         }
     }
 

@@ -9,4 +9,5 @@
 )]
 
 pub mod browser;
+pub mod node_modules;
 pub mod schemathesis;

@@ -87,6 +87,11 @@ impl EndpointView<'_> {
             .map_or(self.status().slots_total(), |replica| replica.slots_total())
     }
 
+    /// The most tokens of one request.
+    pub(crate) fn context_length(&self) -> Option<u32> {
+        self.replica.and_then(|replica| replica.context_length)
+    }
+
     /// Its models, sorted and without duplicates; `None` when no report names them.
     pub(crate) fn models(&self) -> Option<Vec<&str>> {
         let pool = &self.status().models_available;

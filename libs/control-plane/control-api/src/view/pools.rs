@@ -72,6 +72,9 @@ pub struct PoolAnswer {
     /// Its models; absent when neither the engine nor the handoff names them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub models_available: Option<Vec<String>>,
+    /// The most tokens of one request; absent when the engine does not report it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_length: Option<u32>,
     /// Its open circuit breaker; null when it is closed.
     pub quarantine: Option<QuarantineView>,
 }
@@ -128,6 +131,7 @@ impl PoolAnswer {
             vram_free_bytes: pool.status.vram_free_bytes,
             engine: pool.status.engine.clone(),
             engine_version: pool.status.engine_version.clone(),
+            context_length: endpoint.context_length(),
             models_available: endpoint
                 .models()
                 .map(|models| models.into_iter().map(str::to_owned).collect()),

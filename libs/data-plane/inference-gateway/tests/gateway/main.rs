@@ -13,6 +13,7 @@ mod hops;
 mod aliases;
 mod answers;
 mod cancel;
+mod clients;
 mod disconnects;
 mod failures;
 mod logs;

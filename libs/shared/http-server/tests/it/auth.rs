@@ -3,11 +3,11 @@
 use axum::{Router, routing::get};
 use bearer_auth::AuthPolicy;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header::HOST};
 use http_body_util::BodyExt as _;
 use http_server::{
-    AllowedHosts, Authenticated, Caller, HttpService, Limits, OnlyFor, PeerAddr, RequestBody,
-    RequestId, bind,
+    AllowedHosts, AllowedOrigins, Authenticated, Caller, CrossOrigin, HttpService, Limits, OnlyFor,
+    PeerAddr, RequestBody, RequestId, bind,
 };
 use service_runtime::{Shutdown, Tasks};
 use tokio::net::TcpStream;
@@ -274,5 +274,109 @@ async fn only_opened_paths_are_open() {
         "/",
     ] {
         assert_eq!(ask(Some(TOKEN), path, &[]).await.0, 401, "{path}");
+    }
+}
+
+/// The response of a server that serves pages of one other origin.
+async fn ask_from_a_page(
+    token: Option<&str>,
+    method: Method,
+    headers: &[(&str, &str)],
+) -> Response<()> {
+    let policy = AuthPolicy::new(token.map(|token| token.parse().unwrap()), false).unwrap();
+    let caller = Caller {
+        peer: Some(PeerAddr("127.0.0.1:4711".parse().unwrap())),
+        id: RequestId::random(),
+    };
+    let body = RequestBody::from(Bytes::new()).sent_by(caller);
+    let mut request = Request::builder()
+        .method(method)
+        .uri("/v1/models")
+        .body(body)
+        .unwrap();
+    for (name, value) in headers {
+        let name = name.parse::<HeaderName>().unwrap();
+        request
+            .headers_mut()
+            .append(name, HeaderValue::from_str(value).unwrap());
+    }
+    let origins = AllowedOrigins::new(["https://app.example".parse().unwrap()]);
+    let guarded = Authenticated::new(policy, hosts(), hello()).serving_pages_of(origins.clone());
+    let response = CrossOrigin::new(origins, guarded).respond(request).await;
+    response.map(drop)
+}
+
+// spec: DOOR-30
+#[tokio::test]
+async fn a_preflight_of_an_allowed_origin_needs_no_token() {
+    for token in [None, Some(TOKEN)] {
+        let headers = [
+            ("host", "localhost"),
+            ("origin", "https://app.example"),
+            ("access-control-request-method", "POST"),
+            (
+                "access-control-request-headers",
+                "authorization,x-stainless-os",
+            ),
+        ];
+        let answer = ask_from_a_page(token, Method::OPTIONS, &headers).await;
+        assert_eq!(answer.status(), 204);
+        let allowed = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(
+            allowed("access-control-allow-origin"),
+            "https://app.example"
+        );
+        assert!(allowed("access-control-allow-methods").contains("POST"));
+        assert_eq!(
+            allowed("access-control-allow-headers"),
+            "authorization,x-stainless-os"
+        );
+        let other = [
+            &headers[..1],
+            &[("origin", "https://evil.example")],
+            &headers[2..],
+        ]
+        .concat();
+        let answer = ask_from_a_page(token, Method::OPTIONS, &other).await;
+        assert!(answer.status().is_client_error(), "{}", answer.status());
+        assert!(!answer.headers().contains_key("access-control-allow-origin"));
+    }
+}
+
+// spec: DOOR-30, AUTH-6
+#[tokio::test]
+async fn a_page_of_an_allowed_origin_reads_the_response_and_errors_too() {
+    let with_token = format!("Bearer {TOKEN}");
+    for (token, authorization, origin, status, is_allowed) in [
+        (None, None, "https://app.example", 200, true),
+        (None, None, "https://evil.example", 403, false),
+        (None, None, "http://app.example", 403, false),
+        (Some(TOKEN), None, "https://app.example", 401, true),
+        (
+            Some(TOKEN),
+            Some(&with_token),
+            "https://app.example",
+            200,
+            true,
+        ),
+        (
+            Some(TOKEN),
+            Some(&with_token),
+            "https://evil.example",
+            200,
+            false,
+        ),
+    ] {
+        let mut headers = vec![("host", "localhost"), ("origin", origin)];
+        headers.extend(authorization.map(|token| ("authorization", token.as_str())));
+        let answer = ask_from_a_page(token, Method::POST, &headers).await;
+        assert_eq!(answer.status(), status, "{origin}");
+        let allowed = answer.headers().get("access-control-allow-origin");
+        assert_eq!(
+            allowed.map(|origin| origin.to_str().unwrap()),
+            is_allowed.then_some(origin)
+        );
+        let varies = answer.headers().get("vary").is_some();
+        assert_eq!(varies, is_allowed, "caches keep the responses apart");
     }
 }

@@ -1,0 +1,40 @@
+//! Redirects of engines. They name an address of the engine, so no client gets one.
+
+use admission::LeaseOutcome;
+use pool_registry_types::ErrorCode;
+
+use crate::{
+    attempt::{Accepted, AttemptError, FailedAttempt},
+    log_context::{LogContext, log_request},
+};
+
+/// The same response, unless it is a redirect. Another endpoint may serve the request then.
+#[expect(
+    clippy::result_large_err,
+    reason = "a failed attempt is returned once a try, and a box would be an allocation"
+)]
+pub(crate) fn without_redirect(
+    accepted: Accepted,
+    context: LogContext<'_>,
+) -> Result<Accepted, AttemptError> {
+    let status = accepted.response.response.status();
+    if !status.is_redirection() {
+        return Ok(accepted);
+    }
+    log_request!(
+        warn,
+        context,
+        status = status.as_u16(),
+        "an engine redirects requests, which is not followed: check the URL in its handoff"
+    );
+    Err(AttemptError::Retriable(FailedAttempt {
+        replica: accepted.response.report.replica,
+        is_permanent: true,
+        ..FailedAttempt::new(
+            LeaseOutcome::Served,
+            ErrorCode::WorkerReset,
+            "the engine redirects this request to another address, which is not followed: it may \
+             not have this path",
+        )
+    }))
+}
