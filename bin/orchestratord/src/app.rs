@@ -92,8 +92,10 @@ fn service(
     let routes = with_fallbacks(api::routes(control_api.clone(), others).into_router());
     let router = control_api.heartbeats_before(PathRouter::new(data_path.gateway.clone(), routes));
     let (auth, hosts) = (settings.auth.clone(), settings.allowed_hosts.clone());
+    let refusals = control_api.clone();
     let authenticated = Authenticated::new(auth, hosts, router)
         .opening(&api_reference::OPEN_PATHS)
+        .on_refusal(move |path, peer, error| refusals.request_refused(path, peer, error))
         .serving_pages_of(origins.clone());
     CrossOrigin::new(origins, Page::new(authenticated))
 }

@@ -40,6 +40,10 @@ impl DataPathSource for LiveDataPath {
         self.admission.in_flight_at(endpoint).map(u64::from)
     }
 
+    fn slots_free(&self, endpoint: &EndpointKey) -> Option<u32> {
+        self.admission.slots_free_at(endpoint)
+    }
+
     fn view(&self) -> DataPathView {
         let snapshot = self.admission.snapshot();
         let mut view = DataPathView {

@@ -24,6 +24,7 @@ pub(crate) const PROGRAM: Program = Program {
     prefix: "ORCHESTRATORD_",
     openapi: || api::reference().json().to_owned(),
     limits: &[LIMITS, local_node::LIMITS],
+    unused_in_profile: |_| &[],
 };
 
 /// The bounds that clients and nodes can meet.

@@ -7,7 +7,7 @@ use daemon::{
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use node_api::DataPathConfig;
 use node_registration::RegistrationConfig;
-use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId};
+use pool_registry_types::{BootId, HttpUrl, MachineId, NodeId, PoolId};
 use service_runtime::env::{Environment, Problems};
 use stream_proxy::Timeouts;
 
@@ -131,7 +131,9 @@ fn registration(
     // Every node id is a valid machine id.
     let machine_id = machine_id.or_else(|| MachineId::new(node_id.as_str()).ok())?;
     let incarnation = settings.state_dir.join(format!("{node_id}.incarnation"));
+    let boot_id = gpu_inventory::boot_id().and_then(|boot| BootId::new(&boot).ok());
     let config = RegistrationConfig::new(node_id, machine_id, address, first)
+        .with_boot_id(boot_id)
         .with_fallbacks(orchestrators.collect())
         .with_pools(pools.to_vec())
         .with_version(env!("CARGO_PKG_VERSION"))

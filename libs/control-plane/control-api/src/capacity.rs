@@ -27,7 +27,7 @@ pub(crate) async fn gpus(
 }
 
 /// The endpoints that requests may go to: replicas, or whole pools where replicas are not known.
-/// Slots are as last reported by the node; `GET /v2/status` counts them live.
+/// Free slots are counted live, as in `GET /v2/status`.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/pools", tag = "capacity",
     params(crate::query::PageParameters),
@@ -41,13 +41,15 @@ pub(crate) async fn pools(
     Ok(Json(PoolsAnswer::of(&api.page(&query), &*api.data_path)))
 }
 
-/// Every model and the nodes that serve it. Slots are as last reported by the nodes.
+/// Every model and the nodes that serve it. Free slots are
+/// counted live, as in `GET /v2/status`.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/catalog/availability", tag = "capacity",
     responses((status = 200, description = "By name.", body = CatalogAnswer))
 ))]
 pub(crate) async fn catalog(State(api): State<ControlApi>) -> Json<CatalogAnswer> {
     let mut catalog = Catalog::default();
-    api.each_node(|node| catalog.add(node)).await;
+    api.each_node(|node| catalog.add(node, &*api.data_path))
+        .await;
     Json(catalog.into_answer())
 }

@@ -14,7 +14,7 @@ use crate::{
     api::ControlApi,
     errors::{not_durable, refused},
     query::NodesQuery,
-    view::{DrainBegunAnswer, NodeAnswer, NodesAnswer},
+    view::{DrainBegunAnswer, NodeAnswer, NodesAnswer, RefusedNodeAnswer},
 };
 
 /// The order of nodes in a view for operators: nodes with problems come first.
@@ -30,12 +30,17 @@ impl ControlApi {
     #[must_use]
     pub fn nodes(&self, query: &NodesQuery) -> NodesAnswer {
         let suspicion = self.registry.summary().self_suspicion;
-        NodesAnswer::new(
-            &self.page(query),
-            suspicion,
-            self.registry.now(),
-            &*self.data_path,
-        )
+        let page = self.page(query);
+        let mut answer = NodesAnswer::new(&page, suspicion, self.registry.now(), &*self.data_path);
+        if query.after.is_none() {
+            answer.refused_nodes = self.refused_nodes();
+        }
+        answer
+    }
+
+    fn refused_nodes(&self) -> Vec<RefusedNodeAnswer> {
+        let refused = self.registry.refused_nodes().into_iter();
+        refused.map(RefusedNodeAnswer::new).collect()
     }
 
     /// Up to `limit` nodes, those that are not online first; each status sorted by id.
@@ -44,6 +49,7 @@ impl ControlApi {
         let summary = self.registry.summary();
         let mut answer = NodesAnswer {
             self_suspicion: summary.self_suspicion,
+            refused_nodes: self.refused_nodes(),
             ..NodesAnswer::default()
         };
         for status in WORST_FIRST {

@@ -191,6 +191,12 @@ impl Admission {
         self.0.core.lock().in_flight_at(endpoint)
     }
 
+    /// The free slots of an endpoint at this moment; `None` if the endpoint is unknown.
+    #[must_use]
+    pub fn slots_free_at(&self, endpoint: &EndpointKey) -> Option<u32> {
+        (self.0.core.lock()).slots_free_at(endpoint, self.0.now())
+    }
+
     /// The other endpoints on the node of `endpoint` that serve `model`.
     #[must_use]
     pub fn others_on_node(&self, model: &str, endpoint: &Endpoint) -> Vec<Arc<Endpoint>> {

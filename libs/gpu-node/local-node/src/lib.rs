@@ -11,6 +11,7 @@
 
 mod agent;
 mod check;
+mod check_handoffs;
 mod engines;
 mod handoff_applier;
 mod handoff_filter;

@@ -44,7 +44,6 @@ pub use engine_key::{EngineKey, EngineKeyError, MAX_KEY_BYTES};
 pub use lease::SlotLease;
 pub use pending::{Claim, PendingSlot};
 pub use probe::{ProbeOutcome, ReplicaChange, ReplicaTarget};
-pub use refused::RefusedHandoff;
 pub use registry::PoolRegistry;
 pub use replica::FAILURE_THRESHOLD;
 pub use status::{ClaimedSlots, PoolUsage, Slots};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pool_registry_types::{Handoff, HttpUrl, PoolId, PoolStatus, ReplicaId};
+use pool_registry_types::{Handoff, HttpUrl, PoolId, PoolStatus, RefusedHandoff, ReplicaId};
 use tokio::sync::watch;
 
 use crate::{
@@ -13,7 +13,6 @@ use crate::{
     lease::SlotLease,
     pending::{Claim, PendingSlot},
     probe::{ProbeOutcome, ReplicaChange, ReplicaTarget},
-    refused::RefusedHandoff,
     shared::Shared,
     status::{PoolUsage, Slots},
 };
@@ -303,7 +302,10 @@ impl PoolRegistry {
 
     /// Sets why a handoff file is refused; `None` clears the reason. For people only.
     pub fn set_refused(&self, file: &str, reason: Option<&str>) {
-        self.shared.core.lock().set_refused(file, reason);
+        let has_changed = self.shared.core.lock().set_refused(file, reason);
+        if has_changed {
+            self.shared.notify(ReportUrgency::Immediate);
+        }
     }
 
     /// The refused handoffs, in order of their files.

@@ -116,6 +116,8 @@ ids! {
     NodeId => "node_id";
     /// The machine that an agent runs on; several nodes may share one.
     MachineId => "machine_id";
+    /// One start of a machine, as its kernel names it.
+    BootId => "boot_id";
     /// A group of replicas that serve the same models.
     PoolId => "pool_id";
     /// One engine process within a pool.

@@ -30,6 +30,7 @@ pub mod limits;
 mod models;
 mod node;
 mod pool;
+mod refused;
 mod register;
 mod replica;
 #[cfg(feature = "openapi")]
@@ -45,7 +46,7 @@ pub use gpu::{Gpu, GpuStatus};
 pub use handoff::Handoff;
 pub use health::{HealthAnswer, ORCHESTRATORD, POOL_MANAGERD};
 pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
-pub use id::{IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
+pub use id::{BootId, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use invalid::InvalidField;
 pub use limits::{
     MAX_CONTEXT_LENGTH, MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES,
@@ -55,6 +56,7 @@ pub use limits::{
 pub use models::{is_model_name, usable_models};
 pub use node::{Ack, DrainRequest, NodeStatus};
 pub use pool::PoolStatus;
+pub use refused::RefusedHandoff;
 pub use register::{Capabilities, RegisterRequest, RegisterResponse};
 pub use replica::{EngineLoad, ReplicaStatus};
 pub use slots::Slots;

@@ -140,6 +140,13 @@ limits! {
     /// The most GPUs of one node: four times what the largest machines have.
     MAX_GPUS: usize = 64, "GPUs",
         enforced by "register, heartbeat, gpu-inventory", beyond it "400 INVALID_REQUEST";
+    /// The most refused handoffs that a heartbeat reports. More of them have a common cause.
+    MAX_REFUSED_HANDOFFS: usize = 32, "handoffs",
+        enforced by "heartbeat", beyond it "400 INVALID_REQUEST; a node reports the first ones";
+    /// The longest reason for a refused handoff: a line of a log.
+    MAX_REFUSAL_BYTES: usize = 512, "bytes",
+        enforced by "heartbeat", beyond it "the text is cut and its control characters are \
+            replaced";
     /// The largest handoff file; a real one has a few hundred bytes.
     MAX_HANDOFF_BYTES: usize = 64 * 1024, "bytes",
         enforced by "handoff-watcher, pool file",

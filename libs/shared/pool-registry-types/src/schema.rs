@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use crate::{
-    EngineKind, ErrorCode, HttpUrl, MAX_MODEL_NAME_BYTES, MachineId, NodeId, PoolId, ReplicaId,
-    SessionId, TaskId,
+    BootId, EngineKind, ErrorCode, HttpUrl, MAX_MODEL_NAME_BYTES, MachineId, NodeId, PoolId,
+    ReplicaId, SessionId, TaskId,
 };
 
 /// The pattern that [`NodeId::new`] accepts.
@@ -77,6 +77,7 @@ pub struct PathSegment;
 schemas! {
     NodeId => text(ID, "The name of a node.");
     MachineId => text(ID, "The name of a machine.");
+    BootId => text(ID, "One start of a machine, as its kernel names it.");
     PoolId => text(ID, "The name of a pool on its node.");
     ReplicaId => text(ID, "The name of an engine in its pool.");
     EngineKind => text(ID, "A kind of engine such as `llamacpp`, or any other name.");

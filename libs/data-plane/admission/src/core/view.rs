@@ -151,6 +151,12 @@ impl<W> AdmissionCore<W> {
         slots.map(|slots| slots.in_flight)
     }
 
+    /// The free slots of an endpoint, own requests and those of others counted; `None` if it is not
+    /// in the table.
+    pub(crate) fn slots_free_at(&self, key: &EndpointKey, now: Duration) -> Option<u32> {
+        Some(self.slots_at(self.table.find(key)?)?.free(now))
+    }
+
     /// Every model that an endpoint names, in no particular order.
     pub(crate) fn models(&self) -> Vec<ModelSummary> {
         let summary = |(model, endpoints_ready)| self.summary(model, endpoints_ready);
