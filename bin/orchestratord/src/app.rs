@@ -80,8 +80,8 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The whole HTTP service: preflights of other origins, the dashboard, then authentication, then heartbeats, the gateway and
-/// all other routes.
+/// The whole HTTP service: preflights of other origins, the dashboard, then authentication, then
+/// heartbeats, the gateway and all other routes.
 fn service(
     control_api: &ControlApi,
     data_path: &DataPath,

@@ -163,7 +163,7 @@ fn pool_file(reader: &mut SettingsReader, is_cloud: bool) -> Option<PoolFileAt> 
         .ok()
 }
 
-/// The pool of a node for which nobody has named any.
+/// The pool of a node whose settings name none.
 fn default_pool() -> Option<PoolId> {
     PoolId::new("pool-0").ok()
 }

@@ -237,7 +237,7 @@ fn one_id_belongs_to_one_living_machine() {
 
 fn register_booted(machine: &str, incarnation: u64, boot: &str) -> RegisterRequest {
     let mut request = register("a", machine, Some(incarnation));
-    request.boot_id = Some(BootId::new(boot).unwrap());
+    request.boot_id = BootId::new(boot).ok();
     request
 }
 
@@ -251,7 +251,7 @@ fn another_start_of_a_machine_takes_the_id_when_the_holder_does_not_answer() {
     world
         .beat_as("a", beat(Some(7), Some(1), vec![pool("pool-0")]))
         .unwrap();
-    // Nobody is asked about the same start, an unknown one, or an unknown node.
+    // No node is asked about the same start, an unknown one, or an unknown node.
     for request in [
         register_booted("m", 8, "boot-1"),
         register("a", "m", Some(8)),

@@ -242,7 +242,7 @@ impl Slots {
         }
     }
 
-    /// The slots that nobody uses, as far as is known.
+    /// The free slots, as far as is known.
     pub(crate) fn free(&self, now: Duration) -> u32 {
         self.total.saturating_sub(self.load(now).used)
     }

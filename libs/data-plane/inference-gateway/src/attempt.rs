@@ -203,6 +203,7 @@ fn classify_refusal(
     };
     let has_replica = replica.is_some();
     let failed = |signal, code, message| FailedAttempt {
+        executed,
         replica,
         ..FailedAttempt::with(signal, code, message)
     };
@@ -257,6 +258,13 @@ fn classify_refusal(
             Signal::ConnectionClosed,
             ErrorCode::WorkerReset,
             "the engine closed the connection before it responded",
+        ),
+        // No engine has the request: the node could not connect to one, or knows that none is
+        // ready.
+        Some(ErrorCode::PoolUnavailable) => failed(
+            Signal::EngineUnreachable,
+            ErrorCode::PoolUnavailable,
+            "the node cannot serve this model at the moment",
         ),
         _ => failed(
             Signal::EngineUnavailable,
@@ -347,6 +355,26 @@ mod tests {
         assert_eq!(failed.error.code, ErrorCode::QueueFull);
         assert_eq!(failed.signal, Signal::PoolBusy { pause });
         assert!(failed.failure(false).is_some());
+    }
+
+    // spec: PATH-3
+    #[test]
+    fn a_request_that_no_engine_has_waits_for_the_restart_of_the_only_one() {
+        for replica in [None, Some(ReplicaId::new("r0").unwrap())] {
+            let refusal = NodeRefusal {
+                code: Some(ErrorCode::PoolUnavailable),
+                pause: None,
+                executed: false,
+                replica,
+            };
+            let error = TransportError::Refused(refusal);
+            let failed = classify_error(error, true, LogContext::default());
+            assert_eq!(
+                failed.failure(false).unwrap().kind,
+                FailureKind::Unreachable
+            );
+            assert!(!failed.excludes_endpoint());
+        }
     }
 
     // spec: PATH-41, PATH-42

@@ -17,8 +17,8 @@ const SMALLEST_ESTIMATED_BYTES: usize = 4 * 1024;
 /// Refusals are short. A longer answer is something else.
 const LONGEST_REFUSAL_BYTES: usize = 16 * 1024;
 
-/// How engines name the problem, in lower case: llama.cpp; OpenAI and llama-cpp-python; vLLM; SGLang
-/// and LM Studio; TGI.
+/// How engines name the problem, in lower case: llama.cpp; OpenAI and llama-cpp-python; vLLM;
+/// SGLang and LM Studio; TGI.
 const SIGNS: [&str; 5] = [
     "exceed_context_size_error",
     "context_length_exceeded",

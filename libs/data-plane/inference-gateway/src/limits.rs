@@ -4,7 +4,7 @@ use pool_registry_types::limits::Limit;
 
 use crate::{
     aliases::MAX_ALIASES_FILE_BYTES,
-    config::MAX_BODY_BYTES,
+    config::{MAX_BODY_BYTES, UNSTREAMED_LIMIT},
     options::MAX_DEADLINE_MS,
     retry::{MAX_TRIES, MAX_UNREACHABLE, MIN_REFUSALS, REFUSALS_PER_SECOND},
     scan::MAX_DEPTH,
@@ -31,6 +31,10 @@ pub const LIMITS: &[Limit] = &[
         .because("`X-Deadline-Ms`: a longer one mistakes the unit.")
         .enforced_by("/v1")
         .beyond("400 INVALID_REQUEST"),
+    Limit::time("UNSTREAMED_LIMIT", UNSTREAMED_LIMIT)
+        .because("An unstreamed answer, unless its client sets a deadline.")
+        .enforced_by("/v1")
+        .beyond("504 DEADLINE_EXCEEDED"),
     Limit::new("WHOLE_ANSWER_BYTES", WHOLE_ANSWER_BYTES, "bytes")
         .because("An unstreamed answer that is read completely before the client gets it.")
         .enforced_by("/v1")

@@ -207,7 +207,7 @@ mod tests {
         let mut events = stream();
         let half = Bytes::from(vec![b'x'; MAX_EVENT_BYTES]);
         assert_eq!(events.push(half.clone()), "");
-        assert_eq!(events.push(half.clone()).len(), 2 * MAX_EVENT_BYTES);
+        assert_eq!(events.push(half).len(), 2 * MAX_EVENT_BYTES);
         assert!(events.is_mid_event());
         assert_eq!(events.push(Bytes::from("\n\ndata: [DONE]\n\n")).len(), 16);
         assert!(events.is_over() && !events.is_mid_event());

@@ -223,7 +223,8 @@ mod tests {
             (Messages, r#"{"usage":{"output_tokens":5}}"#, Some(5)),
             (
                 Messages,
-                "data: {\"usage\":{\"output_tokens\":0}}\n\ndata: {\"usage\":{\"output_tokens\":5}}",
+                "data: {\"usage\":{\"output_tokens\":0}}\n\n\
+                 data: {\"usage\":{\"output_tokens\":5}}",
                 Some(5),
             ),
             (Plain, r#"{"completion_tokens":5}"#, None),

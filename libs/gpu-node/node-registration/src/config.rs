@@ -82,8 +82,8 @@ impl RegistrationConfig {
         self
     }
 
-    /// Sets the name of this start of the machine, which tells it from another machine with the same
-    /// node id.
+    /// Sets the name of this start of the machine, which tells it from another machine with the
+    /// same node id.
     #[must_use]
     pub fn with_boot_id(mut self, boot_id: Option<BootId>) -> Self {
         self.boot_id = boot_id;

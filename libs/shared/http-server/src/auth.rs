@@ -92,8 +92,8 @@ impl<S> Authenticated<S> {
         Self { open, ..self }
     }
 
-    /// Serves pages of these origins also while no token is set. [`CrossOrigin`](crate::CrossOrigin)
-    /// lets them read the responses.
+    /// Serves pages of these origins also while no token is set.
+    /// [`CrossOrigin`](crate::CrossOrigin) lets them read the responses.
     #[must_use]
     pub fn serving_pages_of(self, origins: AllowedOrigins) -> Self {
         Self { origins, ..self }

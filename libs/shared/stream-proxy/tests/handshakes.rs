@@ -6,10 +6,7 @@
     reason = "a test ends where it fails"
 )]
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
@@ -138,8 +135,7 @@ async fn a_connection_is_not_kept_longer_than_the_upstream_announces() {
             send(&proxy, &url).await.unwrap();
             send(&proxy, &url).await.unwrap();
         };
-        let began = Instant::now();
         let (accepted, ()) = tokio::join!(upstream, client);
-        assert_eq!(accepted, connections, "{headers:?} {:?}", began.elapsed());
+        assert_eq!(accepted, connections, "{headers:?}");
     }
 }

@@ -5,8 +5,14 @@ use std::time::Duration;
 use fake_engine::{Fault, Script};
 use http::Method;
 use inference_gateway::GatewayConfig;
+use pool_registry_types::HttpUrl;
+use test_fixtures::TestEndpoint;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
-use crate::harness::{Service, engines, error_of, header, table, text};
+use crate::harness::{Service, endpoint, engines, error_of, header, table, text};
 
 const CHAT: &str = r#"{"model":"tiny","messages":[{"role":"user","content":"hi"}]}"#;
 
@@ -111,10 +117,7 @@ async fn a_request_whose_time_is_over_runs_on_no_other_engine() {
             let (text, _) = text(answer).await;
             assert_eq!(error_of(&text)["code"], "DEADLINE_EXCEEDED", "{text}");
         }
-        let requests: u64 = engines
-            .iter()
-            .map(|engine| engine.stats().requests as u64)
-            .sum();
+        let requests: u64 = engines.iter().map(|engine| engine.stats().requests).sum();
         assert!(requests <= 6, "{stream}: {requests} executions");
         assert_eq!(has_open_breaker(&service), says_something, "{stream}");
     }
@@ -158,4 +161,37 @@ async fn a_stream_that_begins_with_an_error_is_labelled_as_failed() {
     }
     service.all_slots_back().await;
     assert!(!has_open_breaker(&service));
+}
+
+// spec: PATH-89
+#[tokio::test]
+async fn a_compressed_stream_is_passed_on_untouched() {
+    // Not valid gzip: a decoder would fail.
+    const BODY: &str = "\u{1f}compressed data: x";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = HttpUrl::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let engine = async {
+        let mut stream = listener.accept().await.unwrap().0;
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"}") {
+            assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0);
+        }
+        let length = BODY.len();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\
+             Content-Length: {length}\r\n\r\n{BODY}"
+        );
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream
+    };
+    let placeholder = engines([Script::default()]);
+    let endpoint = TestEndpoint {
+        target,
+        ..endpoint(&placeholder[0], "r0")
+    };
+    let service = Service::with(Default::default(), Default::default(), vec![endpoint]).await;
+    let (_stream, answer) = tokio::join!(engine, service.chat(true, ""));
+    assert_eq!(header(&answer, "content-encoding"), "gzip");
+    assert_eq!(text(answer).await, (BODY.to_owned(), true));
+    service.all_slots_back().await;
 }

@@ -15,10 +15,19 @@ fn list(engine: &str, body: &[u8]) -> ModelList {
     list
 }
 
+/// A kind, its recorded list, and the models, context length and owner in it.
+type RecordedList = (
+    &'static str,
+    &'static [u8],
+    &'static [&'static str],
+    Option<u32>,
+    Option<&'static str>,
+);
+
 // spec: PROBE-7, PROBE-12
 #[test]
 fn models_context_length_and_owner_of_each_kind_of_engine() {
-    let recorded: [(&str, &[u8], &[&str], Option<u32>, Option<&str>); 10] = [
+    let recorded: [RecordedList; 10] = [
         (
             "llamacpp",
             include_bytes!("recorded/llamacpp-b10434/models.json"),
