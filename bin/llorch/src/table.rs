@@ -325,7 +325,7 @@ mod tests {
         let shown = table.lines(Some(80), false);
         assert_eq!(
             shown[0].split_whitespace().collect::<Vec<_>>(),
-            ["NODE", "POOL", "STATE", "FREE", "MODELS"]
+            ["NODE", "POOL", "STATE", "FREE", "ENGINE", "MODELS"]
         );
         assert!(
             shown[1].starts_with("gpu-with-a-very-long-name-1  pool-0"),

@@ -107,10 +107,9 @@ mod tests {
         assert_eq!(
             pools_table(&pools.pools).lines(Some(80), false),
             [
-                "NODE        POOL  REPLICA  STATE      RUNNING  FREE  SLOTS  ENGINE    MODELS",
-                "gpu-node-1  chat  r0       ready            1     3      4  llamacpp  \
-                 org/a-model-w…",
-                "gpu-node-2  chat  r0       not ready        0     0      4  vllm",
+                "NODE        POOL  REPLICA  STATE      RUNNING  FREE  SLOTS  MODELS",
+                "gpu-node-1  chat  r0       ready            1     3      4  org/a-model-with-a-…",
+                "gpu-node-2  chat  r0       not ready        0     0      4",
                 "  no replica ready: cannot connect to http://127.0.0.1:8081: Connection refused",
                 "  (os error 111)",
             ]

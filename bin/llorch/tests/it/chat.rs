@@ -158,6 +158,9 @@ fn one_model_needs_no_name_and_several_do() {
         Server::start(Box::new(move |received| {
             Answer::Text(if received.line.contains("/v1/models") {
                 answer(200, &json!({"data": models}))
+            } else if received.line.contains("/v2/") {
+                // Another server with OpenAI's API has no catalog.
+                answer(404, &json!({"error": {"message": "no such route"}}))
             } else {
                 events("", &whole())
             })

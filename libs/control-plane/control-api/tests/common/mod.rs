@@ -186,8 +186,11 @@ impl Api {
 
     /// Everything that can be seen.
     pub async fn state(&self) -> [Value; 3] {
+        let mut nodes = self.get("/v2/nodes").await;
+        // A list for people of what was refused, and no state of a node.
+        nodes["refused_nodes"] = Value::Null;
         [
-            self.get("/v2/nodes").await,
+            nodes,
             self.get("/v2/pools").await,
             self.get("/v2/catalog/availability").await,
         ]
