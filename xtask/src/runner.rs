@@ -24,6 +24,16 @@ pub(crate) enum Runner {
 /// without.
 const OTLP: [&str; 6] = ["--package", E2E, "--features", "otlp", "--test", "otlp"];
 
+/// The tests with engines that take minutes to install.
+const ENGINES: [&str; 6] = [
+    "--package",
+    E2E,
+    "--features",
+    "engines",
+    "--test",
+    "engines",
+];
+
 /// The package of the tests of the real daemons, and the name of its test program.
 const E2E: &str = "e2e-tests";
 
@@ -34,6 +44,8 @@ pub(crate) enum Selection {
     Workspace,
     /// Those of builds that export spans.
     Otlp,
+    /// Those with engines that take minutes to install.
+    Engines,
     /// Those of the real daemons whose name contains the text.
     E2e(Option<String>),
 }
@@ -78,6 +90,13 @@ impl Runner {
             ],
             (Self::Nextest, Selection::Otlp) => vec![[&["nextest", "run"], &OTLP[..]].concat()],
             (Self::CargoTest, Selection::Otlp) => vec![[&["test"], &OTLP[..]].concat()],
+            // One after the other: each needs both cores and gigabytes of memory.
+            (Self::Nextest, Selection::Engines) => {
+                vec![[&["nextest", "run", "--test-threads", "1"], &ENGINES[..]].concat()]
+            }
+            (Self::CargoTest, Selection::Engines) => {
+                vec![[&["test"], &ENGINES[..], &["--", "--test-threads", "1"]].concat()]
+            }
             // One at a time: each starts several processes and measures times.
             (Self::Nextest, Selection::E2e(filter)) => {
                 let mut command = vec![

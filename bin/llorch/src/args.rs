@@ -132,7 +132,10 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Nodes {
+    #[command(subcommand)]
+    pub(crate) action: Option<NodesAction>,
     /// Show this node in full
     #[arg(conflicts_with_all = ["status", "model", "limit"])]
     pub(crate) node: Option<NodeId>,
@@ -145,6 +148,15 @@ pub(crate) struct Nodes {
     /// The maximum number of nodes
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodesAction {
+    /// Remove a node that is gone for good; one that lives registers again
+    Forget {
+        /// The node
+        node: NodeId,
+    },
 }
 
 /// The state of a node.
@@ -252,7 +264,8 @@ pub(crate) struct Chat {
     /// Do not print where it ran and how long it took
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// The prompt; several words are one text
+    /// The prompt; several words are one text. The first may be the name of a model
+    #[arg(value_name = "[MODEL] PROMPT")]
     pub(crate) prompt: Vec<String>,
 }
 
@@ -292,10 +305,11 @@ pub(crate) struct Submit {
     /// The id of the task; submitting it twice runs it once
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<TaskId>,
-    /// EventSubscription its events at once
+    /// Follow its events at once
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// The prompt; several words are one text
+    /// The prompt; several words are one text. The first may be the name of a model
+    #[arg(value_name = "[MODEL] PROMPT")]
     pub(crate) prompt: Vec<String>,
 }
 

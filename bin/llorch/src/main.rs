@@ -9,6 +9,7 @@ mod exit;
 mod interrupt_message;
 mod output;
 mod screen;
+mod table;
 mod threads;
 
 use std::{

@@ -1,21 +1,19 @@
-//! Standard output and error: tables, text and JSON, for a terminal or for a program.
+//! Standard output and error: text, tables and JSON, for a terminal or for a program.
 
 use std::{
-    borrow::Cow,
-    env, fmt,
+    env,
     io::{self, IsTerminal as _, Write as _},
     time::Duration,
 };
 
-use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, presets};
 use serde_json::Value;
+
+pub(crate) use crate::table::{Cell, CellStyle, Table, printable};
 
 /// The width of a table when the terminal does not report its own.
 const DEFAULT_WIDTH: u16 = 80;
 /// Cells of a [`bar`].
 const BAR: usize = 10;
-/// Blank columns between two columns of a table.
-const GAP: u16 = 2;
 
 /// How output is written.
 #[derive(Debug, Clone, Copy)]
@@ -110,129 +108,6 @@ pub(crate) fn size() -> (u16, u16) {
     }
 }
 
-/// Replaces control characters: text of a model or a server must not control the terminal.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    let bad = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if text.contains(bad) {
-        text.replace(bad, "\u{fffd}").into()
-    } else {
-        text.into()
-    }
-}
-
-/// The style of a cell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum CellStyle {
-    #[default]
-    Plain,
-    Good,
-    Warn,
-    Bad,
-    Dim,
-}
-
-/// A cell of a table.
-#[derive(Debug, Clone)]
-pub(crate) struct Cell {
-    text: String,
-    style: CellStyle,
-    right: bool,
-}
-
-impl Cell {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            style: CellStyle::Plain,
-            right: false,
-        }
-    }
-
-    /// A number, aligned right.
-    pub(crate) fn number(number: impl fmt::Display) -> Self {
-        Self {
-            right: true,
-            ..Self::new(format!("{number}"))
-        }
-    }
-
-    pub(crate) fn style(self, style: CellStyle) -> Self {
-        Self { style, ..self }
-    }
-}
-
-/// A table without borders.
-#[derive(Debug, Clone)]
-pub(crate) struct Table {
-    head: Vec<&'static str>,
-    rows: Vec<Vec<Cell>>,
-}
-
-impl Table {
-    pub(crate) fn new(head: &[&'static str]) -> Self {
-        Self {
-            head: head.to_vec(),
-            rows: Vec::new(),
-        }
-    }
-
-    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
-        self.rows.push(cells.into_iter().collect());
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// The lines of the table; with a width, the last column is wrapped.
-    pub(crate) fn lines(&self, width: Option<u16>, color: bool) -> Vec<String> {
-        let mut table = comfy_table::Table::new();
-        table.load_style(presets::NOTHING);
-        if color {
-            table.enforce_styling();
-        } else {
-            table.force_no_tty();
-        }
-        match width {
-            Some(width) => {
-                table
-                    .set_content_arrangement(ContentArrangement::Dynamic)
-                    .set_width(width);
-            }
-            None => {
-                table.set_content_arrangement(ContentArrangement::Disabled);
-            }
-        }
-        let right = |column: usize| {
-            self.rows
-                .first()
-                .and_then(|row| row.get(column))
-                .is_some_and(|cell| cell.right)
-        };
-        table.set_header(self.head.iter().enumerate().map(|(column, name)| {
-            let cell = comfy_table::Cell::new(name).add_attribute(Attribute::Bold);
-            aligned(cell, right(column))
-        }));
-        for row in &self.rows {
-            table.add_row(row.iter().map(styled));
-        }
-        let last = self.head.len().saturating_sub(1);
-        for (place, column) in table.column_iter_mut().enumerate() {
-            // Only the last column is wrapped: a wrapped number or name is hard to read.
-            if place < last {
-                column.set_padding((0, GAP));
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            } else {
-                column.set_padding((0, 0));
-            }
-        }
-        table
-            .lines()
-            .map(|line| line.trim_end().to_owned())
-            .collect()
-    }
-}
-
 /// A bar with the used part of `total`.
 pub(crate) fn bar(used: u64, total: u64) -> Cell {
     let filled = match total {
@@ -251,26 +126,6 @@ pub(crate) fn bar(used: u64, total: u64) -> Cell {
         "░".repeat(BAR - filled)
     ))
     .style(style)
-}
-
-fn styled(cell: &Cell) -> comfy_table::Cell {
-    let text = printable(&cell.text).replace(['\n', '\t'], " ");
-    let cell_text = aligned(comfy_table::Cell::new(text), cell.right);
-    match cell.style {
-        CellStyle::Plain => cell_text,
-        CellStyle::Good => cell_text.fg(Color::Green),
-        CellStyle::Warn => cell_text.fg(Color::Yellow),
-        CellStyle::Bad => cell_text.fg(Color::Red),
-        CellStyle::Dim => cell_text.add_attribute(Attribute::Dim),
-    }
-}
-
-fn aligned(cell: comfy_table::Cell, right: bool) -> comfy_table::Cell {
-    cell.set_alignment(if right {
-        CellAlignment::Right
-    } else {
-        CellAlignment::Left
-    })
 }
 
 /// A time for people: `850 ms`, `1.2 s`, `3 h 12 min`.
@@ -316,37 +171,6 @@ pub(crate) fn count(number: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn table() -> Table {
-        let mut table = Table::new(&["NODE", "FREE", "WHY"]);
-        table.row([
-            Cell::new("gpu-1"),
-            Cell::number(12),
-            Cell::new("a long reason that does not fit into the line").style(CellStyle::Bad),
-        ]);
-        table.row([Cell::new("g\x1b[2J"), Cell::number(3), Cell::new("")]);
-        table
-    }
-
-    // spec: CLI-2
-    #[test]
-    fn a_table_is_plain_in_a_pipe_and_fits_the_terminal() {
-        assert_eq!(
-            table().lines(None, false),
-            [
-                "NODE   FREE  WHY",
-                "gpu-1    12  a long reason that does not fit into the line",
-                "g\u{fffd}[2J     3",
-            ]
-        );
-        let narrow = table().lines(Some(30), false);
-        assert!(narrow.len() > 3, "{narrow:#?}");
-        assert!(
-            narrow.iter().all(|line| line.chars().count() <= 30),
-            "{narrow:#?}"
-        );
-        assert!(table().lines(Some(80), true).join("").contains("\x1b["));
-    }
 
     #[test]
     fn times_are_short_and_readable() {

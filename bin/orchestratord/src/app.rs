@@ -80,8 +80,8 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The whole HTTP service: preflights of other origins, the dashboard, then authentication, then heartbeats, the gateway and
-/// all other routes.
+/// The whole HTTP service: preflights of other origins, the dashboard, then authentication, then
+/// heartbeats, the gateway and all other routes.
 fn service(
     control_api: &ControlApi,
     data_path: &DataPath,
@@ -92,8 +92,10 @@ fn service(
     let routes = with_fallbacks(api::routes(control_api.clone(), others).into_router());
     let router = control_api.heartbeats_before(PathRouter::new(data_path.gateway.clone(), routes));
     let (auth, hosts) = (settings.auth.clone(), settings.allowed_hosts.clone());
+    let refusals = control_api.clone();
     let authenticated = Authenticated::new(auth, hosts, router)
         .opening(&api_reference::OPEN_PATHS)
+        .on_refusal(move |path, peer, error| refusals.request_refused(path, peer, error))
         .serving_pages_of(origins.clone());
     CrossOrigin::new(origins, Page::new(authenticated))
 }

@@ -40,6 +40,10 @@ impl DataPathSource for LiveDataPath {
         self.admission.in_flight_at(endpoint).map(u64::from)
     }
 
+    fn slots_free(&self, endpoint: &EndpointKey) -> Option<u32> {
+        self.admission.slots_free_at(endpoint)
+    }
+
     fn view(&self) -> DataPathView {
         let snapshot = self.admission.snapshot();
         let mut view = DataPathView {
@@ -115,6 +119,7 @@ fn reason(failure: EndpointFailure) -> &'static str {
         EndpointFailure::Unreachable => "connections were refused",
         EndpointFailure::NodeUnreachable => "its node could not be reached",
         EndpointFailure::Broken => "requests failed in a row",
+        EndpointFailure::BadResponse => "responses were no engine's",
     }
 }
 

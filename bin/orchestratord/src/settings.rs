@@ -24,6 +24,7 @@ pub(crate) const PROGRAM: Program = Program {
     prefix: "ORCHESTRATORD_",
     openapi: || api::reference().json().to_owned(),
     limits: &[LIMITS, local_node::LIMITS],
+    unused_in_profile: |_| &[],
 };
 
 /// The bounds that clients and nodes can meet.
@@ -74,8 +75,8 @@ pub(crate) static ALLOWED_ORIGINS: Setting<Option<Vec<AllowedOrigin>>> =
         .help("origins whose web pages may use it (CORS)")
         .document(
             "origins whose web pages may use the API, separated by commas, such as \
-             `https://app.example:8443`: [CORS](SECURITY.md#browsers). `*` allows every origin, and \
-             needs a token",
+             `https://app.example:8443`: [CORS](SECURITY.md#browsers). `*` allows every origin, \
+             and needs a token",
         );
 
 pub(crate) static PLACEMENT: Setting<Strategy> =

@@ -71,6 +71,7 @@ fn start_node(config: &Config, listeners: &Listeners, daemon: &Daemon) -> anyhow
         }
         None => Ok(Node::unwatched(
             config.pools.clone(),
+            config.placeholder.clone(),
             config.data_path,
             daemon.proxy(),
         )),
@@ -153,7 +154,10 @@ fn register(
         .with_capabilities(move || capabilities.capabilities())
         .start(move || {
             let (pools, gpus) = reported.report();
-            NodeReport::new(pools).with_gpus(gpus)
+            let refused = reported.registry().refused();
+            NodeReport::new(pools)
+                .with_gpus(gpus)
+                .with_refused_handoffs(refused)
         })
         .context("start the registration")?;
     notify_changes(local, &handle, daemon);

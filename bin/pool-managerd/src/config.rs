@@ -7,7 +7,7 @@ use daemon::{
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use node_api::DataPathConfig;
 use node_registration::RegistrationConfig;
-use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId};
+use pool_registry_types::{BootId, HttpUrl, MachineId, NodeId, PoolId};
 use service_runtime::env::{Environment, Problems};
 use stream_proxy::Timeouts;
 
@@ -21,6 +21,8 @@ use crate::settings::{
 pub(crate) struct Config {
     pub(crate) settings: Settings,
     pub(crate) pools: Vec<PoolId>,
+    /// The pool that is shown while there is no other; `None` when some are named.
+    pub(crate) placeholder: Option<PoolId>,
     pub(crate) data_path: DataPathConfig,
     /// `None` in the HOME profile.
     pub(crate) cloud: Option<CloudConfig>,
@@ -47,6 +49,7 @@ impl Config {
         let engines = pool_file(&mut reader, settings.is_cloud);
         let listed = reader.read(&POOLS);
         let pools = shown_pools(listed.clone(), engines.as_ref());
+        let placeholder = pools.is_empty().then(default_pool).flatten();
         let data_path = DataPathConfig {
             timeouts: Timeouts {
                 first_byte: settings.first_byte_timeout,
@@ -54,7 +57,8 @@ impl Config {
             },
             max_body_bytes: settings.max_body_bytes,
         };
-        let registration = registration(&mut reader, &mut settings, &pools);
+        let registered: Vec<PoolId> = pools.iter().chain(&placeholder).cloned().collect();
+        let registration = registration(&mut reader, &mut settings, &registered);
         // Read in every profile, so that a mistake is reported before the profile changes.
         let watch_interval = reader.read(&WATCH_INTERVAL);
         let cloud = settings.is_cloud.then(|| {
@@ -64,6 +68,7 @@ impl Config {
                     watch: WatchConfig {
                         watch_interval,
                         pools: pools.clone(),
+                        placeholder: placeholder.clone(),
                         // The operator has listed the pools, so others get no engines.
                         only_pools: listed.is_some().then(|| pools.clone()),
                         ..WatchConfig::new(&settings.runtime_dir)
@@ -78,6 +83,7 @@ impl Config {
         reader.finish().map(|()| Self {
             settings,
             pools,
+            placeholder,
             data_path,
             cloud,
         })
@@ -125,7 +131,9 @@ fn registration(
     // Every node id is a valid machine id.
     let machine_id = machine_id.or_else(|| MachineId::new(node_id.as_str()).ok())?;
     let incarnation = settings.state_dir.join(format!("{node_id}.incarnation"));
+    let boot_id = gpu_inventory::boot_id().and_then(|boot| BootId::new(&boot).ok());
     let config = RegistrationConfig::new(node_id, machine_id, address, first)
+        .with_boot_id(boot_id)
         .with_fallbacks(orchestrators.collect())
         .with_pools(pools.to_vec())
         .with_version(env!("CARGO_PKG_VERSION"))
@@ -155,7 +163,12 @@ fn pool_file(reader: &mut SettingsReader, is_cloud: bool) -> Option<PoolFileAt> 
         .ok()
 }
 
-/// The listed pools and those of the pool file; without either, `pool-0`.
+/// The pool of a node whose settings name none.
+fn default_pool() -> Option<PoolId> {
+    PoolId::new("pool-0").ok()
+}
+
+/// The listed pools and those of the pool file.
 fn shown_pools(listed: Option<Vec<PoolId>>, engines: Option<&PoolFileAt>) -> Vec<PoolId> {
     let of_file = engines.into_iter().flat_map(|engines| &engines.file.pools);
     let mut pools: Vec<PoolId> = listed.into_iter().flatten().collect();
@@ -163,9 +176,6 @@ fn shown_pools(listed: Option<Vec<PoolId>>, engines: Option<&PoolFileAt>) -> Vec
         if !pools.contains(&spec.pool_id) {
             pools.push(spec.pool_id.clone());
         }
-    }
-    if pools.is_empty() {
-        pools.extend(PoolId::new("pool-0"));
     }
     pools
 }

@@ -23,6 +23,7 @@ pub(crate) const PROGRAM: Program = Program {
     prefix: "POOL_MANAGERD_",
     openapi: || api::reference().json().to_owned(),
     limits: &[LIMITS, local_node::LIMITS],
+    unused_in_profile: |is_cloud| if is_cloud { &[] } else { ONLY_IN_CLOUD },
 };
 
 /// The bounds that the control plane, engines and files can meet, beside those of the node.
@@ -63,7 +64,8 @@ pub(crate) static POOLS: Setting<Option<Vec<PoolId>>> = Setting::list("POOL_MANA
     .help("pools of this node; others are refused")
     .document(
         "the pools of this node, separated by commas; when set, handoffs of other pools are \
-         refused, except those of the pool file",
+         refused, except those of the pool file; without any, pool-0 is shown until a handoff \
+         names a pool",
     );
 
 pub(crate) static HEARTBEAT_INTERVAL: Setting<Duration> = Setting::seconds(
@@ -88,6 +90,15 @@ pub(crate) static POOLS_FILE: Setting<Option<PathBuf>> =
     Setting::optional_path("POOL_MANAGERD_POOLS_FILE")
         .help("engines to start and supervise; CLOUD")
         .document("engines to start and supervise (CLOUD): [a pool file](POOL_FILE.md)");
+
+/// What only a node of a control plane needs. The directories are not among them, because packages
+/// set them in every profile.
+const ONLY_IN_CLOUD: &[&dyn DescribeSetting] = &[
+    &ORCHESTRATORS,
+    &MACHINE_ID,
+    &HEARTBEAT_INTERVAL,
+    &WATCH_INTERVAL,
+];
 
 /// All but the listen address and the common ones.
 const SETTINGS: &[&dyn DescribeSetting] = &[

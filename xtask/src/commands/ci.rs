@@ -41,7 +41,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     });
     add_tests(&mut report, false)?;
     report.check("otlp lints", || {
-        let mut command = cargo(&["clippy", "--quiet", "--all-targets", "--features", "otlp"]);
+        let mut command = cargo(&["clippy", "--quiet", "--all-targets", "--features"]);
+        command.arg("otlp,e2e-tests/engines");
         for package in ["telemetry", "orchestratord", "pool-managerd", "e2e-tests"] {
             command.args(["--package", package]);
         }

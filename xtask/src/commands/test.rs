@@ -22,10 +22,13 @@ nextest when it is installed. Tests that need a missing tool are left out and li
   --quick  only the tests of the crates";
 
 pub(super) const E2E_USAGE: &str = "\
-cargo xtask e2e [FILTER]
+cargo xtask e2e [FILTER | --engines]
 
 Builds the daemons, gets an engine, and runs the tests in xtask/crates/e2e-tests/tests/e2e whose
-names contain FILTER. $LLAMA_SERVER names an engine to use instead of the one that is fetched.";
+names contain FILTER. $LLAMA_SERVER names an engine to use instead of the one that is fetched.
+
+  --engines  instead, run the tests with other real engines (tests/engines). Their installation
+             into target/ takes ten minutes and six gigabytes the first time";
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let quick = arguments.flag("--quick");
@@ -46,7 +49,7 @@ pub(super) fn add_tests(report: &mut Report, quick: bool) -> Result<()> {
     });
     if !quick {
         report.tests("doctests", doctests);
-        report.tests("e2e", || e2e(runner, None, &left_out));
+        report.tests("e2e", || e2e(runner, &Selection::E2e(None), &left_out));
     }
     report.leave_out(left_out.lines()?);
     Ok(())
@@ -58,24 +61,25 @@ fn noted_in(left_out: &LeftOut) -> (&'static str, &OsStr) {
 }
 
 pub(super) fn run_e2e(mut arguments: Arguments) -> Result<()> {
+    let engines = arguments.flag("--engines");
     let filter = arguments.positional();
     arguments.finish()?;
     let mut report = Report::new();
     let left_out = LeftOut::new()?;
-    report.tests("e2e", || e2e(Runner::detect(), filter, &left_out));
+    let selection = if engines {
+        Selection::Engines
+    } else {
+        Selection::E2e(filter)
+    };
+    report.tests("e2e", || e2e(Runner::detect(), &selection, &left_out));
     report.leave_out(left_out.lines()?);
     report.finish()
 }
 
-fn e2e(runner: Runner, filter: Option<String>, left_out: &LeftOut) -> Result<Counts> {
+fn e2e(runner: Runner, selection: &Selection, left_out: &LeftOut) -> Result<Counts> {
     let binaries = Binaries::build()?;
     build_llorch()?;
-    with_daemons(
-        runner,
-        &binaries,
-        &Selection::E2e(filter),
-        &[noted_in(left_out)],
-    )
+    with_daemons(runner, &binaries, selection, &[noted_in(left_out)])
 }
 
 /// The tests of daemons that export spans.

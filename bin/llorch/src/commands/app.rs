@@ -39,6 +39,40 @@ impl App {
     }
 }
 
+impl App {
+    /// Takes the model from the front of the words, if no option names one: `llorch chat MODEL
+    /// PROMPT…`. A word is the model only if a model has exactly this name.
+    pub(super) fn model_and_prompt(
+        &self,
+        option: Option<String>,
+        mut words: Vec<String>,
+    ) -> Result<(Option<String>, Vec<String>), Failure> {
+        let Some(first) = words.first().filter(|_| option.is_none()) else {
+            return Ok((option, words));
+        };
+        // A name has no spaces, so a prompt in quotes needs no list of models.
+        if first.contains(char::is_whitespace) || !self.is_model(first)? {
+            return Ok((None, words));
+        }
+        Ok((Some(words.remove(0)), words))
+    }
+
+    /// Whether a model has this name, also when no endpoint can serve it now. The error for such a
+    /// model is better than an answer of another one.
+    fn is_model(&self, name: &str) -> Result<bool, Failure> {
+        let served = self.client.model_names()?;
+        if served.iter().any(|model| model == name) {
+            return Ok(true);
+        }
+        match self.client.catalog().and_then(|catalog| catalog.read()) {
+            Ok(catalog) => Ok(catalog.models.iter().any(|model| model.model == name)),
+            // Another OpenAI-compatible server has no catalog.
+            Err(error) if error.status().is_some() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 /// The words of a prompt as one text; without words, all of standard input.
 pub(super) fn prompt(words: &[String]) -> Result<String, Failure> {
     if !words.is_empty() {

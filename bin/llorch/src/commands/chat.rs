@@ -29,12 +29,13 @@ impl App {
         if let Some(system) = chat.system {
             request.messages.push(Message::system(system));
         }
-        if chat.prompt.is_empty() && io::stdin().is_terminal() {
-            request.model = self.model(chat.sampling.model)?;
+        let (model, words) = self.model_and_prompt(chat.sampling.model, chat.prompt)?;
+        if words.is_empty() && io::stdin().is_terminal() {
+            request.model = self.model(model)?;
             return self.converse(request, &routing, chat.quiet);
         }
-        let text = prompt(&chat.prompt)?;
-        request.model = self.model(chat.sampling.model)?;
+        let text = prompt(&words)?;
+        request.model = self.model(model)?;
         request.messages.push(Message::user(text));
         let answer = self.answer(&request, &routing)?;
         if self.output.json {

@@ -43,7 +43,9 @@ impl App {
         if self.output.json {
             return Ok(self.output.json(&answer.raw)?);
         }
-        let mut table = Table::new(&["AT", "EVENT", "NODE", "POOL", "MODEL", "MESSAGE"]);
+        let mut table = Table::new(&["AT", "EVENT", "NODE", "POOL", "MODEL", "MESSAGE"])
+            .optional(&["MODEL"])
+            .long(&["MODEL"]);
         for event in answer.raw["events"].as_array().into_iter().flatten() {
             let event = FleetEvent::deserialize(event).unwrap_or_default();
             let or_none = |text: Option<String>| Cell::new(text.unwrap_or_else(|| "-".to_owned()));

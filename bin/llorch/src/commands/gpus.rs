@@ -56,7 +56,7 @@ pub(super) fn of_live_nodes(nodes: &Nodes) -> Vec<Gpu> {
 fn of_all_nodes(gpus: &[Gpu]) -> Table {
     let mut head = vec!["NODE"];
     head.extend(COLUMNS);
-    let mut table = Table::new(&head);
+    let mut table = Table::new(&head).optional(&OPTIONAL);
     for gpu in gpus {
         let node = Cell::new(gpu.node_id.as_str());
         table.row([node].into_iter().chain(row(&gpu.status)));
@@ -66,7 +66,7 @@ fn of_all_nodes(gpus: &[Gpu]) -> Table {
 
 /// The GPUs of one node, without the column of the node.
 pub(super) fn of_one_node(gpus: &[Gpu]) -> Table {
-    let mut table = Table::new(&COLUMNS);
+    let mut table = Table::new(&COLUMNS).optional(&OPTIONAL);
     for gpu in gpus {
         table.row(row(&gpu.status));
     }
@@ -83,6 +83,9 @@ const COLUMNS: [&str; 8] = [
     "POWER",
     "WHY",
 ];
+
+/// The columns that a narrow terminal leaves out.
+const OPTIONAL: [&str; 3] = ["POWER", "TEMP", "VRAM"];
 
 fn row(status: &GpuStatus) -> [Cell; COLUMNS.len()] {
     let figure = |figure: Option<u32>, unit: &str| {

@@ -1,6 +1,7 @@
 //! `nodes`: all nodes, or one of them with its pools, replicas and GPUs.
 
-use llorch_client::{Node, NodePool, NodesQuery};
+use llorch_client::{Node, NodeId, NodePool, NodeStatus, NodesQuery, RefusedNode};
+use serde_json::json;
 
 use super::{
     App,
@@ -17,6 +18,9 @@ use crate::{
 
 impl App {
     pub(super) fn nodes(&self, nodes: args::Nodes) -> Outcome {
+        if let Some(args::NodesAction::Forget { node }) = &nodes.action {
+            return self.forget(node);
+        }
         if let Some(node) = &nodes.node {
             let answer = self.client.node(node)?;
             if self.output.json {
@@ -46,7 +50,8 @@ impl App {
             } else {
                 "no such node"
             };
-            return Ok(self.output.line(none)?);
+            self.output.line(none)?;
+            return self.refused_nodes(&nodes.refused_nodes);
         }
         if nodes.self_suspicion {
             self.output.line(
@@ -55,15 +60,72 @@ impl App {
             )?;
         }
         self.output.table(&nodes_table(&nodes.nodes))?;
+        self.problems(&nodes.nodes)?;
+        self.refused_nodes(&nodes.refused_nodes)?;
         if nodes.next_after.is_some() {
             note("there are more nodes; --limit shows more of them, --status and --model others");
         }
         Ok(())
     }
 
+    /// What is wrong on nodes beyond their status.
+    fn problems(&self, nodes: &[Node]) -> Outcome {
+        for node in nodes {
+            for gpu in node.gpus.iter().flatten() {
+                if let Some(problem) = &gpu.problem {
+                    let line = format!("{}: GPU {}: {problem}", node.node_id, gpu.device_id);
+                    self.output.line(&line.replace('\n', " "))?;
+                }
+            }
+            for refused in &node.refused_handoffs {
+                let line = format!(
+                    "{}: handoff {} is refused: {}",
+                    node.node_id, refused.file, refused.reason
+                );
+                self.output.line(&line.replace('\n', " "))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nodes that want to join and may not.
+    fn refused_nodes(&self, refused: &[RefusedNode]) -> Outcome {
+        for node in refused {
+            let id = node.node_id.as_ref();
+            let id = id.map_or_else(String::new, |id| format!("{id} at "));
+            let line = format!(
+                "refused {id}{}, {} ago: {}",
+                node.from,
+                millis(node.last_ms as f64),
+                node.reason
+            );
+            self.output.line(&line.replace('\n', " "))?;
+        }
+        Ok(())
+    }
+
+    /// Removes a node, and warns when it lives: it will be back.
+    fn forget(&self, node_id: &NodeId) -> Outcome {
+        let known = self.client.node(node_id)?.read()?;
+        self.client.forget_node(node_id)?;
+        if known.status != NodeStatus::Offline {
+            note(&format!(
+                "llorch: warning: {node_id} was {} and registers again with its next heartbeat; \
+                 stop its agent first, or use `llorch drain` to keep requests away",
+                known.status
+            ));
+        }
+        if self.output.json {
+            let value = json!({"node_id": node_id, "forgotten": true});
+            return Ok(self.output.json(&value)?);
+        }
+        Ok(self.output.line(&format!("{node_id} is forgotten"))?)
+    }
+
     fn one_node(&self, node: &Node) -> Outcome {
         self.output
             .table(&nodes_table(std::slice::from_ref(node)))?;
+        self.problems(std::slice::from_ref(node))?;
         self.output.line("")?;
         let gpus = gpus::of_node(node);
         if !gpus.is_empty() {
@@ -90,7 +152,9 @@ impl App {
             "ENGINE",
             "MODELS",
             "WHY",
-        ]);
+        ])
+        .optional(&["VRAM FREE", "ENGINE", "RUNNING"])
+        .long(&["MODELS"]);
         for pool in &node.pools {
             let status = &pool.status;
             let draining = status.draining || pool.drain.is_some();
@@ -126,7 +190,8 @@ impl App {
 fn nodes_table(nodes: &[Node]) -> Table {
     let mut table = Table::new(&[
         "NODE", "STATUS", "FREE", "SLOTS", "POOLS", "GPUS", "HEARD", "VERSION", "ADDRESS",
-    ]);
+    ])
+    .optional(&["ADDRESS", "VERSION", "GPUS", "POOLS"]);
     for node in nodes {
         let ready = || node.pools.iter().filter(|pool| pool.status.ready);
         table.row([

@@ -51,7 +51,9 @@ fn pools_table(pools: &[Pool]) -> Table {
         "MODELS",
         "WHY",
     ]);
-    let mut table = Table::new(&head);
+    let mut table = Table::new(&head)
+        .optional(&["VRAM FREE", "ENGINE", "RUNNING"])
+        .long(&["MODELS"]);
     for pool in pools {
         let mut row = vec![
             Cell::new(pool.node_id.as_str()),
@@ -87,6 +89,33 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    // spec: CLI-34
+    #[test]
+    fn pools_fit_a_terminal_of_eighty_columns() {
+        let pools: llorch_client::Pools = serde_json::from_value(json!({"pools":[
+            {"node_id":"gpu-node-1","pool_id":"chat","replica_id":"r0","ready":true,"draining":false,
+             "slots_free":3,"slots_total":4,"requests_running":1,"vram_free_bytes":19_327_352_832_u64,
+             "engine":"llamacpp","models_available":["org/a-model-with-a-long-name","another-model"]},
+            {"node_id":"gpu-node-2","pool_id":"chat","replica_id":"r0","ready":false,"draining":false,
+             "slots_free":0,"slots_total":4,"requests_running":0,"vram_free_bytes":0,
+             "engine":"vllm","models_available":[],
+             "unavailable":"no replica ready: cannot connect to http://127.0.0.1:8081: Connection \
+                            refused (os error 111)"},
+        ]}))
+        .unwrap();
+        assert_eq!(
+            pools_table(&pools.pools).lines(Some(80), false),
+            [
+                "NODE        POOL  REPLICA  STATE      RUNNING  FREE  SLOTS  ENGINE    MODELS",
+                "gpu-node-1  chat  r0       ready            1     3      4  llamacpp  \
+                 org/a-model-w…",
+                "gpu-node-2  chat  r0       not ready        0     0      4  vllm",
+                "  no replica ready: cannot connect to http://127.0.0.1:8081: Connection refused",
+                "  (os error 111)",
+            ]
+        );
+    }
 
     // spec: CLI-2
     #[test]

@@ -21,8 +21,10 @@ const MAX_RECONNECTS: u32 = 12;
 
 impl App {
     pub(super) fn submit(&self, submit: &Submit) -> Outcome {
-        let text = prompt(&submit.prompt)?;
-        let model = self.model(submit.sampling.model.clone())?;
+        let (model, words) =
+            self.model_and_prompt(submit.sampling.model.clone(), submit.prompt.clone())?;
+        let text = prompt(&words)?;
+        let model = self.model(model)?;
         let accepted = self.client.submit(&body(submit, &model, text))?;
         let task = accepted.read()?;
         if submit.follow {

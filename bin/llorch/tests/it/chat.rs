@@ -176,6 +176,63 @@ fn one_model_needs_no_name_and_several_do() {
     assert_eq!(none.code, Some(5), "{none:?}");
 }
 
+// spec: CLI-35
+#[test]
+fn the_first_word_may_be_the_model() {
+    let server = || {
+        Server::start(Box::new(move |received| {
+            Answer::Text(if received.line.contains("/v1/models") {
+                answer(200, &json!({"data": [{"id":"tiny"}, {"id":"org/other"}]}))
+            } else if received.line.contains("/v2/catalog") {
+                answer(
+                    200,
+                    &json!({"models": [
+                        {"model":"down","available":false,"endpoints":1,"endpoints_ready":0,
+                         "slots_free":0,"slots_total":0,"nodes":["gpu-1"]},
+                    ]}),
+                )
+            } else {
+                events("", &whole())
+            })
+        }))
+    };
+    for (words, model, prompt) in [
+        (&["tiny", "hello"][..], "tiny", "hello"),
+        (&["org/other", "tiny", "words"], "org/other", "tiny words"),
+        (&["down", "hello"], "down", "hello"),
+        (
+            &["-m", "tiny", "org/other", "hello"],
+            "tiny",
+            "org/other hello",
+        ),
+        (&["-m", "tiny", "hello"], "tiny", "hello"),
+    ] {
+        let server = server();
+        let ran = run(&server.url(), &[&["chat"], words].concat());
+        assert_eq!(ran.code, Some(0), "{words:?}: {ran:?}");
+        let chat = loop {
+            let received = server.received();
+            if received.line.starts_with("POST /v1/chat/completions") {
+                break serde_json::from_str::<Value>(&received.body).unwrap();
+            }
+        };
+        assert_eq!(
+            (&chat["model"], &chat["messages"][0]["content"]),
+            (&json!(model), &json!(prompt)),
+            "{words:?}"
+        );
+    }
+    // No word is a model, and there are several.
+    let ran = run(&server().url(), &["chat", "hello", "world"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    // A model alone reads the prompt from standard input.
+    let ran = run(&server().url(), &["chat", "tiny"]);
+    assert!(
+        ran.code == Some(2) && ran.err.contains("there is no prompt"),
+        "{ran:?}"
+    );
+}
+
 // spec: CLI-9
 #[test]
 fn a_load_counts_failures_by_their_kind() {

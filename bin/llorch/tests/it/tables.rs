@@ -248,6 +248,39 @@ AT        ERROR       MODEL  NODE  MESSAGE
     assert_eq!((ran.out, ran.code), (expected, Some(0)));
 }
 
+// spec: CLI-33
+#[test]
+fn a_node_is_forgotten() {
+    for (status, warned) in [("offline", false), ("unreachable", true), ("online", true)] {
+        let server = Server::start(Box::new(move |received| {
+            Answer::Text(answer(
+                200,
+                &if received.line.starts_with("DELETE") {
+                    json!({"success": true})
+                } else {
+                    json!({"node_id":"gpu-1","address":"http://h:1","status":status,
+                           "last_heartbeat_age_ms":9,"pools":[]})
+                },
+            ))
+        }));
+        let ran = run(&server.url(), &["--json", "nodes", "forget", "gpu-1"]);
+        assert_eq!(
+            serde_json::from_str::<Value>(&ran.out).unwrap(),
+            json!({"node_id": "gpu-1", "forgotten": true})
+        );
+        assert_eq!(
+            ran.err.contains("registers again"),
+            warned,
+            "{status}: {}",
+            ran.err
+        );
+        assert_eq!(server.received().line, "GET /v2/nodes/gpu-1 HTTP/1.1");
+        assert_eq!(server.received().line, "DELETE /v2/nodes/gpu-1 HTTP/1.1");
+    }
+    let ran = run("http://127.0.0.1:1", &["nodes", "forget", "a/b"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+}
+
 // spec: CLI-2
 #[test]
 fn gpus_are_shown_with_what_is_known_of_them() {

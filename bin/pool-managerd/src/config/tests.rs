@@ -15,7 +15,8 @@ fn home_is_the_default_and_needs_nothing() {
     let config = config(&[]).unwrap();
     assert!(config.cloud.is_none());
     assert_eq!(config.settings.addr.to_string(), "127.0.0.1:9200");
-    assert_eq!(config.pools, [PoolId::new("pool-0").unwrap()]);
+    assert!(config.pools.is_empty());
+    assert_eq!(config.placeholder, PoolId::new("pool-0").ok());
     assert!(!config.settings.auth.has_token());
 }
 

@@ -144,6 +144,14 @@ impl Client {
         self.transport.get(&format!("/v2/nodes/{node}"))
     }
 
+    /// `DELETE /v2/nodes/{id}`: forgets a node. A node that lives registers again.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn forget_node(&self, node: &NodeId) -> Result<(), ClientError> {
+        self.transport.delete(&format!("/v2/nodes/{node}"))
+    }
+
     /// `GET /v2/pools`: all endpoints, with all pages.
     ///
     /// # Errors

@@ -44,7 +44,7 @@ pub use pagination::NodesQuery;
 pub use pool_registry_types::{ErrorCode, HttpUrl, NodeId, NodeStatus, PoolId, ReplicaId, TaskId};
 pub use resources::{
     Catalog, Drain, DrainStarted, Gpu, Gpus, Model, Node, NodePool, Nodes, PlacementCandidate,
-    PlacementExplanation, Pool, Pools, Quarantine, Replica,
+    PlacementExplanation, Pool, Pools, Quarantine, RefusedNode, Replica,
 };
 pub use response::Response;
 pub use routing::{RequestPriority, RoutingOptions, ServedBy};

@@ -1,7 +1,8 @@
 //! Nodes, pools, GPUs and models as `/v2` shows them. Parts of a heartbeat keep their type.
 
 use pool_registry_types::{
-    Capabilities, GpuStatus, NodeId, NodeStatus, PoolId, PoolStatus, ReplicaId, ReplicaStatus,
+    Capabilities, GpuStatus, NodeId, NodeStatus, PoolId, PoolStatus, RefusedHandoff, ReplicaId,
+    ReplicaStatus,
 };
 use serde::Deserialize;
 
@@ -17,6 +18,28 @@ pub struct Nodes {
     /// The last node of this page, when there are more.
     #[serde(default)]
     pub next_after: Option<NodeId>,
+    /// Nodes that the control plane has refused in the last minutes.
+    #[serde(default)]
+    pub refused_nodes: Vec<RefusedNode>,
+}
+
+/// A node that the control plane refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct RefusedNode {
+    /// Its network address, or the URL that it wants to be reached at.
+    pub from: String,
+    /// Its id, when its token was accepted.
+    #[serde(default)]
+    pub node_id: Option<NodeId>,
+    /// Why it was refused the last time.
+    pub reason: String,
+    /// How often it was refused.
+    #[serde(default)]
+    pub times: u64,
+    /// Time since it was refused the last time, in milliseconds.
+    #[serde(default)]
+    pub last_ms: u64,
 }
 
 /// One node.
@@ -43,6 +66,9 @@ pub struct Node {
     /// Its GPUs as last reported; `None` before the first report.
     #[serde(default)]
     pub gpus: Option<Vec<GpuStatus>>,
+    /// The handoffs that it refuses.
+    #[serde(default)]
+    pub refused_handoffs: Vec<RefusedHandoff>,
     /// The drain, while an operator drains it.
     #[serde(default)]
     pub drain: Option<Drain>,

@@ -93,6 +93,13 @@ impl Transport {
         self.json(path, response)
     }
 
+    /// Deletes a resource, and ignores the body of the response.
+    pub(crate) fn delete(&self, path: &str) -> Result<(), ClientError> {
+        let request = self.request(Method::DELETE, path);
+        let response = self.send(request, None, Some(self.config.response_timeout))?;
+        self.read_body(response).map(drop)
+    }
+
     /// Sends a control request and ignores the body of the response.
     pub(crate) fn post_ignoring_body(&self, path: &str, body: &Value) -> Result<(), ClientError> {
         let response = self.post_control(path, body)?;

@@ -15,12 +15,7 @@ use crate::{
 /// The GPUs of nodes.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/gpus", tag = "capacity",
-    params(
-        ("limit" = Option<u32>, Query, description = "The most nodes.", minimum = 1,
-            maximum = 1000),
-        ("after" = Option<pool_registry_types::NodeId>, Query,
-            description = "Only nodes after this one; see `next_after`."),
-    ),
+    params(crate::query::PageParameters),
     responses((status = 200, description = "By node, then by index.", body = GpusAnswer))
 ))]
 pub(crate) async fn gpus(
@@ -32,15 +27,10 @@ pub(crate) async fn gpus(
 }
 
 /// The endpoints that requests may go to: replicas, or whole pools where replicas are not known.
-/// Slots are as last reported by the node; `GET /v2/status` counts them live.
+/// Free slots are counted live, as in `GET /v2/status`.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/pools", tag = "capacity",
-    params(
-        ("limit" = Option<u32>, Query, description = "The most nodes.", minimum = 1,
-            maximum = 1000),
-        ("after" = Option<pool_registry_types::NodeId>, Query,
-            description = "Only nodes after this one; see `next_after`."),
-    ),
+    params(crate::query::PageParameters),
     responses((status = 200, description = "By node, pool and replica.", body = PoolsAnswer))
 ))]
 pub(crate) async fn pools(
@@ -51,13 +41,15 @@ pub(crate) async fn pools(
     Ok(Json(PoolsAnswer::of(&api.page(&query), &*api.data_path)))
 }
 
-/// Every model and the nodes that serve it. Slots are as last reported by the nodes.
+/// Every model and the nodes that serve it. Free slots are
+/// counted live, as in `GET /v2/status`.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/catalog/availability", tag = "capacity",
     responses((status = 200, description = "By name.", body = CatalogAnswer))
 ))]
 pub(crate) async fn catalog(State(api): State<ControlApi>) -> Json<CatalogAnswer> {
     let mut catalog = Catalog::default();
-    api.each_node(|node| catalog.add(node)).await;
+    api.each_node(|node| catalog.add(node, &*api.data_path))
+        .await;
     Json(catalog.into_answer())
 }

@@ -21,6 +21,12 @@ pub trait DataPathSource: Send + Sync {
         None
     }
 
+    /// The slots of an endpoint that are free at this moment; `None` when that is unknown. Called
+    /// once per endpoint and answer.
+    fn slots_free(&self, _endpoint: &EndpointKey) -> Option<u32> {
+        None
+    }
+
     /// Slots, models and traffic. Called once per `GET /v2/status`.
     fn view(&self) -> DataPathView {
         DataPathView::default()

@@ -8,7 +8,7 @@ use service_registry::RegistryError;
 /// The answer to a call that the registry refused.
 pub(crate) fn refused(error: &RegistryError) -> ApiError {
     let text = match error {
-        RegistryError::TooManyNodes { .. } => format!("{error} (DELETE /v2/nodes/ID)"),
+        RegistryError::TooManyNodes { .. } => format!("{error} (`llorch nodes forget NODE`)"),
         _ => error.to_string(),
     };
     ApiError::new(code(error), text)
@@ -24,7 +24,9 @@ fn code(error: &RegistryError) -> ErrorCode {
         RegistryError::UnknownNode { .. } => ErrorCode::UnknownNode,
         RegistryError::UnknownPool { .. } => ErrorCode::NotFound,
         RegistryError::StaleIncarnation { .. } => ErrorCode::StaleIncarnation,
-        RegistryError::NodeIdConflict { .. } => ErrorCode::NodeIdConflict,
+        RegistryError::NodeIdConflict { .. } | RegistryError::HolderAnswers { .. } => {
+            ErrorCode::NodeIdConflict
+        }
         RegistryError::TooManyNodes { .. } => ErrorCode::TooManyNodes,
         RegistryError::AddressTooLong { .. } => ErrorCode::InvalidRequest,
         // A new error without a line here is a bug of ours, not of the client.

@@ -58,7 +58,8 @@ pub use status::{ModelStatus, NodeCounts, StatusAnswer};
 pub use traffic::{PercentilesAnswer, RecentErrorAnswer, SlotCounts, TrafficAnswer};
 pub use view::{
     CatalogAnswer, DrainAnswer, DrainBegunAnswer, GpuAnswer, GpusAnswer, ModelAnswer, NodeAnswer,
-    NodePoolAnswer, NodesAnswer, PoolAnswer, PoolsAnswer, ReplicaAnswer,
+    NodePoolAnswer, NodesAnswer, PoolAnswer, PoolsAnswer, RefusedHandoffAnswer, RefusedNodeAnswer,
+    ReplicaAnswer,
 };
 
 /// What the README shows is compiled with the tests, and run where it can be.

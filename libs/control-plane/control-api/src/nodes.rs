@@ -1,5 +1,7 @@
 //! The routes for nodes: register, heartbeat, deregister.
 
+use std::net::IpAddr;
+
 use axum::{
     Json,
     body::Body,
@@ -17,8 +19,23 @@ use service_registry::{Pace, RegisterOutcome};
 
 use crate::{
     api::{ControlApi, RegistrationsAllowed},
-    errors::refused,
+    errors::{not_durable, refused},
 };
+
+/// The path at which nodes register.
+const REGISTER: &str = "/v2/nodes/register";
+
+impl ControlApi {
+    /// Notes that a request was refused before it came here, if it was one of a node: for its
+    /// token, for example.
+    pub fn request_refused(&self, path: &str, peer: IpAddr, error: &ApiError) {
+        let is_of_node =
+            path == REGISTER || (path.starts_with("/v2/nodes/") && path.ends_with("/heartbeat"));
+        if self.takes_registrations && is_of_node {
+            self.registry.node_refused(peer, &error.message);
+        }
+    }
+}
 
 /// Registers a node. The same id registers again and replaces.
 #[cfg_attr(feature = "openapi", utoipa::path(
@@ -35,7 +52,8 @@ pub(crate) async fn register(
     let node_id = request.node_id.clone();
     let outcome = api
         .registry
-        .register(request)
+        .register_unless_held(request)
+        .await
         .map_err(|error| refused(&error))?;
     let Pace {
         next_heartbeat,
@@ -108,7 +126,8 @@ fn accepted(pace: Pace) -> Response {
 }
 
 /// Removes a node. An agent names its incarnation, so that it does not remove a later start of the
-/// same node.
+/// same node. An operator names none; the answer then comes when the removal is saved. A node that
+/// lives registers again with its next heartbeat.
 #[cfg_attr(feature = "openapi", utoipa::path(
     delete, path = "/v2/nodes/{node_id}", tag = "nodes",
     params(
@@ -118,8 +137,8 @@ fn accepted(pace: Pace) -> Response {
     ),
     responses((status = 200, description = "It is removed.", body = Ack),
         (status = 404, description = "UNKNOWN_NODE"), (status = 409,
-            description = "STALE_INCARNATION"), (status = 503,
-            description = "CLOUD_PROFILE_DISABLED"))
+            description = "STALE_INCARNATION"), (status = 500, description = "INTERNAL"),
+        (status = 503, description = "CLOUD_PROFILE_DISABLED"))
 ))]
 pub(crate) async fn deregister(
     _: RegistrationsAllowed,
@@ -128,9 +147,16 @@ pub(crate) async fn deregister(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Ack>, ApiError> {
     let incarnation = incarnation(query.as_deref().unwrap_or_default())?;
-    api.registry
-        .deregister(&node_id, incarnation)
-        .map_err(|error| refused(&error))?;
+    if incarnation.is_some() {
+        api.registry
+            .deregister(&node_id, incarnation)
+            .map_err(|error| refused(&error))?;
+    } else {
+        let pending = api.registry.forget(&node_id);
+        let pending = pending.map_err(|error| refused(&error))?;
+        let saved = pending.durable().await;
+        saved.map_err(|error| not_durable(&error))?;
+    }
     Ok(Json(Ack::new()))
 }
 

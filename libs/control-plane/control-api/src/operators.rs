@@ -14,7 +14,7 @@ use crate::{
     api::ControlApi,
     errors::{not_durable, refused},
     query::NodesQuery,
-    view::{DrainBegunAnswer, NodeAnswer, NodesAnswer},
+    view::{DrainBegunAnswer, NodeAnswer, NodesAnswer, RefusedNodeAnswer},
 };
 
 /// The order of nodes in a view for operators: nodes with problems come first.
@@ -30,12 +30,17 @@ impl ControlApi {
     #[must_use]
     pub fn nodes(&self, query: &NodesQuery) -> NodesAnswer {
         let suspicion = self.registry.summary().self_suspicion;
-        NodesAnswer::new(
-            &self.page(query),
-            suspicion,
-            self.registry.now(),
-            &*self.data_path,
-        )
+        let page = self.page(query);
+        let mut answer = NodesAnswer::new(&page, suspicion, self.registry.now(), &*self.data_path);
+        if query.after.is_none() {
+            answer.refused_nodes = self.refused_nodes();
+        }
+        answer
+    }
+
+    fn refused_nodes(&self) -> Vec<RefusedNodeAnswer> {
+        let refused = self.registry.refused_nodes().into_iter();
+        refused.map(RefusedNodeAnswer::new).collect()
     }
 
     /// Up to `limit` nodes, those that are not online first; each status sorted by id.
@@ -44,6 +49,7 @@ impl ControlApi {
         let summary = self.registry.summary();
         let mut answer = NodesAnswer {
             self_suspicion: summary.self_suspicion,
+            refused_nodes: self.refused_nodes(),
             ..NodesAnswer::default()
         };
         for status in WORST_FIRST {
@@ -73,10 +79,7 @@ impl ControlApi {
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/nodes", tag = "nodes",
     params(
-        ("limit" = Option<u32>, Query, description = "The most nodes.", minimum = 1,
-            maximum = 1000),
-        ("after" = Option<NodeId>, Query,
-            description = "Only nodes after this one; see `next_after`."),
+        crate::query::PageParameters,
         ("status" = Option<NodeStatus>, Query, description = "Only nodes with this status."),
         ("model" = Option<pool_registry_types::schema::ModelName>, Query,
             description = "Only nodes with an endpoint that serves this model."),

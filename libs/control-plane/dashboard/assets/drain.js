@@ -1,5 +1,6 @@
-// To take a node, a pool or a replica out of work and back: ask first, then show how far it is.
+// Drains of a node, a pool or a replica: the button, the question, and the progress.
 
+import { confirmation } from "./dialog.js";
 import { announce, h, show, text } from "./dom.js";
 import { ago, plural } from "./format.js";
 import { busySlots } from "./parts.js";
@@ -29,44 +30,22 @@ export function drainButton(target) {
 
 function confirm(target, draining) {
   const deadline = h("select", { id: "drain-deadline" }, ...DEADLINES.map(([value, label]) => h("option", { value }, label)));
-  const problem = h("p", { class: "problem", role: "alert", hidden: true });
-  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
-  const go = h("button", { type: "submit", class: draining ? "primary" : "primary warn" }, draining ? "Undrain" : "Drain");
-  const form = h(
-    "form",
-    { method: "dialog", onsubmit: submit },
-    h("h2", { id: "drain-title" }, `${draining ? "Undrain" : "Drain"} ${target.name}?`),
-    h(
-      "p",
-      {},
-      draining
-        ? `The ${target.kind} gets requests again.`
-        : `The ${target.kind} gets no new requests, those that run may finish. It can be undone at any time, and is remembered across restarts.`,
-    ),
-    draining ? null : h("p", { class: "field" }, h("label", { for: "drain-deadline" }, "Running requests may take"), deadline),
-    problem,
-    h("p", { class: "dialog-buttons" }, cancel, go),
-  );
-  const dialog = h("dialog", { "aria-labelledby": "drain-title", onclose: () => dialog.remove() }, form);
-  document.body.append(dialog);
-  dialog.showModal();
-  go.focus();
-
-  async function submit(event) {
-    event.preventDefault();
-    go.disabled = true;
-    try {
+  const verb = draining ? "Undrain" : "Drain";
+  confirmation({
+    title: `${verb} ${target.name}?`,
+    words: draining
+      ? `The ${target.kind} gets requests again.`
+      : `The ${target.kind} gets no new requests, those that run may finish. It can be undone at any time, and is remembered across restarts.`,
+    field: draining ? null : h("p", { class: "field" }, h("label", { for: "drain-deadline" }, "Running requests may take"), deadline),
+    verb,
+    warns: !draining,
+    async act() {
       const ms = Number(deadline.value);
       const body = draining || !ms ? undefined : { deadline_ms: ms };
       await ask(`${target.path}/${draining ? "undrain" : "drain"}`, { method: "POST", body });
-      announce(draining ? `${target.name} gets requests again.` : `${target.name} drains.`);
-      dialog.close();
-    } catch (error) {
-      text(problem, error.message);
-      show(problem, true);
-      go.disabled = false;
-    }
-  }
+      return draining ? `${target.name} gets requests again.` : `${target.name} drains.`;
+    },
+  });
 }
 
 /** How far a drain is: shown for as long as it lasts. */

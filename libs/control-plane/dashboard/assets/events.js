@@ -22,6 +22,9 @@ const KINDS = {
   pool_not_ready: ["warn", "pool not ready"],
   quarantined: ["warn", "quarantined"],
   node_offline: ["bad", "offline"],
+  node_refused: ["warn", "node refused"],
+  handoff_refused: ["warn", "handoff refused"],
+  gpu_problem: ["warn", "GPU problem"],
 };
 
 function kindOf(kind) {

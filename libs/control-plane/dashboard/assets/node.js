@@ -2,6 +2,7 @@
 
 import { attribute, h, keyed, show, text } from "./dom.js";
 import { drainButton, drainProgress } from "./drain.js";
+import { forgetButton } from "./forget.js";
 import { NONE, ago, duration, gibibytes, plural } from "./format.js";
 import { badge, bar, busySlots, empty, modelNames, nodeState, poolState, replicaState, slotBar } from "./parts.js";
 import { state } from "./store.js";
@@ -14,6 +15,7 @@ export function nodeLine(id, opened) {
   const models = h("span", { class: "node-models" });
   const slots = slotBar(`slots taken of ${id}`);
   const action = drainButton({ kind: "node", path: `/v2/nodes/${encodeURIComponent(id)}`, name: id });
+  const forget = forgetButton(id);
   const reason = h("p", { class: "note" });
   const progress = drainProgress(id);
   const facts = h("dl", { class: "facts" });
@@ -24,7 +26,7 @@ export function nodeLine(id, opened) {
   const element = h(
     "li",
     { class: "node panel" },
-    h("div", { class: "node-head" }, twist, mark.element, hardware, models, slots.element, action.element),
+    h("div", { class: "node-head" }, twist, mark.element, hardware, models, slots.element, h("span", { class: "actions" }, action.element, forget.element)),
     reason,
     progress.element,
     body,
@@ -72,20 +74,23 @@ export function nodeLine(id, opened) {
       text(reason, why);
       show(reason, why !== "");
       action.update(node.drain, node.status === "offline");
+      forget.update(node);
       progress.update(node.drain, node.pools ?? []);
       if (!body.hidden) details(node);
     },
   };
 }
 
-/** How long a node has been silent, when that matters. */
+/** What is wrong with a node: how long it has been silent, faults of its GPUs, refused handoffs. */
 function whyNot(node) {
   const silent = node.last_heartbeat_age_ms == null ? "" : `last heard ${ago(node.last_heartbeat_age_ms + Date.now() - state.nodesAt)} ago`;
   if (node.status === "offline" || node.status === "unreachable") {
     const held = node.held ? "; requests still go there, because most nodes fell silent together" : "";
     return [node.status_reason, silent].filter(Boolean).join("; ") + held;
   }
-  return "";
+  const gpus = (node.gpus ?? []).filter((gpu) => gpu.problem).map((gpu) => `GPU ${gpu.device_id}: ${gpu.problem}`);
+  const handoffs = (node.refused_handoffs ?? []).map((refused) => `handoff ${refused.file} is refused: ${refused.reason}`);
+  return [...gpus, ...handoffs].join("; ");
 }
 
 function fact([name]) {

@@ -1,7 +1,7 @@
 // All nodes: found by words, sorted, each one line until it is opened.
 
 import { h, keyed, show, text } from "./dom.js";
-import { plural } from "./format.js";
+import { ago, plural } from "./format.js";
 import { nodeLine } from "./node.js";
 import { busySlots, empty, field, options, poolState } from "./parts.js";
 import { ask } from "./server.js";
@@ -27,7 +27,8 @@ const ORDER = { offline: 4, unreachable: 3, draining: 1 };
 /** How much a node needs to be looked at. */
 function trouble(node) {
   const pools = node.pools?.some((pool) => poolState(pool)[0] !== "good") ? 2 : 0;
-  return Math.max(ORDER[node.status] ?? 0, pools);
+  const faults = node.refused_handoffs?.length || node.gpus?.some((gpu) => gpu.problem) ? 2 : 0;
+  return Math.max(ORDER[node.status] ?? 0, pools, faults);
 }
 
 function share(node) {
@@ -42,6 +43,7 @@ export function nodes() {
   const open = h("button", { type: "button", class: "quiet", onclick: () => setAll(true) }, "Open all");
   const close = h("button", { type: "button", class: "quiet", onclick: () => setAll(false) }, "Close all");
   const summary = h("p", { class: "faint", role: "status" });
+  const refused = h("ul", { class: "refused", "aria-label": "Refused nodes", hidden: true });
   const list = h("ul", { class: "nodes" });
   const nothing = h("div", { class: "panel" });
   const element = h(
@@ -57,6 +59,7 @@ export function nodes() {
       h("p", { class: "field buttons" }, open, close),
       summary,
     ),
+    refused,
     list,
     nothing,
   );
@@ -120,6 +123,8 @@ export function nodes() {
         return line;
       },
     );
+    keyed(refused, state.refusedNodes, (node) => `${node.from} ${node.node_id ?? ""}`, refusedLine);
+    show(refused, state.refusedNodes.length > 0);
     const all = found.length === state.nodes.length;
     const hidden = notListed();
     const rest = hidden ? `; ${plural(hidden, "node")} more not listed, of which one is found by its whole id` : "";
@@ -132,6 +137,18 @@ export function nodes() {
     if (topics.has("nodes") || topics.has("view") || (topics.has("status") && looked)) redraw();
   });
   return element;
+}
+
+/** A node that wants to join and may not. */
+function refusedLine() {
+  const words = h("p", { class: "note" });
+  return {
+    element: h("li", { class: "panel" }, words),
+    update(node) {
+      const name = node.node_id ? `${node.node_id} at ${node.from}` : `A node at ${node.from}`;
+      text(words, `${name} was refused ${ago(node.last_ms)} ago: ${node.reason}`);
+    },
+  };
 }
 
 function none() {

@@ -17,6 +17,8 @@ export const state = {
   nodes: [],
   nodesAt: 0,
   selfSuspicion: false,
+  /** Nodes that want to join and may not. */
+  refusedNodes: [],
   /** Newest first. */
   events: [],
   /** False when this server keeps no event log. */
@@ -56,6 +58,7 @@ export function notListed() {
 export function takeNodes(answer) {
   state.nodes = answer.nodes ?? [];
   state.selfSuspicion = Boolean(answer.self_suspicion);
+  state.refusedNodes = answer.refused_nodes ?? [];
   state.nodesAt = Date.now();
   tell("nodes");
 }

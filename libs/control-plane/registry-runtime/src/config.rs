@@ -7,7 +7,7 @@ use std::time::Duration;
 const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_millis(900);
 
 /// An agent answers `/health` from memory, so one that needs a second is not usable.
-const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Enough to probe a thousand nodes in a fraction of a second, and few enough for the limit of open
 /// files.

@@ -1,7 +1,7 @@
 //! Publishes changes of nodes and pools in the event log.
 
 use event_log::{EventKind, EventLog, NewEvent, PoolChanges};
-use pool_registry_types::NodeStatus;
+use pool_registry_types::{NodeId, NodeStatus};
 use service_registry::{Delta, Target};
 
 /// Turns deltas of the registry into events.
@@ -17,6 +17,15 @@ impl EventPublisher {
             events,
             pools: PoolChanges::default(),
         }
+    }
+
+    /// Publishes that a node was refused.
+    pub(crate) fn node_refused(&self, from: &str, node_id: Option<&NodeId>, reason: &str) {
+        let event = NewEvent::new(EventKind::NodeRefused, format!("refused {from}: {reason}"));
+        self.events.publish(match node_id {
+            Some(node_id) => event.node(node_id),
+            None => event,
+        });
     }
 
     pub(crate) fn publish(&mut self, delta: &Delta) {
@@ -68,6 +77,28 @@ fn node_event(delta: &Delta) -> Option<NewEvent> {
         )
         .node(node_id)
         .pool(pool_id),
+        Delta::HandoffRefused {
+            node_id,
+            file,
+            reason,
+        } => {
+            let message = match reason {
+                Some(reason) => format!("{file}: {reason}"),
+                None => format!("over: {file} is not refused any more"),
+            };
+            NewEvent::new(EventKind::HandoffRefused, message).node(node_id)
+        }
+        Delta::GpuProblem {
+            node_id,
+            device_id,
+            problem,
+        } => {
+            let message = match problem {
+                Some(problem) => format!("GPU {device_id}: {problem}"),
+                None => format!("over: GPU {device_id} works again"),
+            };
+            NewEvent::new(EventKind::GpuProblem, message).node(node_id)
+        }
         Delta::Left { node_id, reason } => {
             NewEvent::new(EventKind::NodeLeft, reason.to_string()).node(node_id)
         }
@@ -129,7 +160,7 @@ fn drain_event(target: &Target, draining: bool) -> NewEvent {
 
 #[cfg(test)]
 mod tests {
-    use pool_registry_types::{NodeId, PoolId};
+    use pool_registry_types::PoolId;
     use service_registry::LeftReason;
 
     use super::*;

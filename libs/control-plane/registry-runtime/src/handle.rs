@@ -1,18 +1,20 @@
 //! The handle of the registry.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use pool_registry_types::{HeartbeatRequest, NodeId, RegisterRequest};
+use pool_registry_types::{HeartbeatRequest, HttpUrl, NodeId, RegisterRequest};
 use service_registry::{
-    Config, FleetSummary, HeartbeatOutcome, NodeFilter, NodeView, NodesPage, Pace, PageStep,
-    RegisterOutcome, Registry, RegistryError, Target,
+    Config, FleetSummary, HeartbeatOutcome, HolderAnswer, NodeFilter, NodeView, NodesPage, Pace,
+    PageStep, RefusedNode, RegisterOutcome, Registry, RegistryError, Target,
 };
 use tokio::sync::watch;
 
 use crate::{
+    config::DEFAULT_PROBE_TIMEOUT,
     durability::PendingWrite,
     heartbeat::{HeartbeatError, parse_header, parse_heartbeat},
     log,
+    probe::is_alive,
     shared::Shared,
 };
 
@@ -36,7 +38,73 @@ impl RegistryHandle {
     /// # Errors
     /// When the registry refuses.
     pub fn register(&self, request: RegisterRequest) -> Result<RegisterOutcome, RegistryError> {
-        self.event(|registry, now| registry.register(request, now))
+        let (node_id, address) = (request.node_id.clone(), request.address.clone());
+        let result = self.event(|registry, now| registry.register(request, now));
+        self.note_registration(&node_id, &address, &result);
+        result
+    }
+
+    fn note_registration(
+        &self,
+        node_id: &NodeId,
+        address: &HttpUrl,
+        result: &Result<RegisterOutcome, RegistryError>,
+    ) {
+        match result {
+            Ok(_) => self.shared.node_accepted(node_id),
+            Err(error) => {
+                let (from, reason) = (address.to_string(), error.to_string());
+                self.shared.node_refused(&from, Some(node_id), &reason);
+            }
+        }
+    }
+
+    /// Notes that a request of a node at `peer` was refused before it got here, such as for its
+    /// token.
+    pub fn node_refused(&self, peer: IpAddr, reason: &str) {
+        self.shared.node_refused(&peer.to_string(), None, reason);
+    }
+
+    /// Nodes that were refused in the last minutes, the latest first, with the time since then.
+    #[must_use]
+    pub fn refused_nodes(&self) -> Vec<(RefusedNode, Duration)> {
+        let (refused, now) = self.shared.refused_nodes();
+        let with_age = |node: RefusedNode| {
+            let age = now.saturating_sub(node.last);
+            (node, age)
+        };
+        refused.into_iter().map(with_age).collect()
+    }
+
+    /// Registers a node that may be another machine with the id of a registered one: then it asks
+    /// the registered one first, which takes at most the timeout of a probe.
+    ///
+    /// # Errors
+    /// When the registry refuses.
+    pub async fn register_unless_held(
+        &self,
+        request: RegisterRequest,
+    ) -> Result<RegisterOutcome, RegistryError> {
+        let holder = self
+            .shared
+            .look(|registry| registry.holder_to_ask(&request));
+        let Some(asked) = holder else {
+            return self.register(request);
+        };
+        let (incarnation, address) = (asked.incarnation, Arc::clone(&asked.address));
+        let timeout = DEFAULT_PROBE_TIMEOUT;
+        match is_alive(&request.node_id, incarnation, &address, timeout).await {
+            Ok(is_alive) => {
+                let holder = HolderAnswer { asked, is_alive };
+                let (node_id, address) = (request.node_id.clone(), request.address.clone());
+                let result = self
+                    .event(|registry, now| registry.register_after_asking(request, &holder, now));
+                self.note_registration(&node_id, &address, &result);
+                result
+            }
+            // Nothing is known about the other one.
+            Err(_) => self.register(request),
+        }
     }
 
     /// Takes in the report of a node; see [`Registry::heartbeat`].
@@ -96,6 +164,18 @@ impl RegistryHandle {
         self.event(|registry, now| registry.deregister(node_id, incarnation, now))
     }
 
+    /// Forgets a node for an operator, whatever its incarnation. A node that lives registers again
+    /// with its next heartbeat. The node stays forgotten after a restart of this process when the
+    /// [`PendingWrite`] is durable.
+    ///
+    /// # Errors
+    /// When the registry refuses.
+    pub fn forget(&self, node_id: &NodeId) -> Result<PendingWrite, RegistryError> {
+        self.awaited_event(node_id, |registry, now| {
+            registry.deregister(node_id, None, now)
+        })
+    }
+
     /// Drains a node or a pool: it gets no new requests. Running requests may take `within`. The
     /// drain holds at once, and survives a kill when the [`PendingWrite`] is durable.
     ///
@@ -106,7 +186,7 @@ impl RegistryHandle {
         target: &Target,
         within: Option<Duration>,
     ) -> Result<PendingWrite, RegistryError> {
-        self.awaited_event(target, |registry, now| {
+        self.awaited_event(target.node_id(), |registry, now| {
             let deadline = within.map(|within| now.saturating_add(within));
             registry.drain(target, deadline, now)
         })
@@ -117,7 +197,9 @@ impl RegistryHandle {
     /// # Errors
     /// When the registry refuses.
     pub fn undrain(&self, target: &Target) -> Result<PendingWrite, RegistryError> {
-        self.awaited_event(target, |registry, now| registry.undrain(target, now))
+        self.awaited_event(target.node_id(), |registry, now| {
+            registry.undrain(target, now)
+        })
     }
 
     /// Takes in the result of a probe of this incarnation; `Err` holds the reason of a failure.
@@ -196,10 +278,10 @@ impl RegistryHandle {
 
     fn awaited_event(
         &self,
-        target: &Target,
+        node_id: &NodeId,
         event: impl FnOnce(&mut Registry, Duration) -> Result<(), RegistryError>,
     ) -> Result<PendingWrite, RegistryError> {
-        let result = self.shared.awaited_event(target.node_id(), event);
+        let result = self.shared.awaited_event(node_id, event);
         if let Err(error) = &result {
             log::log_refusal(error);
         }

@@ -1,6 +1,6 @@
 //! Log lines about nodes: one for each change, with what to do where something is wrong.
 
-use pool_registry_types::NodeStatus;
+use pool_registry_types::{NodeId, NodeStatus};
 use service_registry::{Delta, DisplayPools, RegistryError};
 
 pub(crate) fn log_delta(delta: &Delta) {
@@ -37,6 +37,28 @@ pub(crate) fn log_delta(delta: &Delta) {
             "The drain of a pool that its node does not report is dropped, because the node has \
              the most drains allowed; drain the pool again if it returns"
         ),
+        Delta::HandoffRefused {
+            node_id,
+            file,
+            reason: Some(reason),
+        } => tracing::warn!(
+            %node_id, file, reason,
+            "Node refuses a handoff; correct or remove the file on the node"
+        ),
+        Delta::HandoffRefused { node_id, file, .. } => {
+            tracing::info!(%node_id, file, "Node refuses a handoff no more");
+        }
+        Delta::GpuProblem {
+            node_id,
+            device_id,
+            problem: Some(problem),
+        } => tracing::warn!(
+            %node_id, device_id, problem,
+            "A GPU of the node has a problem; see `dmesg` and `nvidia-smi` on the node"
+        ),
+        Delta::GpuProblem {
+            node_id, device_id, ..
+        } => tracing::info!(%node_id, device_id, "A GPU of the node works again"),
         Delta::Left { node_id, reason } => tracing::info!(%node_id, %reason, "Node left"),
         Delta::Stalled { gap } => tracing::warn!(
             gap_ms = gap.as_millis(),
@@ -48,12 +70,7 @@ pub(crate) fn log_delta(delta: &Delta) {
     }
 }
 
-fn log_status(
-    node_id: &pool_registry_types::NodeId,
-    from: NodeStatus,
-    to: NodeStatus,
-    reason: &str,
-) {
+fn log_status(node_id: &NodeId, from: NodeStatus, to: NodeStatus, reason: &str) {
     match to {
         NodeStatus::Offline => tracing::warn!(
             %node_id, %from, reason,
@@ -88,16 +105,25 @@ fn log_self_suspicion(on: bool, silent: usize, of: usize) {
     }
 }
 
+pub(crate) fn log_refused_node(from: &str, node_id: Option<&NodeId>, reason: &str) {
+    tracing::warn!(
+        from,
+        node_id = node_id.map(tracing::field::display),
+        reason,
+        "A node is refused: correct its settings, or stop its agent"
+    );
+}
+
 pub(crate) fn log_refusal(error: &RegistryError) {
     match error {
-        RegistryError::NodeIdConflict { .. } => {
-            tracing::warn!(%error, "Registration refused: two machines want one node id");
+        // These are logged with the node that was refused, and not with each of its tries.
+        RegistryError::NodeIdConflict { .. }
+        | RegistryError::HolderAnswers { .. }
+        | RegistryError::TooManyNodes { .. } => {
+            tracing::debug!(%error, "Registration refused");
         }
         RegistryError::StaleIncarnation { .. } => {
             tracing::warn!(%error, "Message of an earlier incarnation of a node refused");
-        }
-        RegistryError::TooManyNodes { .. } => {
-            tracing::warn!(%error, "Registration refused: too many nodes are known");
         }
         RegistryError::UnknownNode { .. } => {
             tracing::debug!(%error, "Message of an unknown node refused");

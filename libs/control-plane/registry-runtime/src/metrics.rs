@@ -87,7 +87,9 @@ fn write(
     let pools = || {
         let pools = nodes
             .iter()
-            .flat_map(|node| node.pools.iter().map(move |pool| (node, pool)));
+            .flat_map(|node| node.pools.iter().map(move |pool| (node, pool)))
+            // Nothing is wrong with a node that has no pools yet.
+            .filter(|(_, pool)| !pool.status.placeholder);
         pools.take(MAX_LINES).map(|(node, pool)| {
             let labels = [
                 ("node", node.node_id.as_str()),

@@ -52,6 +52,32 @@ pub(crate) async fn probe(
     }
 }
 
+/// Whether this incarnation of the node answers at its address. An answer without an identity is
+/// none: any program may give it.
+///
+/// # Errors
+/// When this process could not ask.
+pub(crate) async fn is_alive(
+    node_id: &NodeId,
+    incarnation: Option<u64>,
+    address: &HttpUrl,
+    timeout: Duration,
+) -> Result<bool, GetError> {
+    let path = PathAndQuery::from_static("/health");
+    match stream_proxy::get(address, path, timeout, MAX_BODY_BYTES).await {
+        Ok((_, body)) => Ok(is_surely(node_id, incarnation, &body)),
+        Err(error) if error.is_own() => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+fn is_surely(node_id: &NodeId, incarnation: Option<u64>, body: &[u8]) -> bool {
+    let answer = serde_json::from_slice::<HealthAnswer>(body).unwrap_or_default();
+    answer.node_id.as_ref() == Some(node_id)
+        && incarnation.is_some()
+        && answer.incarnation == incarnation
+}
+
 /// Whether an answer with this body may come from the node.
 fn identify(node_id: &NodeId, incarnation: Option<u64>, body: &[u8]) -> Result<(), ProbeError> {
     let Ok(answer) = serde_json::from_slice::<HealthAnswer>(body) else {
@@ -131,6 +157,23 @@ mod tests {
         }
         // A node that registered without one may have any.
         identify(&id("a"), None, br#"{"node_id":"a","incarnation":8}"#).unwrap();
+    }
+
+    // spec: LIVE-42
+    #[test]
+    fn only_an_answer_with_the_whole_identity_shows_that_a_node_is_alive() {
+        for (body, expected) in [
+            (r#"{"status":"ok","node_id":"a","incarnation":7}"#, true),
+            (r#"{"status":"ok","node_id":"a","incarnation":8}"#, false),
+            (r#"{"status":"ok","node_id":"b","incarnation":7}"#, false),
+            (r#"{"status":"ok","node_id":"a"}"#, false),
+            (r#"{"status":"ok"}"#, false),
+            ("it is well", false),
+        ] {
+            let found = is_surely(&id("a"), Some(7), body.as_bytes());
+            assert_eq!(found, expected, "{body}");
+        }
+        assert!(!is_surely(&id("a"), None, br#"{"node_id":"a"}"#));
     }
 
     async fn listener() -> (TcpListener, HttpUrl) {

@@ -6,7 +6,7 @@ use event_log::EventLog;
 use parking_lot::Mutex;
 use pool_registry_types::NodeId;
 use routing_table::{RouteChange, RouteSink};
-use service_registry::{Config, PersistedNode, Registry};
+use service_registry::{Config, PersistedNode, RefusedNode, RefusedNodes, Registry};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -46,6 +46,7 @@ pub(crate) struct AwaitedChanges {
 struct Core {
     registry: Registry,
     events: EventPublisher,
+    refused: RefusedNodes,
     /// The route changes of the last event. The next event reuses the memory.
     routes: Vec<RouteChange>,
     /// When the timer wakes.
@@ -78,6 +79,7 @@ impl Shared {
             core: Mutex::new(Core {
                 registry,
                 events: EventPublisher::new(events),
+                refused: RefusedNodes::default(),
                 routes: Vec::new(),
                 sleeps_until: None,
                 awaited: BTreeSet::new(),
@@ -133,6 +135,30 @@ impl Shared {
                 .collect(),
             last: core.last_awaited,
         }
+    }
+
+    /// Notes that a node was refused. It is logged and published when it is news.
+    pub(crate) fn node_refused(&self, from: &str, node_id: Option<&NodeId>, reason: &str) {
+        let mut core = self.core.lock();
+        let now = self.origin.elapsed();
+        let is_news = core
+            .refused
+            .refused(from.to_owned(), node_id.cloned(), reason, now);
+        if is_news {
+            core.events.node_refused(from, node_id, reason);
+            log::log_refused_node(from, node_id, reason);
+        }
+    }
+
+    /// Notes that a node was accepted.
+    pub(crate) fn node_accepted(&self, node_id: &NodeId) {
+        self.core.lock().refused.accepted(node_id);
+    }
+
+    /// The refused nodes, the latest first, and the time.
+    pub(crate) fn refused_nodes(&self) -> (Vec<RefusedNode>, Duration) {
+        let now = self.origin.elapsed();
+        (self.core.lock().refused.list(now), now)
     }
 
     /// Reads the registry.

@@ -19,7 +19,7 @@ use common::{
 };
 use futures_util::future::join_all;
 use registry_runtime::{NotDurable, PendingWrite};
-use service_registry::Target;
+use service_registry::{RegistryError, Target};
 
 /// A registry with the nodes `names`, which the store has.
 async fn running(names: &[&str]) -> (Arc<FaultyStore>, Running) {
@@ -30,6 +30,29 @@ async fn running(names: &[&str]) -> (Arc<FaultyStore>, Running) {
     }
     store.asked(1).await;
     (store, running)
+}
+
+// spec: KEEP-34
+#[tokio::test(start_paused = true)]
+async fn a_node_that_an_operator_forgets_is_forgotten_when_the_store_has_it() {
+    let (store, running) = running(&["a", "b"]).await;
+    store.close();
+    let mut durable = pin!(running.handle.forget(&id("a")).unwrap().durable());
+    assert!(is_pending(&mut durable).await);
+    // The registry forgets it at once.
+    assert_eq!(running.handle.node(&id("a")), None);
+    assert_eq!(store.has(), ["a", "b"]);
+    store.open();
+    durable.await.unwrap();
+    assert_eq!(store.has(), ["b"]);
+    assert_eq!(
+        running.handle.forget(&id("a")).map(drop),
+        Err(RegistryError::UnknownNode { node_id: id("a") })
+    );
+    // A node that lives registers again.
+    running.handle.register(register("a")).unwrap();
+    assert!(running.handle.node(&id("a")).is_some());
+    running.stop().await;
 }
 
 fn drain(running: &Running, node: &str) -> PendingWrite {

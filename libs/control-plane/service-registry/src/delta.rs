@@ -75,6 +75,24 @@ pub enum Delta {
         /// The pool.
         pool_id: PoolId,
     },
+    /// A node refuses a handoff, or no longer does.
+    HandoffRefused {
+        /// The node.
+        node_id: NodeId,
+        /// The file on the node.
+        file: String,
+        /// Why; `None` when it is not refused any more.
+        reason: Option<String>,
+    },
+    /// A GPU of a node has a problem, or no longer has.
+    GpuProblem {
+        /// The node.
+        node_id: NodeId,
+        /// The index of the GPU.
+        device_id: u32,
+        /// What is wrong; `None` when nothing is wrong any more.
+        problem: Option<String>,
+    },
     /// A node was removed or forgotten.
     Left {
         /// The node.

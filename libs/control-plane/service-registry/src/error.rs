@@ -1,6 +1,6 @@
 //! Errors of the registry. A refused event changes nothing.
 
-use pool_registry_types::{MachineId, NodeId, PoolId};
+use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId};
 use thiserror::Error;
 
 /// Why an event was refused.
@@ -24,7 +24,8 @@ pub enum RegistryError {
     /// The message is from an earlier incarnation of the node.
     #[error(
         "incarnation {got} of node {node_id} is older than the registered {known}; a later start \
-         of the agent has taken over (if the machine's clock went back, deregister the node first)"
+         of the agent has taken over (if the machine's clock went back, run `llorch nodes forget \
+         {node_id}`)"
     )]
     StaleIncarnation {
         /// The node.
@@ -45,10 +46,22 @@ pub enum RegistryError {
         /// The machine that has it.
         holder: MachineId,
     },
+    /// Another machine with the same node id has registered, and still answers at its address.
+    #[error(
+        "node id {node_id} is in use: the machine that has registered it still answers at \
+         {address}, and this is another machine or another start of one; machines with the \
+         same hostname need different ids (POOL_MANAGERD_NODE_ID)"
+    )]
+    HolderAnswers {
+        /// The id.
+        node_id: NodeId,
+        /// The address of the machine that has it.
+        address: HttpUrl,
+    },
     /// The registry is full, and no node can be forgotten.
     #[error(
         "node {node_id} cannot join: {most} nodes are known, each of them alive or drained; \
-         deregister those that are gone"
+         remove those that are gone"
     )]
     TooManyNodes {
         /// The node that tries to join.

@@ -8,7 +8,17 @@ use crate::{
     Delta, LeftReason, PROBES_TO_UNREACHABLE, Registry, RegistryError,
     node::{Evidence, Node, ReportBasis},
     pool::check_address,
+    view::ProbeTarget,
 };
+
+/// The answer to the question whether a node still runs at its registered address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HolderAnswer {
+    /// The node that was asked.
+    pub asked: ProbeTarget,
+    /// Whether this incarnation of the node answered.
+    pub is_alive: bool,
+}
 
 /// The effect of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +32,43 @@ pub enum RegisterOutcome {
 }
 
 impl Registry {
+    /// The node to ask before a registration, because another start of a machine has its id: the
+    /// machine has restarted, or two machines have the same name. `None` when there is nothing to
+    /// ask. The answer is for [`register_after_asking`](Self::register_after_asking).
+    #[must_use]
+    pub fn holder_to_ask(&self, request: &RegisterRequest) -> Option<ProbeTarget> {
+        let known = self.nodes.get(&request.node_id)?;
+        let is_doubtful =
+            known.status != NodeStatus::Offline && known.identity.is_other_boot(request);
+        is_doubtful.then(|| self.target(&request.node_id)).flatten()
+    }
+
+    /// Registers a node after its holder was asked; see [`register`](Self::register).
+    ///
+    /// A holder that is alive keeps the id. One that is not loses it at once, whatever its machine
+    /// and incarnation. An answer about another node than the registered one does not count.
+    ///
+    /// # Errors
+    /// [`RegistryError::HolderAnswers`], and those of [`register`](Self::register).
+    pub fn register_after_asking(
+        &mut self,
+        request: RegisterRequest,
+        holder: &HolderAnswer,
+        now: Duration,
+    ) -> Result<RegisterOutcome, RegistryError> {
+        self.advance(now);
+        if self.holder_to_ask(&request).as_ref() != Some(&holder.asked) {
+            return self.register(request, now);
+        }
+        if holder.is_alive {
+            return Err(RegistryError::HolderAnswers {
+                address: HttpUrl::clone(&holder.asked.address),
+                node_id: request.node_id,
+            });
+        }
+        self.register_over(request, true)
+    }
+
     /// Registers a node.
     ///
     /// The pools of a new incarnation are not ready until its first heartbeat. The same incarnation
@@ -37,6 +84,15 @@ impl Registry {
         now: Duration,
     ) -> Result<RegisterOutcome, RegistryError> {
         self.advance(now);
+        self.register_over(request, false)
+    }
+
+    /// Registers a node. A holder that is known to be `gone` has no claim to the id.
+    fn register_over(
+        &mut self,
+        request: RegisterRequest,
+        is_holder_gone: bool,
+    ) -> Result<RegisterOutcome, RegistryError> {
         let node_id = request.node_id.clone();
         check_address(&node_id, &request.address)?;
         let mut gone = Vec::new();
@@ -48,8 +104,11 @@ impl Registry {
                 RegisterOutcome::Joined
             }
             Some(known) => {
-                let same_machine = known.identity.machine_id == request.machine_id;
-                if same_machine {
+                let same_machine =
+                    !is_holder_gone && known.identity.machine_id == request.machine_id;
+                if is_holder_gone {
+                    // Incarnations of two starts of a machine cannot be compared.
+                } else if same_machine {
                     fence(&node_id, known.identity.incarnation, request.incarnation)?;
                 } else if known.status != NodeStatus::Offline {
                     return Err(RegistryError::NodeIdConflict {

@@ -8,6 +8,7 @@ use crate::{
     Delta, Registry, RegistryError, ReportDigest,
     events::is_registered,
     node::{PoolsChange, ReportBasis},
+    problems,
 };
 
 /// The effect of a heartbeat.
@@ -69,7 +70,20 @@ impl Registry {
         let pools = node.observed.pools.len();
         let PoolsChange { gone, differs } =
             node.set_pools(node_id, request.pools.into_iter().map(Arc::new), false)?;
-        node.observed.gpus = request.gpus.map(Arc::from);
+        let observed = &mut node.observed;
+        let gpus_before = observed.gpus.as_deref();
+        self.deltas.extend(problems::gpus(
+            node_id,
+            gpus_before,
+            request.gpus.as_deref(),
+        ));
+        self.deltas.extend(problems::refused_handoffs(
+            node_id,
+            &observed.refused_handoffs,
+            &request.refused_handoffs,
+        ));
+        observed.gpus = request.gpus.map(Arc::from);
+        observed.refused_handoffs = request.refused_handoffs.into();
         node.observed.digest = digest;
         self.fleet.changed_pools(pools, node.observed.pools.len());
         let outcome = self.finish_heartbeat(node_id, request.incarnation, request.seq, differs);

@@ -44,6 +44,8 @@ mod node;
 mod pace;
 mod persisted;
 mod pool;
+mod problems;
+mod refused_nodes;
 mod registry;
 mod report;
 mod silence;
@@ -56,13 +58,14 @@ pub use config::{
 };
 pub use delta::{Delta, DisplayPools, LeftReason};
 pub use error::RegistryError;
-pub use events::RegisterOutcome;
+pub use events::{HolderAnswer, RegisterOutcome};
 pub use fleet::FleetSummary;
 pub use heartbeat::{HeartbeatHeader, HeartbeatOutcome};
 pub use intent::{Drain, Target};
 pub use node::ReportDigest;
 pub use pace::{CONFIGURED_UP_TO, HEARTBEATS_PER_SECOND, Pace};
 pub use persisted::{PersistedDrain, PersistedNode, PersistedRegistration};
+pub use refused_nodes::{MAX_REFUSED_NODES, REFUSAL_FORGOTTEN_AFTER, RefusedNode, RefusedNodes};
 pub use registry::Registry;
 pub use view::{Availability, NodeFilter, NodeView, NodesPage, PageStep, PoolView, ProbeTarget};
 

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pool_registry_types::{
-    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
-    RegisterRequest, limits::MAX_POOLS,
+    BootId, Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
+    RefusedHandoff, RegisterRequest, limits::MAX_POOLS,
 };
 use routing_table::{Endpoint, RouteChange};
 
@@ -25,6 +25,7 @@ pub(crate) struct Identity {
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) version: Option<Arc<str>>,
     pub(crate) incarnation: Option<u64>,
+    pub(crate) boot_id: Option<BootId>,
     pub(crate) takes_replica_hint: bool,
 }
 
@@ -87,6 +88,7 @@ pub(crate) struct Observed {
     pub(crate) pools: Vec<Pool>,
     /// `None` until it reports them.
     pub(crate) gpus: Option<Arc<[GpuStatus]>>,
+    pub(crate) refused_handoffs: Box<[RefusedHandoff]>,
     /// The digest of the report in `pools` and `gpus`, if it is known.
     pub(crate) digest: Option<ReportDigest>,
 }
@@ -142,6 +144,7 @@ impl Node {
                 basis: ReportBasis::Awaited,
                 pools: Vec::new(),
                 gpus: None,
+                refused_handoffs: Box::default(),
                 digest: None,
             },
             allowance: Allowance {
@@ -253,6 +256,7 @@ impl Node {
             .map(|pool| Arc::new(not_ready(&pool.status)));
         let pools = expected(request, before.collect());
         self.observed.gpus = None;
+        self.observed.refused_handoffs = Box::default();
         self.observed.digest = None;
         self.observed.seq = None;
         self.observed.basis = ReportBasis::Awaited;
@@ -304,6 +308,14 @@ impl Node {
     }
 }
 
+impl Identity {
+    /// Whether the request is surely from another start of a machine, or from another machine.
+    pub(crate) fn is_other_boot(&self, request: &RegisterRequest) -> bool {
+        let both = self.boot_id.as_ref().zip(request.boot_id.as_ref());
+        both.is_some_and(|(known, new)| known != new)
+    }
+}
+
 impl From<&RegisterRequest> for Identity {
     fn from(request: &RegisterRequest) -> Self {
         Self {
@@ -313,6 +325,7 @@ impl From<&RegisterRequest> for Identity {
             capabilities: Arc::new(request.capabilities.clone()),
             version: request.version.as_deref().map(Arc::from),
             incarnation: request.incarnation,
+            boot_id: request.boot_id.clone(),
             takes_replica_hint: request.takes_replica_hint,
         }
     }

@@ -203,6 +203,7 @@ fn persisted_registration(node_id: &NodeId, node: &Node) -> PersistedRegistratio
     registration.capabilities = Capabilities::clone(&identity.capabilities);
     registration.version = identity.version.as_deref().map(str::to_owned);
     registration.incarnation = identity.incarnation;
+    registration.boot_id = identity.boot_id.clone();
     registration.metrics_address = identity.metrics_address.as_deref().cloned();
     registration.takes_replica_hint = identity.takes_replica_hint;
     PersistedRegistration {

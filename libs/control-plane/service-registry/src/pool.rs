@@ -196,10 +196,14 @@ impl<'a> PreviousPool<'a> {
         let generation = replica.and_then(|replica| replica.generation).unwrap_or(0);
         let known = self.find(place, replica.map(|replica| &replica.replica_id));
         let incarnation = self.home.incarnation;
+        let context_length = replica.and_then(|replica| replica.context_length);
+        let owned_by = replica.and_then(|replica| replica.owned_by.as_deref());
         let same = |(before, route): &(&Pool, &Route)| {
             let endpoint = &route.endpoint;
             endpoint.incarnation() == incarnation
                 && endpoint.generation() == generation
+                && endpoint.context_length() == context_length
+                && endpoint.owned_by() == owned_by
                 && (same_models((&before.status, route.replica), (status, place))
                     || endpoint.models() == models(status, replica).as_ref())
         };
@@ -216,7 +220,8 @@ impl<'a> PreviousPool<'a> {
             replica: replica.map(|replica| replica.replica_id.clone()),
         };
         let models = models(status, replica);
-        let endpoint = Endpoint::new(key, incarnation, generation, Arc::clone(target), models);
+        let endpoint = Endpoint::new(key, incarnation, generation, Arc::clone(target), models)
+            .with_model_facts(context_length, owned_by.map(Arc::from));
         Route {
             endpoint: Arc::new(endpoint),
             replica: place,

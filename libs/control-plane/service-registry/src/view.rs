@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, ops::Bound, sync::Arc, time::Duration};
 
 use pool_registry_types::{
     Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
+    RefusedHandoff,
 };
 use routing_table::EndpointKey;
 
@@ -55,6 +56,8 @@ pub struct NodeView {
     pub capabilities: Arc<Capabilities>,
     /// Its GPUs as last reported; `None` before the first report.
     pub gpus: Option<Arc<[GpuStatus]>>,
+    /// The handoffs that it refuses.
+    pub refused_handoffs: Vec<RefusedHandoff>,
     /// Its drain.
     pub drain: Option<Drain>,
     /// Its pools in the order it reports them.
@@ -182,6 +185,7 @@ impl Registry {
             version: identity.version.clone(),
             capabilities: identity.capabilities.clone(),
             gpus: node.observed.gpus.clone(),
+            refused_handoffs: node.observed.refused_handoffs.to_vec(),
             drain: intent.and_then(|intent| intent.node),
             pools: node
                 .observed

@@ -140,7 +140,12 @@ fn a_flood_of_nodes_ends_at_a_bound_and_those_that_are_gone_make_room() {
             most: MOST
         })
     );
-    assert!(refused.unwrap_err().to_string().contains("deregister"));
+    assert!(
+        refused
+            .unwrap_err()
+            .to_string()
+            .contains("remove those that are gone")
+    );
     assert_eq!(world.register(&name(5)), Ok(RegisterOutcome::Renewed));
 
     // Two have fallen silent. The one that is drained stays known.

@@ -3,9 +3,11 @@
 mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{GpuStatus, HttpUrl, NodeStatus, Slots};
+use pool_registry_types::{
+    BootId, GpuStatus, HttpUrl, NodeStatus, RefusedHandoff, RegisterRequest, Slots,
+};
 use service_registry::{
-    Delta, FORGET_AFTER, HeartbeatOutcome, LeftReason, RegisterOutcome, RegistryError,
+    Delta, FORGET_AFTER, HeartbeatOutcome, HolderAnswer, LeftReason, RegisterOutcome, RegistryError,
 };
 
 #[test]
@@ -231,6 +233,145 @@ fn one_id_belongs_to_one_living_machine() {
         world.register("a"),
         Err(RegistryError::NodeIdConflict { .. })
     ));
+}
+
+fn register_booted(machine: &str, incarnation: u64, boot: &str) -> RegisterRequest {
+    let mut request = register("a", machine, Some(incarnation));
+    request.boot_id = BootId::new(boot).ok();
+    request
+}
+
+// spec: LIVE-42
+#[test]
+fn another_start_of_a_machine_takes_the_id_when_the_holder_does_not_answer() {
+    let mut world = World::new();
+    world
+        .register_as(register_booted("m", 7, "boot-1"))
+        .unwrap();
+    world
+        .beat_as("a", beat(Some(7), Some(1), vec![pool("pool-0")]))
+        .unwrap();
+    // No node is asked about the same start, an unknown one, or an unknown node.
+    for request in [
+        register_booted("m", 8, "boot-1"),
+        register("a", "m", Some(8)),
+    ] {
+        assert_eq!(world.registry.holder_to_ask(&request), None);
+    }
+    let mut other_node = register_booted("m", 8, "boot-2");
+    other_node.node_id = id("b");
+    assert_eq!(world.registry.holder_to_ask(&other_node), None);
+
+    // A clone of the machine may have an earlier incarnation and any machine id.
+    for (machine, incarnation) in [("m", 3), ("m", 8), ("other", 8)] {
+        let request = register_booted(machine, incarnation, "boot-2");
+        let asked = world.registry.holder_to_ask(&request).unwrap();
+        assert_eq!((asked.address.host(), asked.incarnation), ("a", Some(7)));
+        let answer = |is_alive| HolderAnswer {
+            asked: asked.clone(),
+            is_alive,
+        };
+        let refused = world.unchanged(|world| {
+            let now = world.now;
+            world
+                .registry
+                .register_after_asking(request.clone(), &answer(true), now)
+        });
+        let error = refused.unwrap_err();
+        assert!(
+            matches!(&error, RegistryError::HolderAnswers { .. }),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("POOL_MANAGERD_NODE_ID"),
+            "{error}"
+        );
+        let mut taken_over = world.registry.clone();
+        assert_eq!(
+            taken_over.register_after_asking(request, &answer(false), world.now),
+            Ok(RegisterOutcome::Restarted)
+        );
+        // The pools of the earlier holder are not used.
+        assert!(
+            taken_over
+                .node(&id("a"))
+                .unwrap()
+                .pools
+                .iter()
+                .all(|pool| !pool.status.ready)
+        );
+    }
+
+    // The holder changed while it was asked: the answer does not count.
+    let request = register_booted("m", 3, "boot-2");
+    let asked = world.registry.holder_to_ask(&request).unwrap();
+    world
+        .register_as(register_booted("m", 8, "boot-1"))
+        .unwrap();
+    let answer = HolderAnswer {
+        asked,
+        is_alive: false,
+    };
+    assert!(matches!(
+        world
+            .registry
+            .register_after_asking(request, &answer, world.now),
+        Err(RegistryError::StaleIncarnation { .. })
+    ));
+}
+
+// spec: SEE-40
+#[test]
+fn refused_handoffs_and_faults_of_gpus_are_told_when_they_begin_and_end() {
+    let mut world = World::with_nodes(&["a"]);
+    let mut told = |refused: &[(&str, &str)], problem: Option<&str>| {
+        let mut gpu = GpuStatus::new(1, "RTX 3090".to_owned());
+        gpu.problem = problem.map(str::to_owned);
+        let mut request = beat(Some(1), None, vec![pool("pool-0")]);
+        request.gpus = Some(vec![gpu]);
+        let refused = refused.iter();
+        request.refused_handoffs = refused
+            .map(|(file, reason)| RefusedHandoff::new(file, reason))
+            .collect();
+        let _ = world.registry.take_deltas();
+        world.beat_as("a", request).unwrap();
+        let deltas = world.registry.take_deltas().into_iter();
+        let told = deltas.filter_map(|delta| match delta {
+            Delta::HandoffRefused { file, reason, .. } => Some((file, reason)),
+            Delta::GpuProblem {
+                device_id, problem, ..
+            } => Some((device_id.to_string(), problem)),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let say = |what: &str, why: Option<&str>| (what.to_owned(), why.map(str::to_owned));
+    assert_eq!(told(&[], None), []);
+    assert_eq!(
+        told(&[("a.json", "bad"), ("b.json", "worse")], Some("lost")),
+        [
+            say("1", Some("lost")),
+            say("a.json", Some("bad")),
+            say("b.json", Some("worse"))
+        ]
+    );
+    assert_eq!(
+        told(&[("a.json", "bad"), ("b.json", "worse")], Some("lost")),
+        []
+    );
+    assert_eq!(
+        told(&[("a.json", "other")], None),
+        [
+            say("1", None),
+            say("a.json", Some("other")),
+            say("b.json", None)
+        ]
+    );
+    let node = world.registry.node(&id("a")).unwrap();
+    assert_eq!(
+        node.refused_handoffs,
+        [RefusedHandoff::new("a.json", "other")]
+    );
 }
 
 // spec: REG-10

@@ -191,6 +191,12 @@ impl Admission {
         self.0.core.lock().in_flight_at(endpoint)
     }
 
+    /// The free slots of an endpoint at this moment; `None` if the endpoint is unknown.
+    #[must_use]
+    pub fn slots_free_at(&self, endpoint: &EndpointKey) -> Option<u32> {
+        (self.0.core.lock()).slots_free_at(endpoint, self.0.now())
+    }
+
     /// The other endpoints on the node of `endpoint` that serve `model`.
     #[must_use]
     pub fn others_on_node(&self, model: &str, endpoint: &Endpoint) -> Vec<Arc<Endpoint>> {
@@ -210,6 +216,18 @@ impl Admission {
     #[must_use]
     pub fn models(&self) -> Vec<ModelSummary> {
         self.0.core.lock().models()
+    }
+
+    /// One model with its slots; `None` when no endpoint that accepts requests names it.
+    #[must_use]
+    pub fn model(&self, model: &str) -> Option<ModelSummary> {
+        self.0.core.lock().model(model)
+    }
+
+    /// Whether an endpoint of `model` accepts requests and is known to take `least` tokens.
+    #[must_use]
+    pub fn has_context(&self, model: &str, least: u32) -> bool {
+        self.0.core.lock().has_context(model, least)
     }
 
     /// Whether an endpoint names `model`.

@@ -31,8 +31,12 @@ pub enum EndpointFailure {
     /// The node refused the connection, or did not accept it in time. All its endpoints are
     /// unreachable.
     NodeUnreachable,
-    /// Any other failure: a reset connection, silence, a 5xx response.
+    /// The endpoint closed the connection, stayed silent, or did not send HTTP.
     Broken,
+    /// A proxy in front of the engine, and not the engine, sent the response (502, 503 or 504), or
+    /// the response was proper HTTP but no proper stream. It does not open the breaker of the last
+    /// endpoint that can serve a model: a response that may help is better than none.
+    BadResponse,
 }
 
 /// An open circuit breaker, for status displays.
@@ -201,9 +205,10 @@ impl CircuitBreaker {
         jitter: f64,
     ) -> bool {
         let backoff = match (self.state, failure) {
-            (BreakerState::Closed { failures }, EndpointFailure::Broken)
-                if failures + 1 < FAILURES_IN_A_ROW =>
-            {
+            (
+                BreakerState::Closed { failures },
+                EndpointFailure::Broken | EndpointFailure::BadResponse,
+            ) if failures + 1 < FAILURES_IN_A_ROW => {
                 self.state = BreakerState::Closed {
                     failures: failures + 1,
                 };

@@ -32,7 +32,7 @@ use crate::{
     config::AdmissionConfig,
     deadlines::Deadlines,
     queue::{Queue, QueuedRequest},
-    request::{AcquireRequest, Refusal, RefusalReason, RoutingPreference, Ticket},
+    request::{AcquireRequest, ContextNeed, Refusal, RefusalReason, RoutingPreference, Ticket},
     round_robin::RoundRobinCounters,
     slots::Slots,
 };
@@ -88,6 +88,8 @@ pub(crate) struct AdmissionCore<W> {
     round_robin: RoundRobinCounters,
     prefixes: PrefixIndex,
     conversations: Conversations,
+    /// No endpoint has ever had a smaller known context.
+    smallest_context: u32,
     /// Effects that the caller has not taken yet.
     effects: Effects<W>,
 }
@@ -106,6 +108,7 @@ impl<W> AdmissionCore<W> {
             round_robin: RoundRobinCounters::default(),
             prefixes: PrefixIndex::new(),
             conversations: Conversations::default(),
+            smallest_context: u32::MAX,
             effects: Effects::default(),
         }
     }
@@ -229,8 +232,52 @@ impl<W> AdmissionCore<W> {
         preference: &RoutingPreference,
         tried: &[Arc<Endpoint>],
     ) -> Result<u32, PlacementError> {
-        let tried = self.tried_indices(tried);
-        let query = self.placement_query(model, preference, &tried);
+        let mut skipped = self.tried_indices(tried);
+        let ContextNeed { at_least, likely } = preference.context;
+        self.skip_smaller(model, at_least, &mut skipped);
+        if likely.is_some_and(|likely| self.smallest_context < likely) {
+            let mut with_estimate = skipped.clone();
+            self.skip_smaller(model, likely, &mut with_estimate);
+            if with_estimate.len() > skipped.len()
+                && let Ok(index) = self.choose_other(model, preference, &with_estimate)
+            {
+                return Ok(index);
+            }
+        }
+        self.choose_other(model, preference, &skipped)
+    }
+
+    /// Adds the endpoints whose context is known to be smaller than `least`.
+    fn skip_smaller(&self, model: &str, least: Option<u32>, skipped: &mut Vec<u32>) {
+        let Some(least) = least else { return };
+        let is_smaller = |index: &&u32| {
+            let endpoint = self.table.endpoint(**index);
+            endpoint
+                .and_then(|endpoint| endpoint.context_length())
+                .is_some_and(|tokens| tokens < least)
+        };
+        skipped.extend(self.table.candidates(model).iter().filter(is_smaller));
+    }
+
+    /// Whether an endpoint of the model accepts requests and is known to have this context.
+    pub(crate) fn has_context(&self, model: &str, least: u32) -> bool {
+        self.table.candidates(model).iter().any(|&index| {
+            let endpoint = self.table.endpoint(index);
+            let context = endpoint.and_then(|endpoint| endpoint.context_length());
+            let report = self.table.report(index);
+            context.is_some_and(|tokens| tokens >= least)
+                && report.is_some_and(|report| report.state.is_routable())
+        })
+    }
+
+    /// Chooses an endpoint that is not in `skipped`.
+    fn choose_other(
+        &self,
+        model: &str,
+        preference: &RoutingPreference,
+        skipped: &[u32],
+    ) -> Result<u32, PlacementError> {
+        let query = self.placement_query(model, preference, skipped);
         if let Some(index) = sticky_endpoint(&self.table, &self.loads, &query) {
             return Ok(index);
         }
@@ -273,7 +320,12 @@ impl<W> AdmissionCore<W> {
 
     /// Whether the request has tried every candidate that it accepts, so that waiting is useless.
     fn is_exhausted(&self, request: &AcquireRequest<'_>) -> bool {
-        let tried = self.tried_indices(request.tried);
+        let mut tried = self.tried_indices(request.tried);
+        self.skip_smaller(
+            request.model,
+            request.preference.context.at_least,
+            &mut tried,
+        );
         let is_accepted = |index: &&u32| {
             let endpoint = self.table.endpoint(**index);
             let pin = request.preference.pin.as_ref();

@@ -33,8 +33,8 @@ pub use config::AdmissionConfig;
 pub use limits::LIMITS;
 pub use metrics::AdmissionMetrics;
 pub use request::{
-    AcquireRequest, Priority, Refusal, RefusalReason, RoutingPreference, Ticket, UnknownPriority,
-    WaitEstimate,
+    AcquireRequest, ContextNeed, Priority, Refusal, RefusalReason, RoutingPreference, Ticket,
+    UnknownPriority, WaitEstimate,
 };
 pub use shared::{Lease, LeaseOutcome};
 

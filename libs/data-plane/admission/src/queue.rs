@@ -22,7 +22,9 @@ impl<W> QueuedRequest<W> {
     /// Whether every endpoint of the model may serve it. If no endpoint can serve such a request,
     /// none can serve any other request for the model.
     pub(crate) fn is_unrestricted(&self) -> bool {
-        self.tried.is_empty() && self.preference.pin.is_none()
+        self.tried.is_empty()
+            && self.preference.pin.is_none()
+            && self.preference.context.at_least.is_none()
     }
 }
 

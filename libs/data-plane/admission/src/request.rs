@@ -58,6 +58,18 @@ pub struct RoutingPreference {
     pub pin: Option<NodeId>,
     /// What the request has in common with others, for the affinity strategies.
     pub affinity: Affinity,
+    /// The context that the request needs.
+    pub context: ContextNeed,
+}
+
+/// The context length that a request needs, in tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ContextNeed {
+    /// An engine has refused the request: endpoints with a known context below this are skipped.
+    pub at_least: Option<u32>,
+    /// An estimate. Endpoints with a known context below this get the request only when no other
+    /// can take it now.
+    pub likely: Option<u32>,
 }
 
 /// A request for a slot.

@@ -242,6 +242,11 @@ impl Slots {
         }
     }
 
+    /// The free slots, as far as is known.
+    pub(crate) fn free(&self, now: Duration) -> u32 {
+        self.total.saturating_sub(self.load(now).used)
+    }
+
     /// The load of the endpoint, without its conversations.
     pub(crate) fn load(&self, now: Duration) -> Load {
         Load {

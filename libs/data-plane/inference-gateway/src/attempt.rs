@@ -1,99 +1,93 @@
-//! What one attempt says about its endpoint, and whether another endpoint may serve the request.
+//! What one attempt brought: a response for the client, or a failure and what follows from it.
 
 use std::time::SystemTime;
 
-use admission::{EndpointFailure, LeaseOutcome};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use node_transport::{NodeRefusal, NodeResponse, TransportError, requested_pause};
 use pool_registry_types::{ErrorCode, ReplicaId};
-use stream_proxy::{ForwardError, StreamError};
+use stream_proxy::{ForwardError, ResponseError, StreamError};
 
 use crate::{
+    attribution::{Attribution, Evidence, Retry, Signal, attribute},
     error::GatewayError,
     log_context::{LogContext, log_request},
-    retry::FailureKind,
+    retry::{AttemptFailure, FailureKind},
 };
 
-/// A response for the client.
-#[derive(Debug)]
-pub(crate) struct Accepted {
-    pub(crate) response: NodeResponse,
-    /// What the response says about the endpoint, where its head decides that.
-    pub(crate) outcome: Option<LeaseOutcome>,
-}
-
-/// Why an attempt brought no response for the client.
-#[derive(Debug)]
-pub(crate) enum AttemptError {
-    /// The request ends: its own limits or this process are at fault, not the endpoint.
-    Final(GatewayError),
-    /// Another endpoint may serve the request.
-    Retriable(FailedAttempt),
-}
-
-/// An attempt that failed because of its endpoint.
+/// An attempt that brought no response for the client.
 #[derive(Debug)]
 pub(crate) struct FailedAttempt {
-    pub(crate) outcome: LeaseOutcome,
+    pub(crate) signal: Signal,
     pub(crate) error: GatewayError,
     /// A node refused the request after one of its engines may have started it.
-    pub(crate) executed: bool,
+    executed: bool,
     /// The replica at fault, where it may differ from the chosen one.
     pub(crate) replica: Option<ReplicaId>,
-    /// The endpoint would fail again in the same way.
-    pub(crate) is_permanent: bool,
 }
 
 impl FailedAttempt {
-    pub(crate) fn new(outcome: LeaseOutcome, code: ErrorCode, message: &'static str) -> Self {
+    fn new(signal: Signal, error: GatewayError) -> Self {
         Self {
-            outcome,
-            error: GatewayError::new(code, message),
+            signal,
+            error,
             executed: false,
             replica: None,
-            is_permanent: false,
         }
     }
 
-    pub(crate) fn kind(&self) -> FailureKind {
-        match self.outcome {
-            LeaseOutcome::Failed(
-                EndpointFailure::Unreachable | EndpointFailure::NodeUnreachable,
-            ) => FailureKind::Unreachable,
-            LeaseOutcome::Refused { .. } | LeaseOutcome::PoolRefused { .. } => FailureKind::Refused,
-            LeaseOutcome::Failed(EndpointFailure::Broken) | LeaseOutcome::Served => {
-                FailureKind::Broken
-            }
-        }
+    pub(crate) fn with(signal: Signal, code: ErrorCode, message: &'static str) -> Self {
+        Self::new(signal, GatewayError::new(code, message))
+    }
+
+    /// What the retry decision needs to know; `None` when there is no further attempt in any case.
+    /// `resent` tells whether an attempt sent the request a second time on a fresh connection.
+    pub(crate) fn failure(&self, resent: bool) -> Option<AttemptFailure> {
+        let Attribution {
+            retry,
+            executed,
+            evidence,
+            ..
+        } = attribute(self.signal);
+        let kind = match (retry, evidence) {
+            (Retry::Never, _) => return None,
+            (_, Evidence::Opens | Evidence::OpensNode) => FailureKind::Unreachable,
+            (_, Evidence::Busy) => FailureKind::Refused,
+            _ => FailureKind::Broken,
+        };
+        Some(AttemptFailure {
+            kind,
+            executed: executed || self.executed,
+            resent,
+        })
+    }
+
+    /// The endpoint would fail the request again in the same way.
+    pub(crate) fn excludes_endpoint(&self) -> bool {
+        attribute(self.signal).retry == Retry::Other
     }
 }
 
-/// Classifies the result of sending a request to a node. `context` names the request in the log.
-#[expect(
-    clippy::result_large_err,
-    reason = "a failed attempt is returned once a try, and a box would be an allocation"
-)]
-pub(crate) fn classify(
-    result: Result<NodeResponse, TransportError>,
+/// Classifies a request that got no response. `is_stream` tells whether it asked for a stream, and
+/// `context` names it in the log.
+pub(crate) fn classify_error(
+    error: TransportError,
+    is_stream: bool,
     context: LogContext<'_>,
-) -> Result<Accepted, AttemptError> {
-    match result {
-        Ok(response) => classify_response(response).map_err(AttemptError::Retriable),
-        Err(TransportError::Failed { error, replica }) => {
-            Err(classify_failure(&error, replica, context))
-        }
-        Err(TransportError::Unreachable(error)) => {
-            let error = GatewayError::attempt_failed(&error, context);
-            Err(AttemptError::Retriable(FailedAttempt {
-                outcome: LeaseOutcome::Failed(EndpointFailure::NodeUnreachable),
-                error,
-                executed: false,
-                replica: None,
-                is_permanent: false,
-            }))
-        }
-        Err(TransportError::Refused(refusal)) => Err(classify_refusal(refusal, context)),
-        Err(TransportError::NotANode(status)) => {
+) -> FailedAttempt {
+    match error {
+        TransportError::Failed { error, replica } => FailedAttempt {
+            replica,
+            ..FailedAttempt::new(
+                signal_of(&error, is_stream),
+                GatewayError::attempt_failed(&error, context),
+            )
+        },
+        TransportError::Unreachable(error) => FailedAttempt::new(
+            Signal::NodeUnreachable,
+            GatewayError::attempt_failed(&error, context),
+        ),
+        TransportError::Refused(refusal) => classify_refusal(refusal, is_stream, context),
+        TransportError::NotANode(status) => {
             log_request!(
                 warn,
                 context,
@@ -101,82 +95,92 @@ pub(crate) fn classify(
                 "a response did not come from a node's data path: check that the node's address \
                  leads to its agent and that both have the same API token"
             );
-            Err(AttemptError::Retriable(FailedAttempt {
-                is_permanent: true,
-                ..FailedAttempt::new(
-                    LeaseOutcome::Failed(EndpointFailure::NodeUnreachable),
-                    ErrorCode::NodeUnavailable,
-                    "the node that serves this model cannot be reached",
-                )
-            }))
+            FailedAttempt::with(
+                Signal::NotANode,
+                ErrorCode::NodeUnavailable,
+                "the node that serves this model cannot be reached",
+            )
         }
     }
 }
 
+fn signal_of(error: &ForwardError, is_stream: bool) -> Signal {
+    match error {
+        ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
+            Signal::EngineUnreachable
+        }
+        ForwardError::AcceptQueueFull { .. } => Signal::AcceptQueueFull,
+        ForwardError::Reset {
+            source: ResponseError::Protocol(_),
+            ..
+        } => Signal::MalformedAnswer,
+        ForwardError::Reset { .. } => Signal::ConnectionClosed,
+        ForwardError::FirstByte { .. } => late(is_stream),
+        ForwardError::Deadline { .. } => Signal::Deadline,
+        ForwardError::Local(_) => Signal::LocalLimit,
+        ForwardError::OwnDelay { .. } => Signal::OwnDelay,
+    }
+}
+
+/// The engine has not answered in time. It may be at work: an unstreamed answer has no first byte
+/// before its last.
+fn late(is_stream: bool) -> Signal {
+    if is_stream {
+        Signal::SilentStream
+    } else {
+        Signal::UnstreamedTooLong
+    }
+}
+
+/// Decides by its head whether a response is for the client. `has_json_error` tells whether a 502,
+/// 503 or 504 has an engine's body.
 #[expect(
     clippy::result_large_err,
     reason = "a failed attempt is returned once a try, and a box would be an allocation"
 )]
-fn classify_response(response: NodeResponse) -> Result<Accepted, FailedAttempt> {
-    match response.response.status() {
-        // The engine's own queue is full: busy is not a failure.
-        StatusCode::TOO_MANY_REQUESTS => {
-            let pause = requested_pause(response.response.headers(), SystemTime::now());
-            Err(FailedAttempt {
-                replica: response.report.replica,
-                ..FailedAttempt::new(
-                    LeaseOutcome::Refused { pause },
-                    ErrorCode::QueueFull,
-                    "the engine is busy",
-                )
-            })
-        }
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Err(FailedAttempt {
-            replica: response.report.replica,
-            ..FailedAttempt::new(
-                LeaseOutcome::Failed(EndpointFailure::Broken),
+pub(crate) fn classify_response(
+    response: NodeResponse,
+    has_json_error: bool,
+) -> Result<NodeResponse, FailedAttempt> {
+    let busy = |headers: &HeaderMap| {
+        let pause = requested_pause(headers, SystemTime::now());
+        FailedAttempt::with(
+            Signal::Busy { pause },
+            ErrorCode::QueueFull,
+            "the engine is busy",
+        )
+    };
+    let failed = match response.response.status() {
+        StatusCode::TOO_MANY_REQUESTS => busy(response.response.headers()),
+        // The engine loads a model, or its own queue is full.
+        StatusCode::SERVICE_UNAVAILABLE if has_json_error => busy(response.response.headers()),
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE if !has_json_error => {
+            FailedAttempt::with(
+                Signal::ProxyError,
                 ErrorCode::PoolUnavailable,
                 "the engine cannot serve at the moment",
             )
-        }),
-        // The request itself may be at fault: pass the response on, and remember it.
-        status if status.is_server_error() => Ok(Accepted {
-            response,
-            outcome: Some(LeaseOutcome::Failed(EndpointFailure::Broken)),
-        }),
-        _ => Ok(Accepted {
-            response,
-            outcome: None,
-        }),
-    }
-}
-
-fn classify_failure(
-    error: &ForwardError,
-    replica: Option<ReplicaId>,
-    context: LogContext<'_>,
-) -> AttemptError {
-    let gateway_error = GatewayError::attempt_failed(error, context);
-    let failure = match error {
-        ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
-            EndpointFailure::Unreachable
         }
-        ForwardError::Reset { .. } | ForwardError::FirstByte { .. } => EndpointFailure::Broken,
-        ForwardError::Deadline { .. } | ForwardError::Local(_) | ForwardError::OwnDelay { .. } => {
-            return AttemptError::Final(gateway_error);
-        }
+        StatusCode::GATEWAY_TIMEOUT if !has_json_error => FailedAttempt::with(
+            Signal::ProxyTimeout,
+            ErrorCode::DeadlineExceeded,
+            "a proxy in front of the engine stopped waiting for its response",
+        ),
+        // Any other error is the engine's word about this request.
+        _ => return Ok(response),
     };
-    AttemptError::Retriable(FailedAttempt {
-        outcome: LeaseOutcome::Failed(failure),
-        error: gateway_error,
-        executed: false,
-        replica,
-        is_permanent: false,
+    Err(FailedAttempt {
+        replica: response.report.replica,
+        ..failed
     })
 }
 
 /// A node refused the request itself.
-fn classify_refusal(refusal: NodeRefusal, context: LogContext<'_>) -> AttemptError {
+fn classify_refusal(
+    refusal: NodeRefusal,
+    is_stream: bool,
+    context: LogContext<'_>,
+) -> FailedAttempt {
     let NodeRefusal {
         code,
         pause,
@@ -194,14 +198,16 @@ fn classify_refusal(refusal: NodeRefusal, context: LogContext<'_>) -> AttemptErr
         };
         FailedAttempt {
             executed,
-            ..FailedAttempt::new(LeaseOutcome::PoolRefused { pause }, code, message)
+            ..FailedAttempt::with(Signal::PoolBusy { pause }, code, message)
         }
     };
-    let broken = |code, message| FailedAttempt {
+    let has_replica = replica.is_some();
+    let failed = |signal, code, message| FailedAttempt {
+        executed,
         replica,
-        ..FailedAttempt::new(LeaseOutcome::Failed(EndpointFailure::Broken), code, message)
+        ..FailedAttempt::with(signal, code, message)
     };
-    AttemptError::Retriable(match code {
+    match code {
         Some(ErrorCode::PoolBusy) => {
             refused(ErrorCode::QueueFull, "every slot for this model is taken")
         }
@@ -220,12 +226,11 @@ fn classify_refusal(refusal: NodeRefusal, context: LogContext<'_>) -> AttemptErr
             code @ (ErrorCode::InvalidRequest
             | ErrorCode::PayloadTooLarge
             | ErrorCode::RequestTimeout),
-        ) => {
-            return AttemptError::Final(GatewayError::new(
-                code,
-                "the node does not accept this request",
-            ));
-        }
+        ) => FailedAttempt::with(
+            Signal::RequestRejected,
+            code,
+            "the node does not accept this request",
+        ),
         Some(ErrorCode::LoopDetected) => {
             log_request!(
                 warn,
@@ -233,28 +238,40 @@ fn classify_refusal(refusal: NodeRefusal, context: LogContext<'_>) -> AttemptErr
                 "a node cannot be reached: its address leads to a gateway; correct the \
                  address in its settings"
             );
-            FailedAttempt {
-                is_permanent: true,
-                ..FailedAttempt::new(
-                    LeaseOutcome::Failed(EndpointFailure::NodeUnreachable),
-                    ErrorCode::LoopDetected,
-                    "the address of the node that serves this model leads back to a gateway",
-                )
-            }
+            FailedAttempt::with(
+                Signal::NotANode,
+                ErrorCode::LoopDetected,
+                "the address of the node that serves this model leads back to a gateway",
+            )
         }
-        Some(ErrorCode::DeadlineExceeded) => broken(
+        // A node names the engine that was too late. Without one, no engine has the request.
+        Some(ErrorCode::DeadlineExceeded) => failed(
+            if has_replica {
+                late(is_stream)
+            } else {
+                Signal::StillAsleep
+            },
             ErrorCode::DeadlineExceeded,
             "the engine did not start to respond within the time limit",
         ),
-        Some(ErrorCode::WorkerReset) => broken(
+        Some(ErrorCode::WorkerReset) => failed(
+            Signal::ConnectionClosed,
             ErrorCode::WorkerReset,
             "the engine closed the connection before it responded",
         ),
-        _ => broken(
+        // No engine has the request: the node could not connect to one, or knows that none is
+        // ready.
+        Some(ErrorCode::PoolUnavailable) => failed(
+            Signal::EngineUnreachable,
             ErrorCode::PoolUnavailable,
             "the node cannot serve this model at the moment",
         ),
-    })
+        _ => failed(
+            Signal::EngineUnavailable,
+            ErrorCode::PoolUnavailable,
+            "the node cannot serve this model at the moment",
+        ),
+    }
 }
 
 /// A response that broke off after its head.
@@ -262,57 +279,56 @@ fn classify_refusal(refusal: NodeRefusal, context: LogContext<'_>) -> AttemptErr
 pub(crate) struct BrokenResponse {
     pub(crate) code: ErrorCode,
     pub(crate) message: &'static str,
-    /// What that says about the endpoint; `None` when it says nothing.
-    pub(crate) outcome: Option<LeaseOutcome>,
+    pub(crate) signal: Signal,
 }
 
 impl BrokenResponse {
-    /// `error` is `None` for a stream that ended early, but without a transport error.
+    /// `error` is `None` for a stream that ended properly as HTTP, but without its API's end.
     pub(crate) fn new(error: Option<&StreamError>) -> Self {
-        let failed = Some(LeaseOutcome::Failed(EndpointFailure::Broken));
-        let (code, message, outcome) = match error {
+        let (code, message, signal) = match error {
             // The client's own limit says nothing about the engine.
             Some(StreamError::Deadline) => (
                 ErrorCode::DeadlineExceeded,
                 "the request's deadline passed in the middle of the response",
-                None,
+                Signal::Deadline,
             ),
             Some(error) if error.is_own() => (
                 ErrorCode::WorkerReset,
                 "this gateway was overloaded in the middle of the response",
-                None,
+                Signal::OwnDelay,
             ),
             Some(StreamError::Stalled(_)) => (
                 ErrorCode::WorkerReset,
                 "the engine stalled in the middle of its response",
-                failed,
+                Signal::StreamStalled,
             ),
-            Some(StreamError::Broken(_) | StreamError::OwnDelay(_)) | None => (
+            Some(StreamError::Broken(_) | StreamError::OwnDelay(_)) => (
                 ErrorCode::WorkerReset,
                 "the engine closed the connection in the middle of its response",
-                failed,
+                Signal::StreamCut,
+            ),
+            None => (
+                ErrorCode::WorkerReset,
+                "the engine ended its response before it was complete",
+                Signal::StreamUnfinished,
             ),
         };
         Self {
             code,
             message,
-            outcome,
+            signal,
         }
     }
 }
 
 /// A response that broke off before the client got any of it.
-impl From<BrokenResponse> for AttemptError {
+impl From<BrokenResponse> for FailedAttempt {
     fn from(broken: BrokenResponse) -> Self {
-        let BrokenResponse {
-            code,
-            message,
-            outcome,
-        } = broken;
-        match outcome {
-            Some(outcome) => Self::Retriable(FailedAttempt::new(outcome, code, message)),
-            None => Self::Final(GatewayError::new(code, message)),
-        }
+        let signal = match broken.signal {
+            Signal::StreamCut => Signal::AnswerCut,
+            signal => signal,
+        };
+        Self::with(signal, broken.code, broken.message)
     }
 }
 
@@ -334,12 +350,31 @@ mod tests {
             executed: false,
             replica: None,
         };
-        let result = classify(Err(TransportError::Refused(busy)), LogContext::default());
-        let Err(AttemptError::Retriable(failed)) = result else {
-            panic!("a refusal can be retried");
-        };
+        let error = TransportError::Refused(busy);
+        let failed = classify_error(error, false, LogContext::default());
         assert_eq!(failed.error.code, ErrorCode::QueueFull);
-        assert_eq!(failed.outcome, LeaseOutcome::PoolRefused { pause });
+        assert_eq!(failed.signal, Signal::PoolBusy { pause });
+        assert!(failed.failure(false).is_some());
+    }
+
+    // spec: PATH-3
+    #[test]
+    fn a_request_that_no_engine_has_waits_for_the_restart_of_the_only_one() {
+        for replica in [None, Some(ReplicaId::new("r0").unwrap())] {
+            let refusal = NodeRefusal {
+                code: Some(ErrorCode::PoolUnavailable),
+                pause: None,
+                executed: false,
+                replica,
+            };
+            let error = TransportError::Refused(refusal);
+            let failed = classify_error(error, true, LogContext::default());
+            assert_eq!(
+                failed.failure(false).unwrap().kind,
+                FailureKind::Unreachable
+            );
+            assert!(!failed.excludes_endpoint());
+        }
     }
 
     // spec: PATH-41, PATH-42
@@ -374,8 +409,8 @@ mod tests {
             (None, ErrorCode::WorkerReset, true),
         ] {
             let broken = BrokenResponse::new(error.as_ref());
-            let expected = blames.then_some(LeaseOutcome::Failed(EndpointFailure::Broken));
-            assert_eq!((broken.code, broken.outcome), (code, expected), "{error:?}");
+            let blamed = broken.signal.lease_outcome().is_some();
+            assert_eq!((broken.code, blamed), (code, blames), "{error:?}");
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct GatewayBody(Kind);
 enum Kind {
     Whole(Bytes),
     Streaming(Box<StreamingBody>),
-    Translated(Box<OllamaBody>),
+    Translated(Box<OllamaBody<GatewayBody>>),
 }
 
 impl GatewayBody {
@@ -31,7 +31,7 @@ impl GatewayBody {
         Self(Kind::Streaming(Box::new(body)))
     }
 
-    pub(crate) fn translated(body: OllamaBody) -> Self {
+    pub(crate) fn translated(body: OllamaBody<Self>) -> Self {
         Self(Kind::Translated(Box::new(body)))
     }
 }

@@ -55,7 +55,7 @@ impl Dialect {
 
     /// What a whole event, without the blank line after it, means.
     pub(crate) fn classify(self, event: &[u8]) -> EventKind {
-        let (name, data) = fields(event);
+        let (name, data, has_error) = fields(event);
         if name.is_empty() && data.is_empty() {
             return EventKind::None;
         }
@@ -80,13 +80,27 @@ impl Dialect {
             Self::Messages => kind("message_stop"),
             Self::Plain | Self::Ollama => false,
         };
-        let is_error =
-            name == b"error" || data.starts_with(br#"{"error""#) || event.starts_with(b"error:");
+        let is_error = has_error || name == b"error" || data.starts_with(br#"{"error""#);
         match (is_end, is_error) {
             (true, _) => EventKind::End,
             (false, true) => EventKind::Error,
             (false, false) => EventKind::Other,
         }
+    }
+
+    /// Whether events say why the generation ended: the answer is complete, whether or not the
+    /// engine also sends its API's end.
+    pub(crate) fn has_finish_reason(self, events: &[u8]) -> bool {
+        let key = match self {
+            Self::Completions => &FINISH_REASON,
+            Self::Messages => &STOP_REASON,
+            Self::Responses | Self::Plain | Self::Ollama => return false,
+        };
+        // The value is null until then. Within generated text the quotes would be escaped.
+        key.find_iter(events).any(|at| {
+            let value = events.get(at + key.needle().len()..).unwrap_or_default();
+            value.trim_ascii_start().starts_with(b"\"")
+        })
     }
 
     /// Whether a stream whose last event was `last` is complete.
@@ -146,21 +160,29 @@ static ERROR: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finde
 /// Every event that ends a stream of completions contains this.
 static DONE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("[DONE]"));
 
+/// Why the generation ended, in completions and in Anthropic's messages.
+static FINISH_REASON: LazyLock<memmem::Finder<'static>> =
+    LazyLock::new(|| memmem::Finder::new(r#""finish_reason":"#));
+static STOP_REASON: LazyLock<memmem::Finder<'static>> =
+    LazyLock::new(|| memmem::Finder::new(r#""stop_reason":"#));
+
 /// The `type` of an event's object is within its first bytes.
 const TYPE_WITHIN: usize = 64;
 
-/// The name of an event and its first line of data (HTML standard, 9.2.6).
-fn fields(event: &[u8]) -> (&[u8], &[u8]) {
+/// The name of an event and its first line of data (HTML standard, 9.2.6), and whether it has a
+/// field `error`, which is llama-server's format of errors.
+fn fields(event: &[u8]) -> (&[u8], &[u8], bool) {
     let (mut name, mut data): (&[u8], &[u8]) = (b"", b"");
+    let mut has_error = false;
     for field in sse::fields(event) {
+        has_error |= field.name == b"error";
         match field.name {
             b"event" => name = field.value.trim_ascii(),
-            // `error` is llama-server's format of errors.
             b"data" | b"error" if data.is_empty() => data = field.value.trim_ascii(),
             _ => {}
         }
     }
-    (name, data)
+    (name, data, has_error)
 }
 
 #[cfg(test)]

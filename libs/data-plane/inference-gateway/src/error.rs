@@ -97,6 +97,10 @@ impl GatewayError {
                 ErrorCode::NodeUnavailable,
                 "the node that serves this model cannot be reached",
             ),
+            ForwardError::AcceptQueueFull { .. } => (
+                ErrorCode::QueueFull,
+                "the engine has no room for another connection at the moment",
+            ),
             ForwardError::Reset {
                 source: ResponseError::Protocol(_),
                 ..

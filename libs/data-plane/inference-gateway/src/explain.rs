@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use admission::{Admission, RoutingPreference};
+use admission::{Admission, ContextNeed, RoutingPreference};
 use axum::{Json, extract::State};
 use http_server::{ApiJson, Routes};
 use placement::{Affinity, PlacementError, SkipReason, Strategy, prompt_blocks, session_key};
@@ -129,6 +129,7 @@ async fn explain(
         strategy,
         pin: request.pin_node,
         affinity,
+        context: ContextNeed::default(),
     });
     let explained = explainer.admission.explain(model, &preference);
     let candidates = explained

@@ -72,10 +72,9 @@ impl Stream {
         Self(EventStream::new(route::dialect(path)))
     }
 
-    /// Takes bytes from the engine and returns those for the client; `None` when an event is too
-    /// long.
-    pub fn push(&mut self, data: Bytes) -> Option<Bytes> {
-        self.0.push(data).ok()
+    /// Takes bytes from the engine and returns those for the client.
+    pub fn push(&mut self, data: Bytes) -> Bytes {
+        self.0.push(data)
     }
 
     /// Whether the stream may end here.

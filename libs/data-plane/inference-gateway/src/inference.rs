@@ -6,17 +6,16 @@ use std::sync::Arc;
 use admission::{AcquireRequest, Admission, Lease, RefusalReason, Ticket};
 use http::{Request, Response};
 use http_server::RequestBody;
-use node_transport::{NodeRequest, NodeTransport, TransportError};
+use node_transport::{NodeRequest, NodeResponse, NodeTransport, TransportError};
 use parking_lot::Mutex;
 use pool_registry_types::ErrorCode;
 use request_forwarding::{record_result, set_trace};
 use routing_table::Endpoint;
-use stream_proxy::Timeouts;
 use tokio::time::Instant;
 use tracing::{Instrument as _, field};
 
 use crate::{
-    attempt::{Accepted, AttemptError, FailedAttempt, classify},
+    attempt::{FailedAttempt, classify_error, classify_response},
     body::GatewayBody,
     config::GatewayConfig,
     dialect::Dialect,
@@ -28,10 +27,11 @@ use crate::{
     observer::RequestObserver,
     redirect::without_redirect,
     response::ClientResponse,
-    retry::{AttemptFailure, RetryDecision},
+    retry::RetryDecision,
     retry_budget::RetryBudget,
     route::Route,
     stored_responses::{ResponseIdReader, ResponseOwner, StoredResponses},
+    whole_answer::{has_json_error, may_be_a_proxys},
 };
 
 /// Serves inference requests.
@@ -119,15 +119,22 @@ impl Inference {
             let mut lease = forwarding.acquire(observer).await?;
             observer.placed(lease.endpoint());
             let received = match forwarding.send(&lease, observer).await {
-                Ok(accepted) => ClientResponse::receive(accepted, &mut lease, observer).await,
+                Ok(response) => ClientResponse::receive(response, &mut lease, observer).await,
                 Err(error) => Err(error),
             };
             match received {
-                Ok(response) => return Ok((response, lease)),
-                Err(AttemptError::Final(error)) => return Err(error),
-                Err(AttemptError::Retriable(failed)) => {
-                    forwarding.retry(failed, lease, observer)?;
+                Ok(response) => {
+                    let needed = response.refused_context(lease.endpoint().context_length());
+                    match needed {
+                        Some(least) if forwarding.may_fit(least, observer) => {
+                            // Its slot is free again before the next one is acquired.
+                            drop(lease);
+                            observer.retried();
+                        }
+                        _ => return Ok((response, lease)),
+                    }
                 }
+                Err(failed) => forwarding.retry(failed, lease, observer)?,
             }
         }
     }
@@ -186,7 +193,7 @@ impl Forwarding<'_> {
         &mut self,
         lease: &Lease,
         observer: &RequestObserver,
-    ) -> Result<Accepted, AttemptError> {
+    ) -> Result<NodeResponse, FailedAttempt> {
         let endpoint = lease.endpoint();
         let span = tracing::debug_span!(
             target: telemetry::REQUEST,
@@ -199,10 +206,9 @@ impl Forwarding<'_> {
         );
         let outbound = &mut self.request.outbound;
         set_trace(outbound, &span);
-        let timeouts = Timeouts {
-            deadline: observer.retry.deadline(),
-            ..self.inference.config.timeouts
-        };
+        let is_stream = self.request.is_stream;
+        let config = &self.inference.config;
+        let timeouts = config.timeouts_of(is_stream, observer.retry.deadline());
         let sending = self.inference.transport.send(NodeRequest {
             endpoint,
             model: observer.model(),
@@ -222,8 +228,27 @@ impl Forwarding<'_> {
                 "an attempt failed"
             );
         }
-        let accepted = classify(result, observer.log_context())?;
-        without_redirect(accepted, observer.log_context())
+        let mut response =
+            result.map_err(|error| classify_error(error, is_stream, observer.log_context()))?;
+        // Boxed: few responses are read here, and every request moves this future.
+        let has_json_error = may_be_a_proxys(response.response.status())
+            && Box::pin(has_json_error(&mut response.response))
+                .await
+                .unwrap_or(false);
+        let response = classify_response(response, has_json_error)?;
+        without_redirect(response, observer.log_context())
+    }
+
+    /// An engine has refused the request because it needs a context of `least` tokens. Whether
+    /// another endpoint has it, and is tried next.
+    fn may_fit(&mut self, least: u32, observer: &mut RequestObserver) -> bool {
+        let admission = &self.inference.admission;
+        let may_fit =
+            admission.has_context(observer.model(), least) && observer.retry.refused_for_context();
+        if may_fit {
+            Arc::make_mut(&mut self.request.preference).context.at_least = Some(least);
+        }
+        may_fit
     }
 
     /// Returns the slot of a failed attempt. An error means that there is no further attempt.
@@ -234,17 +259,18 @@ impl Forwarding<'_> {
         observer: &mut RequestObserver,
     ) -> Result<(), GatewayError> {
         lease.used(failed.replica.as_ref());
-        lease.ended(failed.outcome);
+        if let Some(outcome) = failed.signal.lease_outcome() {
+            lease.ended(outcome);
+        }
         let endpoint = Arc::clone(lease.endpoint());
         // First, so that admission knows of the failure when it computes `Retry-After`.
         drop(lease);
         let resend = &self.request.outbound.resend;
-        let failure = AttemptFailure {
-            kind: failed.kind(),
-            executed: failed.executed,
-            resent: resend.was_used(),
+        let failure = failed.failure(resend.was_used());
+        let decision = match failure {
+            Some(failure) => observer.retry.failed(failure, Instant::now()),
+            None => RetryDecision::GiveUp,
         };
-        let decision = observer.retry.failed(failure, Instant::now());
         let RetryDecision::Retry {
             excludes_endpoint,
             was_executed,
@@ -258,7 +284,7 @@ impl Forwarding<'_> {
                 return Err(self.with_retry_after(failed.error, observer.model()));
             }
         }
-        if excludes_endpoint || failed.is_permanent {
+        if excludes_endpoint || failed.excludes_endpoint() {
             self.excluded.push(endpoint);
         }
         observer.retried();

@@ -17,8 +17,9 @@ use stream_proxy::Outbound;
 
 use crate::{
     config::GatewayConfig,
+    dialect::Dialect,
     error::GatewayError,
-    model_name::{ResolvedModel, named_model, resolve},
+    model_name::{ResolvedModel, named_fields, resolve},
     observer::RequestObserver,
     options::{self, RequestOptions},
     peek::check_model,
@@ -59,6 +60,8 @@ pub struct QueueTimeout(pub Duration);
 pub(crate) struct InferenceRequest {
     /// The client's bytes, without what was meant for the gateway.
     pub(crate) outbound: Outbound,
+    /// The client asks for a stream.
+    pub(crate) is_stream: bool,
     pub(crate) preference: Arc<RoutingPreference>,
     pub(crate) priority: Priority,
     /// The client's name for the model, if it is an alias.
@@ -79,6 +82,7 @@ impl InferenceRequest {
         let (started, route) = (observer.started(), observer.route());
         let options = RequestOptions::read(&parts.headers, config.strategy, started)?;
         let body = read_body(&mut parts, body, config.max_body_bytes).await?;
+        let mut is_stream = false;
         let model = match (owner, route.method) {
             (Some(owner), _) => owner.model.as_ref().to_owned(),
             (None, EngineMethod::Get) => {
@@ -87,15 +91,20 @@ impl InferenceRequest {
                     None => only_model(admission)?,
                 }
             }
-            (None, EngineMethod::Post) => match named_model(&parts.headers, &body) {
-                Ok(Some(model)) => model.into_owned(),
-                // A path that is not listed is a route only if the body names a model.
-                Ok(None) | Err(_) if route.is_other() => {
-                    return Err(GatewayError::no_such_route(parts.uri.path()));
+            (None, EngineMethod::Post) => {
+                let fields = named_fields(&parts.headers, &body);
+                let stream = fields.as_ref().ok().and_then(|fields| fields.stream);
+                is_stream = stream.unwrap_or(route.dialect == Dialect::Ollama);
+                match fields.map(|fields| fields.model) {
+                    Ok(Some(model)) => model.into_owned(),
+                    // A path that is not listed is a route only if the body names a model.
+                    Ok(None) | Err(_) if route.is_other() => {
+                        return Err(GatewayError::no_such_route(parts.uri.path()));
+                    }
+                    Ok(None) => only_model(admission)?,
+                    Err(error) => return Err(error.into()),
                 }
-                Ok(None) => only_model(admission)?,
-                Err(error) => return Err(error.into()),
-            },
+            }
         };
         if options.is_forwarded {
             remove_forwarded(&mut parts.headers);
@@ -123,6 +132,7 @@ impl InferenceRequest {
         }
         Ok(Self {
             outbound,
+            is_stream,
             preference,
             priority,
             alias,

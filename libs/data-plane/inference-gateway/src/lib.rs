@@ -22,8 +22,10 @@
 mod access_log;
 mod aliases;
 mod attempt;
+mod attribution;
 mod body;
 mod config;
+mod context_length;
 mod dialect;
 mod error;
 mod error_response;
@@ -64,6 +66,7 @@ mod stream_timing;
 mod streaming_body;
 mod token_count;
 mod traffic;
+mod whole_answer;
 
 pub use aliases::{AliasProblem, AliasProblems, Aliases, MAX_ALIASES_FILE_BYTES};
 pub use body::GatewayBody;

@@ -4,13 +4,13 @@ use pool_registry_types::limits::Limit;
 
 use crate::{
     aliases::MAX_ALIASES_FILE_BYTES,
-    config::MAX_BODY_BYTES,
+    config::{MAX_BODY_BYTES, UNSTREAMED_LIMIT},
     options::MAX_DEADLINE_MS,
-    response::WHOLE_ANSWER_BYTES,
     retry::{MAX_TRIES, MAX_UNREACHABLE, MIN_REFUSALS, REFUSALS_PER_SECOND},
     scan::MAX_DEPTH,
     sse::MAX_EVENT_BYTES,
     stored_responses::{MAX_RESPONSE_ID_BYTES, MAX_STORED_RESPONSES},
+    whole_answer::WHOLE_ANSWER_BYTES,
 };
 
 /// All limits of `/v1`.
@@ -31,14 +31,18 @@ pub const LIMITS: &[Limit] = &[
         .because("`X-Deadline-Ms`: a longer one mistakes the unit.")
         .enforced_by("/v1")
         .beyond("400 INVALID_REQUEST"),
+    Limit::time("UNSTREAMED_LIMIT", UNSTREAMED_LIMIT)
+        .because("An unstreamed answer, unless its client sets a deadline.")
+        .enforced_by("/v1")
+        .beyond("504 DEADLINE_EXCEEDED"),
     Limit::new("WHOLE_ANSWER_BYTES", WHOLE_ANSWER_BYTES, "bytes")
         .because("An unstreamed answer that is read completely before the client gets it.")
         .enforced_by("/v1")
         .beyond("the answer is passed on as it comes"),
     Limit::new("MAX_EVENT_BYTES", MAX_EVENT_BYTES as u64, "bytes")
-        .because("One event of a stream.")
+        .because("One event of a stream that is held until it is whole.")
         .enforced_by("/v1")
-        .beyond("the stream ends with the event WORKER_RESET"),
+        .beyond("the event is passed on as it comes"),
     Limit::new(
         "MAX_STORED_RESPONSES",
         MAX_STORED_RESPONSES as u64,

@@ -38,6 +38,8 @@ const NONE: &str = "";
 pub(crate) enum RequestOutcome {
     /// An engine responded.
     Served,
+    /// An engine responded with an error: a status of 500 or above, or an error event.
+    Failed,
     /// The gateway refused the request, or no endpoint served it.
     Refused,
     /// The response broke off.
@@ -50,6 +52,7 @@ impl RequestOutcome {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Served => "served",
+            Self::Failed => "failed",
             Self::Refused => "refused",
             Self::Broken => "broken",
             Self::Cancelled => "cancelled",
@@ -219,7 +222,7 @@ impl GatewayMetrics {
         );
         registry.register_with_unit(
             "llorch_first_token",
-            "From a request to the first event of its stream, in seconds",
+            "From a request to the first text of its stream, in seconds",
             Unit::Seconds,
             first_token.clone(),
         );

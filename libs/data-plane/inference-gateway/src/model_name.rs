@@ -19,20 +19,34 @@ use crate::{
     error::GatewayError,
     multipart,
     peek::{PeekError, check_model, peek},
+    scan::BodyFields,
 };
 
+/// The model that a request names, and whether it asks for a stream, in JSON or in a form.
+pub(crate) fn named_fields<'a>(
+    headers: &HeaderMap,
+    body: &'a [u8],
+) -> Result<BodyFields<'a>, PeekError> {
+    match form_type(headers) {
+        Some(form) if !multipart::is_form(form) => Err(PeekError::NotAForm),
+        Some(form) => Ok(BodyFields {
+            model: multipart::model(form, body)
+                .map(|model| check_model(model.into()))
+                .transpose()?,
+            // Uploads are mostly answered whole.
+            stream: None,
+        }),
+        None => peek(body),
+    }
+}
+
 /// The model that a request names, in JSON or in a form.
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn named_model<'a>(
     headers: &HeaderMap,
     body: &'a [u8],
 ) -> Result<Option<Cow<'a, str>>, PeekError> {
-    match form_type(headers) {
-        Some(form) if !multipart::is_form(form) => Err(PeekError::NotAForm),
-        Some(form) => multipart::model(form, body)
-            .map(|model| check_model(model.into()))
-            .transpose(),
-        None => Ok(peek(body)?.model),
-    }
+    Ok(named_fields(headers, body)?.model)
 }
 
 /// The model of a request, and the body that names it.

@@ -1,10 +1,13 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`.
 
-use admission::Admission;
+use admission::{Admission, ModelSummary};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::{aliases::Aliases, body::GatewayBody, error::GatewayError, error_response::json};
+
+/// The owner of a model whose engines name none, or several.
+const OWNER: &str = "llorch";
 
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -21,17 +24,32 @@ pub(crate) struct Model<'a> {
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     object: &'static str,
     created: u64,
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    owned_by: &'static str,
+    /// As its engines say, if they agree.
+    owned_by: &'a str,
+    /// The most tokens of one request, of the endpoint with the largest context. Absent: no engine
+    /// reports it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_model_len: Option<u32>,
+    /// The same where clients of llama.cpp look for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<Meta>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Meta {
+    n_ctx: u32,
 }
 
 impl<'a> Model<'a> {
-    fn new(id: &'a str, created: u64) -> Self {
+    fn new(id: &'a str, created: u64, of: &'a ModelSummary) -> Self {
         Self {
             id,
             object: "model",
             created,
-            owned_by: "llorch",
+            owned_by: of.owned_by.as_deref().unwrap_or(OWNER),
+            max_model_len: of.context_length,
+            meta: of.context_length.map(|n_ctx| Meta { n_ctx }),
         }
     }
 }
@@ -43,8 +61,11 @@ pub(crate) fn list(
     aliases: &Aliases,
     created: u64,
 ) -> Response<GatewayBody> {
-    let names = names(admission, aliases);
-    let data = names.iter().map(|id| Model::new(id, created)).collect();
+    let known = served(admission);
+    let data = named(&known, aliases)
+        .into_iter()
+        .map(|(id, model)| Model::new(id, created, model))
+        .collect();
     json(
         StatusCode::OK,
         &ModelList {
@@ -56,19 +77,36 @@ pub(crate) fn list(
 
 /// The names of all models that a node can serve now, and of their aliases, in order.
 pub(crate) fn names(admission: &Admission, aliases: &Aliases) -> Vec<String> {
-    let known = admission.models();
-    let models = known.iter().filter(|model| model.endpoints_ready > 0);
+    let known = served(admission);
+    let names = named(&known, aliases).into_iter();
+    names.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The models that a node can serve now, in order.
+fn served(admission: &Admission) -> Vec<ModelSummary> {
+    let mut known = admission.models();
+    known.retain(|model| model.endpoints_ready > 0);
+    known.sort_unstable_by(|a, b| a.model.cmp(&b.model));
+    known
+}
+
+/// Each name that a client may use, with its model, in order. `known` is in order.
+fn named<'a>(known: &'a [ModelSummary], aliases: &'a Aliases) -> Vec<(&'a str, &'a ModelSummary)> {
+    let find = |name: &str| {
+        let place = known.binary_search_by(|model| model.model.as_str().cmp(name));
+        place.ok().and_then(|place| known.get(place))
+    };
     // An alias hides the model of the same name.
-    let models = models
-        .map(|summary| summary.model.as_str())
-        .filter(|model| aliases.target(model).is_none());
-    let aliased = aliases.iter().filter(|(_, model)| admission.serves(model));
-    let mut names: Vec<String> = models
-        .chain(aliased.map(|(alias, _)| alias))
-        .map(str::to_owned)
-        .collect();
-    names.sort_unstable();
-    names
+    let models = known
+        .iter()
+        .filter(|model| aliases.target(&model.model).is_none())
+        .map(|model| (model.model.as_str(), model));
+    let aliased = aliases
+        .iter()
+        .filter_map(|(alias, model)| Some((alias, find(model)?)));
+    let mut named: Vec<_> = models.chain(aliased).collect();
+    named.sort_unstable_by_key(|(name, _)| *name);
+    named
 }
 
 /// One model.
@@ -78,8 +116,8 @@ pub(crate) fn one(
     id: &str,
     created: u64,
 ) -> Result<Response<GatewayBody>, GatewayError> {
-    if admission.serves(aliases.target(id).unwrap_or(id)) {
-        return Ok(json(StatusCode::OK, &Model::new(id, created)));
+    match admission.model(aliases.target(id).unwrap_or(id)) {
+        Some(model) => Ok(json(StatusCode::OK, &Model::new(id, created, &model))),
+        None => Err(GatewayError::unknown_model(id, "")),
     }
-    Err(GatewayError::unknown_model(id, ""))
 }

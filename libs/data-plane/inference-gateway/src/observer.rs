@@ -10,7 +10,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_server::RequestId;
 use pool_registry_types::ErrorCode;
 use request_forwarding::continue_trace;
@@ -203,11 +203,6 @@ impl RequestObserver {
 
     /// Whole events of the response's stream passed.
     pub(crate) fn events_passed(&mut self, events: &[u8], timing: &mut StreamTiming) {
-        let now = Instant::now();
-        if timing.event(now) {
-            self.first_token = Some(now);
-        }
-        self.tokens.events(self.route.dialect, events);
         if let Some(reader) = &mut self.response_id {
             let (endpoint, model) = (self.endpoint.as_ref(), self.model.as_deref());
             let goes_on = endpoint
@@ -216,6 +211,14 @@ impl RequestObserver {
             if !goes_on {
                 self.response_id = None;
             }
+        }
+        // A comment that keeps the connection alive is no token.
+        if !self.tokens.events(self.route.dialect, events) {
+            return;
+        }
+        let now = Instant::now();
+        if timing.event(now) {
+            self.first_token = Some(now);
         }
         if timing.is_report_due() {
             self.report_stream(timing, now);
@@ -241,17 +244,21 @@ impl RequestObserver {
     }
 
     /// The client gets a complete response that is no stream.
-    pub(crate) fn served_whole(&mut self, response: &[u8]) {
+    pub(crate) fn served_whole(&mut self, status: StatusCode, response: &[u8]) {
         self.tokens.whole(self.route.dialect, response);
         if let (Some(reader), Some(endpoint)) = (self.response_id.take(), &self.endpoint) {
             reader.whole(response, endpoint, self.model());
         }
-        self.served();
+        self.served(status.is_server_error());
     }
 
-    /// The client gets a complete response.
-    pub(crate) fn served(&mut self) {
-        self.outcome = RequestOutcome::Served;
+    /// The client gets a complete response. `is_error`: the engine reports an error in it.
+    pub(crate) fn served(&mut self, is_error: bool) {
+        self.outcome = if is_error {
+            RequestOutcome::Failed
+        } else {
+            RequestOutcome::Served
+        };
     }
 
     /// The response broke off, and the client was told why.

@@ -91,7 +91,7 @@ impl Inference {
             Kind::Generate | Kind::Raw => generate_request(&body),
             Kind::Embed | Kind::Embeddings => embed_request(&body, kind),
         };
-        let translated = translated.map_err(invalid)?;
+        let translated = translated.map_err(|error| invalid(&error))?;
         let forward = match translated {
             Translation::Forward(request) => request,
             Translation::Loaded { kind, model } => {
@@ -145,7 +145,7 @@ impl Inference {
     }
 }
 
-fn invalid(error: RequestError) -> GatewayError {
+fn invalid(error: &RequestError) -> GatewayError {
     GatewayError::new(ErrorCode::InvalidRequest, error.to_string())
 }
 

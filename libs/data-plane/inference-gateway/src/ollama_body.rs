@@ -12,20 +12,21 @@ use ollama_api::{Answer, Moment};
 use stream_proxy::StreamError;
 use tokio::time::Instant;
 
-use crate::body::GatewayBody;
-
 /// A stream of OpenAI's API that Ollama's clients read.
 #[derive(Debug)]
-pub(crate) struct OllamaBody {
+pub(crate) struct OllamaBody<B> {
     /// Sends whole events.
-    events: Box<GatewayBody>,
+    events: Box<B>,
     answer: Answer,
     started: Instant,
     is_over: bool,
 }
 
-impl OllamaBody {
-    pub(crate) fn new(events: GatewayBody, answer: Answer, started: Instant) -> Self {
+impl<B> OllamaBody<B>
+where
+    B: Body<Data = Bytes, Error = StreamError> + Unpin,
+{
+    pub(crate) fn new(events: B, answer: Answer, started: Instant) -> Self {
         Self {
             events: Box::new(events),
             answer,

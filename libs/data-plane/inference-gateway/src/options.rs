@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use admission::{Priority, RoutingPreference};
+use admission::{ContextNeed, Priority, RoutingPreference};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use placement::{Affinity, ChatBlocks, Strategy, prompt_blocks, session_key};
 use pool_registry_types::NodeId;
@@ -13,7 +13,7 @@ use serde::{
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::error::GatewayError;
+use crate::{context_length::estimate, error::GatewayError};
 
 /// The client's own deadline, in milliseconds from now.
 pub(crate) const DEADLINE: HeaderName = HeaderName::from_static("x-deadline-ms");
@@ -82,6 +82,7 @@ impl RequestOptions {
             strategy: self.strategy,
             pin: Some(node.clone()),
             affinity: Affinity::default(),
+            context: ContextNeed::default(),
         })
     }
 
@@ -109,6 +110,7 @@ impl RequestOptions {
             strategy: self.strategy,
             pin: self.pin,
             affinity,
+            context: estimate(body),
         })
     }
 }

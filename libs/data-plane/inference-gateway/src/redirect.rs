@@ -1,10 +1,11 @@
 //! Redirects of engines. They name an address of the engine, so no client gets one.
 
-use admission::LeaseOutcome;
+use node_transport::NodeResponse;
 use pool_registry_types::ErrorCode;
 
 use crate::{
-    attempt::{Accepted, AttemptError, FailedAttempt},
+    attempt::FailedAttempt,
+    attribution::Signal,
     log_context::{LogContext, log_request},
 };
 
@@ -14,12 +15,12 @@ use crate::{
     reason = "a failed attempt is returned once a try, and a box would be an allocation"
 )]
 pub(crate) fn without_redirect(
-    accepted: Accepted,
+    response: NodeResponse,
     context: LogContext<'_>,
-) -> Result<Accepted, AttemptError> {
-    let status = accepted.response.response.status();
+) -> Result<NodeResponse, FailedAttempt> {
+    let status = response.response.status();
     if !status.is_redirection() {
-        return Ok(accepted);
+        return Ok(response);
     }
     log_request!(
         warn,
@@ -27,14 +28,12 @@ pub(crate) fn without_redirect(
         status = status.as_u16(),
         "an engine redirects requests, which is not followed: check the URL in its handoff"
     );
-    Err(AttemptError::Retriable(FailedAttempt {
-        replica: accepted.response.report.replica,
-        is_permanent: true,
-        ..FailedAttempt::new(
-            LeaseOutcome::Served,
-            ErrorCode::WorkerReset,
-            "the engine redirects this request to another address, which is not followed: it may \
-             not have this path",
-        )
-    }))
+    let mut failed = FailedAttempt::with(
+        Signal::Redirect,
+        ErrorCode::WorkerReset,
+        "the engine redirects this request to another address, which is not followed: it may not \
+         have this path",
+    );
+    failed.replica = response.report.replica;
+    Err(failed)
 }

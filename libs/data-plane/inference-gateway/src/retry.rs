@@ -36,6 +36,8 @@ pub(crate) struct RetryState {
     executions: u32,
     unreachable: u32,
     refusals: u64,
+    /// Engines that refused the request because their context is too small.
+    too_small: u32,
     /// One attempt sent the request twice, the second time on a fresh connection. The budget did
     /// not pay for that, so it counts as an execution.
     was_resent: bool,
@@ -172,6 +174,13 @@ impl RetryState {
             excludes_endpoint: failure.kind == FailureKind::Broken,
             was_executed,
         }
+    }
+
+    /// An engine refused the request because its context is too small; whether a larger one may be
+    /// tried. It computed nothing, so no retry is paid for.
+    pub(crate) fn refused_for_context(&mut self) -> bool {
+        self.too_small = self.too_small.saturating_add(1);
+        self.too_small < MAX_TRIES
     }
 
     /// Counts one more execution; whether another one is allowed.

@@ -8,14 +8,15 @@ use std::{
 
 use admission::{Lease, LeaseOutcome};
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use stream_proxy::{ProxyBody, StreamError};
+use stream_proxy::{ProxyBody, ResponseError, StreamError};
 use tokio::time::Instant;
 use tracing::Span;
 
 use crate::{
-    attempt::BrokenResponse, log_context::log_request, observer::RequestObserver, sse::EventStream,
-    stream_timing::StreamTiming,
+    attempt::BrokenResponse, attribution::Signal, log_context::log_request,
+    observer::RequestObserver, sse::EventStream, stream_timing::StreamTiming,
 };
 
 /// A response on its way from an engine to a client.
@@ -28,6 +29,8 @@ pub(crate) struct StreamingBody {
     /// For a stream of server-sent events.
     events: Option<Events>,
     observer: RequestObserver,
+    /// The status of the response is an error of the engine.
+    is_error: bool,
     /// Covers the whole response; disabled by default.
     span: Span,
 }
@@ -39,8 +42,10 @@ struct Events {
 }
 
 impl StreamingBody {
-    /// Passes `body` on. `events` is set for a stream of server-sent events.
+    /// Passes `body` on, of a response with `status`. `events` is set for a stream of server-sent
+    /// events.
     pub(crate) fn new(
+        status: StatusCode,
         body: ProxyBody,
         lease: Lease,
         events: Option<EventStream>,
@@ -56,6 +61,7 @@ impl StreamingBody {
             lease: Some(lease),
             events,
             observer,
+            is_error: status.is_server_error(),
             span,
         }
     }
@@ -73,44 +79,56 @@ impl StreamingBody {
                     let Some(events) = &mut self.events else {
                         return Poll::Ready(Some(Ok(data)));
                     };
-                    match events.stream.push(data) {
-                        // The rest of the event is still to come.
-                        Ok(whole) if whole.is_empty() => {}
-                        Ok(whole) => {
-                            self.observer.events_passed(&whole, &mut events.timing);
-                            return Poll::Ready(Some(Ok(whole)));
-                        }
-                        Err(error) => {
-                            log_request!(
-                                warn,
-                                self.observer.log_context(),
-                                %error,
-                                "an engine does not send valid server-sent events; check its \
-                                 kind and version"
-                            );
-                            return Poll::Ready(self.end(None).map(Ok));
-                        }
+                    let passed = events.stream.push(data);
+                    // Otherwise the rest of the event is still to come.
+                    if !passed.is_empty() {
+                        self.observer.events_passed(&passed, &mut events.timing);
+                        return Poll::Ready(Some(Ok(passed)));
                     }
                 }
                 Some(Err(error)) => {
-                    // Without events there is no way to report the error to the client. Returning
-                    // it closes the connection, so that the client sees that something is missing.
+                    // Without events, or in the middle of one, there is no way to report the error
+                    // to the client. Returning it closes the connection, so that the client sees
+                    // that something is missing.
                     return Poll::Ready(Some(self.end(Some(&error)).ok_or(error)));
                 }
-                None => return Poll::Ready(self.end(None).map(Ok)),
+                None => {
+                    let is_mid_event = self.is_mid_event();
+                    return Poll::Ready(match self.end(None) {
+                        None if is_mid_event => {
+                            Some(Err(StreamError::Broken(ResponseError::Closed)))
+                        }
+                        last => last.map(Ok),
+                    });
+                }
             }
         }
+    }
+
+    fn is_mid_event(&self) -> bool {
+        let stream = self.events.as_ref().map(|events| &events.stream);
+        stream.is_some_and(EventStream::is_mid_event)
     }
 
     /// The body has ended. Returns what the client still gets: nothing, the rest of the stream, or
     /// an error event.
     fn end(&mut self, error: Option<&StreamError>) -> Option<Bytes> {
         let lease = self.lease.take()?;
+        let is_mid_event = self.is_mid_event();
         let stream = self.events.as_mut().map(|events| &mut events.stream);
         let is_cut_short = stream.as_ref().is_some_and(|stream| !stream.is_over());
         if error.is_none() && !is_cut_short {
-            lease.ended(LeaseOutcome::Served);
-            self.observer.served();
+            let has_failed =
+                self.is_error || stream.as_ref().is_some_and(|stream| stream.has_failed());
+            let outcome = if has_failed {
+                Signal::EngineError.lease_outcome()
+            } else {
+                Some(LeaseOutcome::Served)
+            };
+            if let Some(outcome) = outcome {
+                lease.ended(outcome);
+            }
+            self.observer.served(has_failed);
             return stream
                 .map(EventStream::take_rest)
                 .filter(|rest| !rest.is_empty());
@@ -118,9 +136,9 @@ impl StreamingBody {
         let BrokenResponse {
             code,
             message,
-            outcome,
+            signal,
         } = BrokenResponse::new(error);
-        if let Some(outcome) = outcome {
+        if let Some(outcome) = signal.lease_outcome() {
             lease.ended(outcome);
         }
         self.observer.broke_off(code, message);
@@ -130,7 +148,9 @@ impl StreamingBody {
             code = code.as_str(),
             "a response broke off after its first byte"
         );
-        stream.map(|stream| stream.dialect().error_event(code, message))
+        stream
+            .filter(|_| !is_mid_event)
+            .map(|stream| stream.dialect().error_event(code, message))
     }
 }
 

@@ -41,12 +41,14 @@ pub(crate) struct TokenCount {
 }
 
 impl TokenCount {
-    /// Whole events of a stream passed.
-    pub(crate) fn events(&mut self, dialect: Dialect, events: &[u8]) {
-        self.deltas = self.deltas.saturating_add(count_deltas(dialect, events));
+    /// Whole events of a stream passed. Returns whether they contain generated text.
+    pub(crate) fn events(&mut self, dialect: Dialect, events: &[u8]) -> bool {
+        let deltas = count_deltas(dialect, events);
+        self.deltas = self.deltas.saturating_add(deltas);
         if let Some(count) = engine_count(dialect, events) {
             self.reported_by_engine = Some(count);
         }
+        deltas > 0
     }
 
     /// A response that is no stream is complete.
@@ -221,7 +223,8 @@ mod tests {
             (Messages, r#"{"usage":{"output_tokens":5}}"#, Some(5)),
             (
                 Messages,
-                "data: {\"usage\":{\"output_tokens\":0}}\n\ndata: {\"usage\":{\"output_tokens\":5}}",
+                "data: {\"usage\":{\"output_tokens\":0}}\n\n\
+                 data: {\"usage\":{\"output_tokens\":5}}",
                 Some(5),
             ),
             (Plain, r#"{"completion_tokens":5}"#, None),
@@ -230,7 +233,7 @@ mod tests {
         }
     }
 
-    // spec: SEE-40
+    // spec: SEE-40, PATH-87
     #[test]
     fn only_content_is_counted() {
         for (dialect, text, expected) in [

@@ -1,4 +1,5 @@
-//! Ollama's API in terms of OpenAI's: requests, whole answers, streams, and what is known of models.
+//! Ollama's API in terms of OpenAI's: requests, whole answers, streams, and what is known of
+//! models.
 //!
 //! Pure functions from JSON to JSON. The caller does the I/O, and passes the time in.
 

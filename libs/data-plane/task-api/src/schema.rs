@@ -29,7 +29,26 @@ impl ToSchema for WhileItWaits {}
 #[expect(dead_code, reason = "messages are passed on, not read")]
 pub(crate) struct Message {
     role: String,
+    /// Absent in a message without any, such as a call of a tool.
+    content: Option<Content>,
 }
+
+/// The content of a message: a text, or parts.
+#[derive(Debug)]
+pub(crate) struct Content;
+
+impl PartialSchema for Content {
+    fn schema() -> RefOr<Schema> {
+        let parts = utoipa::openapi::ArrayBuilder::new()
+            .items(ObjectBuilder::new().schema_type(Type::Object));
+        OneOfBuilder::new()
+            .item(ObjectBuilder::new().schema_type(Type::String))
+            .item(parts)
+            .into()
+    }
+}
+
+impl ToSchema for Content {}
 
 /// One text or several.
 #[derive(Debug)]

@@ -22,18 +22,20 @@ use std::{
 
 use foldhash::fast::RandomState;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use http::{StatusCode, uri::PathAndQuery};
+use http::{HeaderValue, StatusCode, uri::PathAndQuery};
 use parking_lot::Mutex;
+use pool_registry::EngineKey;
 use pool_registry_types::{EngineKind, HttpUrl};
 use serde_json::Value;
 use service_runtime::Shutdown;
-use stream_proxy::{ForwardError, GetError, get};
+use stream_proxy::{ForwardError, GetError, get_authorized};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
 };
 
 use self::core::{EngineTracker, PollResult, Task, TrackedRequestId};
+use crate::kinds::dialect;
 
 /// How long a poll may take. An engine that processes a long prompt answers late.
 const POLL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,19 +67,32 @@ struct Shared {
 
 /// The load state of one engine. Each tracked request holds it, so that the request path needs no
 /// lookup.
-struct SharedTracker(
+struct SharedTracker {
     /// `None` after the task has ended.
-    Mutex<Option<EngineTracker<Slot>>>,
-);
+    engine: Mutex<Option<EngineTracker<Slot>>>,
+    /// The key of the latest request, for polls.
+    key: Mutex<Option<EngineKey>>,
+}
 
 impl SharedTracker {
     /// Changes the state; does nothing after the task has ended.
     fn update<T>(&self, change: impl FnOnce(&mut EngineTracker<Slot>) -> T) -> Option<T> {
-        self.0.lock().as_mut().map(change)
+        self.engine.lock().as_mut().map(change)
+    }
+
+    /// Polls carry the key of the latest request.
+    fn set_key(&self, key: Option<&EngineKey>) {
+        if let Some(key) = key {
+            *self.key.lock() = Some(key.clone());
+        }
+    }
+
+    fn authorization(&self) -> Option<HeaderValue> {
+        self.key.lock().as_ref().map(EngineKey::header)
     }
 
     fn is_unused(&self) -> bool {
-        (self.0.lock().as_ref()).is_none_or(EngineTracker::is_unused)
+        (self.engine.lock().as_ref()).is_none_or(EngineTracker::is_unused)
     }
 }
 
@@ -118,9 +133,16 @@ impl AbandonedRequests {
         (Self(Arc::clone(&shared)), AbandonedRequestsTask(shared))
     }
 
-    /// Tracks a request. Call it before the request is sent to the engine at `url`.
-    pub fn track(&self, engine: &EngineKind, url: &HttpUrl) -> TrackedRequest {
-        TrackedRequest(reports_slots(engine).then(|| self.0.track(url)).flatten())
+    /// Tracks a request. Call it before the request is sent to the engine at `url`, which demands
+    /// `key`.
+    pub fn track(
+        &self,
+        engine: &EngineKind,
+        url: &HttpUrl,
+        key: Option<&EngineKey>,
+    ) -> TrackedRequest {
+        let reports_tasks = dialect(engine).profile().reports_tasks;
+        TrackedRequest(reports_tasks.then(|| self.0.track(url, key)).flatten())
     }
 }
 
@@ -165,9 +187,10 @@ impl Shared {
         self.origin.elapsed()
     }
 
-    fn track(self: &Arc<Self>, url: &HttpUrl) -> Option<Tracking> {
+    fn track(self: &Arc<Self>, url: &HttpUrl, key: Option<&EngineKey>) -> Option<Tracking> {
         let now = self.now();
         let tracker = self.tracker(url)?;
+        tracker.set_key(key);
         let id = tracker.update(|engine| {
             // Earlier observations are outdated when the engine was unused meanwhile.
             if engine.is_unused() {
@@ -192,7 +215,10 @@ impl Shared {
         // Remove engines that are gone. A tracker that is held elsewhere may be about to get a
         // request.
         engines.retain(|_, tracker| Arc::strong_count(tracker) > 1 || !tracker.is_unused());
-        let tracker = Arc::new(SharedTracker(Mutex::new(Some(EngineTracker::default()))));
+        let tracker = Arc::new(SharedTracker {
+            engine: Mutex::new(Some(EngineTracker::default())),
+            key: Mutex::new(None),
+        });
         engines.insert(url.clone(), Arc::clone(&tracker));
         Some(tracker)
     }
@@ -221,7 +247,7 @@ impl Shared {
         // Drop slots outside the lock: their owner may track a new request at once.
         let engines = self.engines.lock().take();
         for tracker in engines.into_iter().flat_map(HashMap::into_values) {
-            let engine = tracker.0.lock().take();
+            let engine = tracker.engine.lock().take();
             drop(engine);
         }
     }
@@ -254,14 +280,11 @@ impl Drop for AbandonedRequestsTask {
     }
 }
 
-/// Whether this kind of engine reports which of its slots are busy.
-fn reports_slots(engine: &EngineKind) -> bool {
-    engine.as_str() == "llamacpp"
-}
-
 async fn poll((url, tracker): (HttpUrl, Arc<SharedTracker>)) -> (Arc<SharedTracker>, PollResult) {
     let path = PathAndQuery::from_static("/slots");
-    let result = match get(&url, path, POLL_TIMEOUT, MAX_ANSWER_BYTES).await {
+    let key = tracker.authorization();
+    let answer = get_authorized(&url, path, key, POLL_TIMEOUT, MAX_ANSWER_BYTES).await;
+    let result = match answer {
         Ok((StatusCode::OK, body)) => {
             tokio::time::sleep(COMPLETION_DELAY).await;
             busy_slots(&body).map_or(PollResult::Idle, PollResult::Busy)

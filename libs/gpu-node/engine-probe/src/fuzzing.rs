@@ -2,13 +2,19 @@
 
 use pool_registry_types::{EngineKind, EngineLoad};
 
-use crate::{answer, figures};
+use crate::{
+    answer,
+    dialect::{MODELS, Report as EngineReport},
+    kinds::dialect,
+};
 
 /// Everything that an answer of an engine may contain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Its models.
     pub models: Option<Vec<String>>,
+    /// Its context length.
+    pub context_length: Option<u32>,
     /// Its slots.
     pub slots: Option<u32>,
     /// Its version.
@@ -22,40 +28,26 @@ pub struct Report {
 /// Parses `body` as each of the answers of this kind of engine.
 #[must_use]
 pub fn read(kind: &EngineKind, body: &[u8]) -> Report {
-    let mut report = Report {
-        models: answer::models(kind, body),
-        error: answer::error_message(body),
-        ..Report::default()
-    };
-    match kind.as_str() {
-        "vllm" => {
-            report.version = figures::version(body);
-            report.load = figures::vllm_metrics(body);
-        }
-        "ollama" => {
-            report.version = figures::version(body);
-            report.load.models_loaded = figures::ollama_loaded(body);
-        }
-        "tgi" => {
-            (report.slots, report.version) = figures::tgi_info(body);
-            report.load = figures::tgi_metrics(body);
-        }
-        "sglang" => match figures::sglang_loads(body) {
-            Some(loads) => {
-                report.slots = loads.slots;
-                report.version = loads.version;
-                report.load = loads.load;
-            }
-            None => report.load = figures::sglang_metrics(body),
-        },
-        _ => {
-            let props = figures::props(body);
-            report.slots = props.slots;
-            report.version = props.version;
-            report.load = figures::llama_metrics(body);
-            report.load.sleeping = props.sleeping;
-            report.load.models_loaded = figures::llama_loaded(body);
+    let dialect = dialect(kind);
+    let profile = dialect.profile();
+    let questions = profile.questions.iter().map(|question| question.path);
+    let mut report = EngineReport::default();
+    for path in questions.chain([profile.readiness]) {
+        if path != MODELS && dialect.read(path, body, &mut report) {
+            report.understood.push(path);
         }
     }
-    report
+    let mut models = answer::models(body);
+    if let Some(list) = &mut models {
+        dialect.complete_models(list);
+    }
+    let listed = models.as_ref().and_then(|list| list.context_length);
+    Report {
+        models: models.map(|list| list.names),
+        context_length: report.context_length.or(listed),
+        slots: report.slots,
+        version: report.version,
+        load: report.load,
+        error: answer::error_message(body),
+    }
 }

@@ -5,20 +5,22 @@
 //! afterwards, and passes the outcome to the registry, which decides what three failures in a row
 //! mean. [`probe`] probes one engine once.
 //!
-//! `kind` and `probe` are the tables of how each kind of engine is asked. Their answers are parsed
-//! tolerantly (`answer`, `figures`, `prometheus`): an answer in an unknown format is ignored.
+//! `kinds` has one file for each kind of engine: its paths as data, and what its answers mean
+//! (`dialect`). Answers are parsed tolerantly: one in an unknown format is ignored.
 //! `schedule` decides which engine is probed when, without a clock. [`AbandonedRequests`] keeps the
 //! slot of an abandoned request until the engine has stopped working on it.
 
 mod abandoned_requests;
 mod answer;
 mod changes;
-mod figures;
+mod dialect;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod kind;
+mod key_file;
+mod kinds;
 mod limits;
+mod parse;
 mod probe;
 mod prober;
 mod prometheus;
@@ -28,8 +30,9 @@ mod tests;
 
 pub use abandoned_requests::{AbandonedRequests, AbandonedRequestsTask, TrackedRequest};
 pub use changes::log_changes;
+pub use key_file::read_key;
 pub use limits::LIMITS;
-pub use probe::{NotAsked, ProbeScope, probe};
+pub use probe::{EngineAt, NotAsked, ProbeScope, probe};
 pub use prober::{MAX_CONCURRENT, Prober};
 pub use schedule::Timing;
 

@@ -1,18 +1,18 @@
 //! A single probe of one engine.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use bytes::Bytes;
 use http::{StatusCode, uri::PathAndQuery};
-use pool_registry::ProbeOutcome;
-use pool_registry_types::{EngineKind, EngineLoad, HttpUrl};
-use stream_proxy::GetError;
+use pool_registry::{EngineKey, ProbeOutcome};
+use pool_registry_types::{EngineKind, HttpUrl, KnownEngine};
+use stream_proxy::{GetError, get_authorized};
 use thiserror::Error;
 
 use crate::{
     answer::{error_message, models},
-    figures,
-    kind::{MODELS, readiness_path},
+    dialect::{Dialect, Figures, MODELS, Report},
+    kinds::dialect,
 };
 
 /// The longest answer that is read, in bytes. A thousand models take a fraction of it.
@@ -23,7 +23,7 @@ pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 pub struct ProbeScope {
     /// Its models.
     pub models: bool,
-    /// What does not change while it runs: its version and slots.
+    /// What does not change while it runs: its version, slots and context length.
     pub traits: bool,
     /// Its load.
     pub load: bool,
@@ -43,6 +43,14 @@ impl ProbeScope {
         traits: true,
         load: true,
     };
+
+    fn wants(self, figures: Figures) -> bool {
+        match figures {
+            Figures::Traits => self.traits,
+            Figures::Load => self.load,
+            Figures::Both => self.traits || self.load,
+        }
+    }
 }
 
 /// This process could not ask: it is at a limit of its own, or was late itself. The state of the
@@ -51,7 +59,18 @@ impl ProbeScope {
 #[error("{0}")]
 pub struct NotAsked(String);
 
-/// Probes the engine at `url`; each request may take `limit`.
+/// The engine to probe.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineAt<'a> {
+    /// What kind of engine it is.
+    pub kind: &'a EngineKind,
+    /// Where it listens.
+    pub url: &'a HttpUrl,
+    /// The key that it demands.
+    pub key: Option<&'a EngineKey>,
+}
+
+/// Probes an engine; each request may take `limit`.
 ///
 /// An error of the engine is a part of the outcome: the engine is not ready. Values that it does
 /// not report are missing from the outcome.
@@ -59,166 +78,171 @@ pub struct NotAsked(String);
 /// # Errors
 /// When the engine was not asked, or not in time, because of this process.
 pub async fn probe(
-    kind: &EngineKind,
-    url: &HttpUrl,
+    engine: EngineAt<'_>,
     ask: ProbeScope,
     limit: Duration,
 ) -> Result<ProbeOutcome, NotAsked> {
-    let engine = Engine { kind, url, limit };
-    let mut path = readiness_path(kind);
-    let mut answer = engine.get(path).await;
-    // An old version may not have the path.
-    if path != MODELS && matches!(answer, Ok((StatusCode::NOT_FOUND, _))) {
-        path = MODELS;
-        answer = engine.get(path).await;
-    }
-    let body = match answer {
-        Ok((status, body)) if takes_requests(status) => body,
-        Ok((status, body)) => return Ok(ProbeOutcome::failed(refusal(url, path, status, &body))),
-        Err(error) if error.is_own() => return Err(NotAsked(error.with_causes())),
-        Err(error) => {
-            let reason = format!("GET {url}{path}: {}", error.with_causes());
-            return Ok(ProbeOutcome::failed(reason));
-        }
+    let mut probe = Probe {
+        engine,
+        limit,
+        dialect: dialect(engine.kind),
+        report: Report::default(),
     };
-    let mut outcome = ProbeOutcome::ready();
-    if path == MODELS {
-        outcome.models = models(kind, &body);
-    } else if ask.models {
-        outcome.models = engine
-            .body(MODELS)
-            .await
-            .and_then(|body| models(kind, &body));
+    match probe.run(ask).await {
+        Ok(()) => Ok(outcome(probe.report, ask)),
+        Err(Failure::NotAsked(error)) => Err(error),
+        Err(Failure::NotReady(outcome)) => Ok(outcome),
     }
-    if ask.traits || ask.load {
-        engine.figures(ask, &body, &mut outcome).await;
-    }
-    Ok(outcome)
 }
 
-/// One engine, and the timeout of a request.
-struct Engine<'a> {
-    kind: &'a EngineKind,
-    url: &'a HttpUrl,
+/// Why a probe ended early.
+enum Failure {
+    NotAsked(NotAsked),
+    NotReady(ProbeOutcome),
+}
+
+/// One engine, what it has reported so far, and the timeout of a request.
+struct Probe<'a> {
+    engine: EngineAt<'a>,
     limit: Duration,
+    dialect: &'static dyn Dialect,
+    report: Report,
 }
 
-impl Engine<'_> {
+impl Probe<'_> {
+    async fn run(&mut self, ask: ProbeScope) -> Result<(), Failure> {
+        let profile = self.dialect.profile();
+        let mut path = profile.readiness;
+        let mut answer = self.get(path).await;
+        // An old version may not have the path.
+        if path != MODELS && matches!(answer, Ok((StatusCode::NOT_FOUND, _))) {
+            path = MODELS;
+            answer = self.get(path).await;
+        }
+        let body = match answer {
+            Ok((status, body)) if status.is_success() => body,
+            Ok((status, body)) => return Err(self.refusal(path, status, &body)),
+            Err(error) if error.is_own() => {
+                return Err(Failure::NotAsked(NotAsked(error.with_causes())));
+            }
+            Err(error) => {
+                let url = self.engine.url;
+                let reason = format!("GET {url}{path}: {}", error.with_causes());
+                return Err(Failure::NotReady(ProbeOutcome::failed(reason)));
+            }
+        };
+        self.read(path, &body);
+        // The list also shows the context length, and whether the engine demands a key: some
+        // protect nothing but `/v1`.
+        if path != MODELS && (ask.models || ask.traits) {
+            self.ask(MODELS).await?;
+        }
+        for question in profile.questions {
+            if ask.wants(question.figures)
+                && self.dialect.is_worth_asking(question.path, &self.report)
+            {
+                self.ask(question.path).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the answer of `path`, if there is one.
+    async fn ask(&mut self, path: &'static str) -> Result<(), Failure> {
+        match self.get(path).await {
+            Ok((status, body)) if status.is_success() => self.read(path, &body),
+            Ok((status, body)) if demands_key(status) => {
+                return Err(self.refusal(path, status, &body));
+            }
+            // It need not have the path.
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// A new connection per request also tests that the engine accepts connections.
     async fn get(&self, path: &'static str) -> Result<(StatusCode, Bytes), GetError> {
-        stream_proxy::get(
-            self.url,
+        let key = self.engine.key.map(EngineKey::header);
+        get_authorized(
+            self.engine.url,
             PathAndQuery::from_static(path),
+            key,
             self.limit,
             MAX_BODY_BYTES,
         )
         .await
     }
 
-    /// The body of a successful answer.
-    async fn body(&self, path: &'static str) -> Option<Bytes> {
-        let (status, body) = self.get(path).await.ok()?;
-        status.is_success().then_some(body)
-    }
-
-    /// Reads version, slots and load of this kind of engine; `ready` is the answer to the readiness
-    /// request.
-    async fn figures(&self, ask: ProbeScope, ready: &[u8], outcome: &mut ProbeOutcome) {
-        // Values that are not reported now are unknown.
-        let mut load = EngineLoad::default();
-        match self.kind.as_str() {
-            "llamacpp" => self.llama(ask, outcome, &mut load).await,
-            "vllm" => {
-                if ask.traits {
-                    outcome.engine_version = self
-                        .body("/version")
-                        .await
-                        .and_then(|b| figures::version(&b));
-                }
-                if ask.load
-                    && let Some(body) = self.body("/metrics").await
-                {
-                    load = figures::vllm_metrics(&body);
-                }
-            }
-            "sglang" => self.sglang(ask, outcome, &mut load).await,
-            "ollama" => {
-                outcome.engine_version = figures::version(ready);
-                if ask.load {
-                    load.models_loaded = self
-                        .body("/api/ps")
-                        .await
-                        .and_then(|b| figures::ollama_loaded(&b));
-                }
-            }
-            "tgi" => {
-                if ask.traits
-                    && let Some(body) = self.body("/info").await
-                {
-                    (outcome.slots, outcome.engine_version) = figures::tgi_info(&body);
-                }
-                if ask.load
-                    && let Some(body) = self.body("/metrics").await
-                {
-                    load = figures::tgi_metrics(&body);
-                }
-            }
-            _ => {}
-        }
-        if ask.load {
-            outcome.load = Some(load);
+    fn read(&mut self, path: &'static str, body: &[u8]) {
+        if path == MODELS {
+            self.report.models = models(body).map(|mut list| {
+                self.dialect.complete_models(&mut list);
+                list
+            });
+        } else if self.dialect.read(path, body, &mut self.report) {
+            self.report.understood.push(path);
         }
     }
 
-    /// Does not use `/slots`: it wakes a sleeping server and keeps it awake. `/props` and
-    /// `/metrics` do neither.
-    async fn llama(&self, ask: ProbeScope, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
-        let Some(body) = self.body("/props").await else {
-            return;
+    fn refusal(&self, path: &str, status: StatusCode, body: &[u8]) -> Failure {
+        let EngineAt { kind, url, key } = self.engine;
+        let code = status.as_u16();
+        if demands_key(status) {
+            let reason = if key.is_some() {
+                format!(
+                    "the engine refuses the key in its api_key_file: GET {url}{path}: {code}; \
+                     write the right key into that file"
+                )
+            } else {
+                format!(
+                    "the engine demands an API key: GET {url}{path}: {code}; set api_key_file in \
+                     its handoff or pool to a file that holds the key"
+                )
+            };
+            return Failure::NotReady(ProbeOutcome::refused(reason));
+        }
+        let mut reason = match error_message(body) {
+            Some(message) => format!("GET {url}{path}: {code}: {message}"),
+            None => format!("GET {url}{path}: {code}"),
         };
-        let props = figures::props(&body);
-        let is_router = props.slots.is_none();
-        (outcome.slots, outcome.engine_version) = (props.slots, props.version);
-        if !ask.load {
-            return;
+        if kind.known().is_none() {
+            let _ = write!(
+                reason,
+                "; the kind {kind} is not known, so it is asked like any server with the OpenAI \
+                 API; known are {}",
+                KnownEngine::names()
+            );
         }
-        if props.has_metrics
-            && let Some(body) = self.body("/metrics").await
-        {
-            *load = figures::llama_metrics(&body);
-        }
-        load.sleeping = props.sleeping;
-        if is_router {
-            load.models_loaded = self
-                .body("/models")
-                .await
-                .and_then(|b| figures::llama_loaded(&b));
-        }
-    }
-
-    /// One answer has everything, in versions that have the path.
-    async fn sglang(&self, ask: ProbeScope, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
-        let loads = self.body("/v1/loads?include=core").await;
-        if let Some(loads) = loads.and_then(|body| figures::sglang_loads(&body)) {
-            (outcome.slots, outcome.engine_version) = (loads.slots, loads.version);
-            *load = loads.load;
-        } else if ask.load
-            && let Some(body) = self.body("/metrics").await
-        {
-            *load = figures::sglang_metrics(&body);
-        }
+        Failure::NotReady(ProbeOutcome::failed(reason))
     }
 }
 
-/// An engine that requires a key is ready: it takes requests with the key.
-fn takes_requests(status: StatusCode) -> bool {
-    status.is_success() || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+/// Whether an answer means that the engine wants another key, or any.
+fn demands_key(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
-fn refusal(url: &HttpUrl, path: &str, status: StatusCode, body: &[u8]) -> String {
-    let status = status.as_u16();
-    match error_message(body) {
-        Some(message) => format!("GET {url}{path}: {status}: {message}"),
-        None => format!("GET {url}{path}: {status}"),
+fn outcome(report: Report, ask: ProbeScope) -> ProbeOutcome {
+    let Report {
+        models,
+        context_length,
+        slots,
+        version,
+        load,
+        ..
+    } = report;
+    let listed = models.as_ref().and_then(|list| list.context_length);
+    let owned_by = models.as_ref().and_then(|list| list.owned_by.clone());
+    // With declared models, only the traits in the list count.
+    let names = models.filter(|_| ask.models || !ask.traits);
+    ProbeOutcome {
+        models: names.map(|list| list.names),
+        // What the engine says of itself is more than what it says of a model.
+        context_length: context_length.or(listed),
+        owned_by,
+        slots,
+        engine_version: version,
+        load: ask.load.then_some(load),
+        ..ProbeOutcome::ready()
     }
 }

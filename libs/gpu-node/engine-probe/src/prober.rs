@@ -2,14 +2,15 @@
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use local_limits::{Episode, Turn};
-use pool_registry::{PoolRegistry, ProbeOutcome, ReplicaTarget};
+use pool_registry::{EngineKey, PoolRegistry, ProbeOutcome, ReplicaTarget};
 use service_runtime::Shutdown;
 use tokio::time::{self, Instant};
 use tracing::{debug, info, warn};
 
 use crate::{
     changes::log_changes,
-    probe::{NotAsked, probe},
+    key_file::read_key,
+    probe::{EngineAt, NotAsked, probe},
     schedule::{Job, Schedule, Timing},
 };
 
@@ -72,8 +73,35 @@ impl Prober {
 
     async fn run_probe(&self, job: Job) -> (ReplicaTarget, Result<ProbeOutcome, NotAsked>) {
         let Job { target, scope } = job;
-        let outcome = probe(&target.engine, &target.url, scope, self.timing.timeout).await;
+        let key = match self.key(&target).await {
+            Ok(key) => key,
+            Err(reason) => return (target, Ok(ProbeOutcome::refused(reason))),
+        };
+        let engine = EngineAt {
+            kind: &target.engine,
+            url: &target.url,
+            key: key.as_ref(),
+        };
+        let outcome = probe(engine, scope, self.timing.timeout).await;
         (target, outcome)
+    }
+
+    /// The key in the file of the engine, read anew: it may have been replaced.
+    async fn key(&self, target: &ReplicaTarget) -> Result<Option<EngineKey>, String> {
+        let Some(path) = target.api_key_file.clone() else {
+            return Ok(None);
+        };
+        let key = tokio::task::spawn_blocking(move || read_key(&path))
+            .await
+            .map_err(|error| format!("api_key_file was not read: {error}"))??;
+        let ReplicaTarget {
+            pool_id,
+            replica_id,
+            generation,
+            ..
+        } = target;
+        (self.registry).set_key(pool_id, replica_id, *generation, key.clone());
+        Ok(Some(key))
     }
 
     fn apply(

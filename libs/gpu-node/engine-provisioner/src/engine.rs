@@ -190,10 +190,10 @@ impl Engine {
     }
 
     fn await_readiness(&mut self) {
-        let kind = self.spec.engine.clone();
+        let (kind, api_key_file) = (self.spec.engine.clone(), self.spec.api_key_file.clone());
         self.pending_check = self.running.as_ref().map(|running| {
             let url = running.url.clone();
-            async move { ready(&kind, &url).await }.boxed()
+            async move { ready(&kind, &url, api_key_file).await }.boxed()
         });
     }
 

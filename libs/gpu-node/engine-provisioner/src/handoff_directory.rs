@@ -92,6 +92,7 @@ pub(crate) fn handoff(spec: &PoolSpec, replica: &ReplicaId, url: &HttpUrl) -> Ha
         spec.slots,
     );
     handoff.device_mask = spec.device_mask.clone();
+    handoff.api_key_file = spec.api_key_file.clone();
     handoff.models = (!spec.models.is_empty()).then(|| spec.models.clone());
     handoff
 }

@@ -78,6 +78,8 @@ pub struct PoolSpec {
     pub slots: u32,
     /// The models that it serves; empty means that the engine is asked.
     pub models: Vec<String>,
+    /// The file with the key that it demands.
+    pub api_key_file: Option<String>,
     /// The devices it may use; `None` means all.
     pub device_mask: Option<String>,
     /// The number of engines.
@@ -109,6 +111,7 @@ impl PoolSpec {
             launch: Launch::Command(Vec::new()),
             slots: 1,
             models: Vec::new(),
+            api_key_file: None,
             device_mask: None,
             replicas: 0,
             port: None,
@@ -167,6 +170,9 @@ impl PoolSpec {
         }
         if let Some(threads) = llama.threads {
             arguments.extend(["--threads".to_owned(), threads.to_string()]);
+        }
+        if let Some(path) = &self.api_key_file {
+            arguments.extend(["--api-key-file".to_owned(), path.clone()]);
         }
         arguments.extend(llama.args.iter().cloned());
         arguments

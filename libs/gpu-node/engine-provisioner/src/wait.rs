@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_probe::{ProbeScope, probe};
+use engine_probe::{EngineAt, ProbeScope, probe, read_key};
 use pool_registry::PoolRegistry;
 use pool_registry_types::{EngineKind, HttpUrl};
 
@@ -16,11 +16,27 @@ const LONGEST_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a probe may take; the engine may be busy loading.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Returns when the engine at `url` reports that it takes requests.
-pub(crate) async fn ready(kind: &EngineKind, url: &HttpUrl) -> EngineEvent {
+/// Returns when the engine at `url` reports that it takes requests, or refuses this process for
+/// want of a key: then it is announced, and its replica says so.
+pub(crate) async fn ready(
+    kind: &EngineKind,
+    url: &HttpUrl,
+    api_key_file: Option<String>,
+) -> EngineEvent {
+    let key = match api_key_file {
+        Some(path) => tokio::task::spawn_blocking(move || read_key(&path)).await,
+        None => Ok(Err(String::new())),
+    };
+    // A missing key is reported by the replica as well.
+    let key = key.ok().and_then(Result::ok);
+    let engine = EngineAt {
+        kind,
+        url,
+        key: key.as_ref(),
+    };
     let mut pause = FIRST_PROBE_INTERVAL;
-    let probed = || probe(kind, url, ProbeScope::READINESS, PROBE_TIMEOUT);
-    while !probed().await.is_ok_and(|outcome| outcome.ready) {
+    let probed = || probe(engine, ProbeScope::READINESS, PROBE_TIMEOUT);
+    while !(probed().await).is_ok_and(|outcome| outcome.ready || outcome.is_definite) {
         tokio::time::sleep(pause).await;
         pause = (pause + pause / 8).min(LONGEST_PROBE_INTERVAL);
     }

@@ -34,6 +34,13 @@ pub fn hostname() -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the hostname is not UTF-8"))
 }
 
+/// The id that the kernel gives each start of the machine; `None` where it gives none.
+#[must_use]
+pub fn boot_id() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
+}
+
 /// Memory in bytes, from the files of a system with the given root.
 fn ram(root: &Path) -> u64 {
     let installed = fs::read_to_string(root.join("proc/meminfo"))

@@ -34,7 +34,7 @@ mod source;
 
 pub use amd::AmdSource;
 pub use file::FileSource;
-pub use host::{HostResources, hostname};
+pub use host::{HostResources, boot_id, hostname};
 pub use inventory::Inventory;
 pub use mask::cuda_visible_devices;
 pub use nvml::NvmlSource;

@@ -217,6 +217,7 @@ impl InProcessAgent {
         request.incarnation = Some(self.incarnation);
         request.seq = Some(self.seq);
         request.gpus = Some(self.node.gpus().borrow().to_vec());
+        request.refused_handoffs = self.node.registry().refused();
         request.bound();
         self.registrar.report(&self.identity.node_id, request)
     }

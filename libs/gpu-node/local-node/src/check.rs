@@ -6,7 +6,11 @@ use daemon::{DirectoryUse, Program, RUNTIME_DIR, Report, STATE_DIR, check_direct
 use engine_provisioner::PoolFile;
 use gpu_inventory::{GpuReading, Inventory, Snapshot};
 
-use crate::node::{NodeConfig, StateDir};
+use crate::{
+    check_handoffs,
+    handoff_filter::HandoffFilter,
+    node::{NodeConfig, StateDir},
+};
 
 /// Checks the directories, GPUs and engines of a node. Changes nothing.
 pub fn check(report: &mut Report, program: &Program, config: &NodeConfig) {
@@ -23,6 +27,12 @@ pub fn check(report: &mut Report, program: &Program, config: &NodeConfig) {
         &config.watch.runtime_dir,
         access,
     );
+    let filter = HandoffFilter {
+        only_pools: config.watch.only_pools.clone(),
+        hostname: gpu_inventory::hostname().ok(),
+        own_addresses: config.watch.own_addresses.clone(),
+    };
+    check_handoffs::handoffs(report, &config.watch.runtime_dir, &filter);
     state_dir(report, program, &config.state_dir, starts_engines);
     let snapshot = Inventory::detect().read();
     gpus(report, &snapshot);

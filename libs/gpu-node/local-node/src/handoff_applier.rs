@@ -1,10 +1,14 @@
 //! Applies handoff events to the pool registry.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
+use engine_probe::read_key;
 use handoff_watcher::HandoffEvent;
 use pool_registry::PoolRegistry;
-use pool_registry_types::{Handoff, PoolId, ReplicaId};
+use pool_registry_types::{Handoff, KnownEngine, PoolId, ReplicaId};
 
 /// Keeps a registry in step with the handoff files.
 #[derive(Debug)]
@@ -61,7 +65,12 @@ impl HandoffApplier {
         );
         let (pool_id, replica_id) = (handoff.pool_id.clone(), handoff.replica_id.clone());
         self.clear_refusal(&pool_id, &replica_id);
-        if let Err(error) = self.registry.upsert(handoff) {
+        warn_of_unknown_kind(&handoff, &path);
+        let key = handoff.api_key_file.as_deref().map(read_key).transpose();
+        if let Err(reason) = &key {
+            tracing::warn!(%pool_id, %replica_id, %reason, "Engine without a key gets no requests");
+        }
+        if let Err(error) = self.registry.upsert_with_key(handoff, key) {
             tracing::warn!(
                 %pool_id, %replica_id, %error, path = %path.display(),
                 "Handoff refused; remove handoffs that this node cannot report"
@@ -77,5 +86,20 @@ impl HandoffApplier {
         if let Some(path) = self.refused.remove(&key) {
             self.registry.set_refused(&path.to_string_lossy(), None);
         }
+    }
+}
+
+/// An unknown kind may be a typing error. Its engine is asked like any server with the OpenAI API.
+fn warn_of_unknown_kind(handoff: &Handoff, path: &Path) {
+    if handoff.engine.known().is_none() {
+        tracing::warn!(
+            pool_id = %handoff.pool_id,
+            replica_id = %handoff.replica_id,
+            engine = %handoff.engine,
+            path = %path.display(),
+            "The kind of engine is not known, so only its models are asked for; if it is one of \
+             {}, correct `engine`; otherwise write `openai`",
+            KnownEngine::names()
+        );
     }
 }

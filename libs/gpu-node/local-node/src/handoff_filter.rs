@@ -1,8 +1,10 @@
 //! Which valid handoffs this node refuses, and why.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 
 use pool_registry_types::{Handoff, HttpUrl, PoolId};
+
+use crate::own_machine::is_own;
 
 /// The rules for the handoffs of a node.
 #[derive(Debug, Default)]
@@ -30,7 +32,9 @@ impl HandoffFilter {
         }
         if !is_on_this_machine(url, self.hostname.as_deref()) {
             return Err(format!(
-                "url must lead to this machine, for example http://127.0.0.1:{}, not {url}",
+                "url must lead to this machine, for example http://127.0.0.1:{}, not {url}; of an \
+                 engine in a container, publish its port on 127.0.0.1, or name the address of the \
+                 container",
                 url.port(),
             ));
         }
@@ -48,8 +52,7 @@ impl HandoffFilter {
 fn is_on_this_machine(url: &HttpUrl, hostname: Option<&str>) -> bool {
     let host = url.host();
     match host.parse::<IpAddr>() {
-        // The system binds a socket only to an address of this machine.
-        Ok(ip) => ip.is_loopback() || (!ip.is_multicast() && UdpSocket::bind((ip, 0)).is_ok()),
+        Ok(ip) => is_own(ip),
         Err(_) => {
             let is = |name: &str| host.eq_ignore_ascii_case(name);
             is("localhost") || hostname.is_some_and(is)

@@ -11,12 +11,14 @@
 
 mod agent;
 mod check;
+mod check_handoffs;
 mod engines;
 mod handoff_applier;
 mod handoff_filter;
 mod handoff_metrics;
 mod local_node;
 mod node;
+mod own_machine;
 
 pub use agent::{InProcessAgent, NodeIdentity, Registrar, RegistrarError};
 pub use check::check;

@@ -24,6 +24,8 @@ pub struct WatchConfig {
     pub watch_interval: Duration,
     /// Pools that are shown before they have an engine.
     pub pools: Vec<PoolId>,
+    /// The pool that is shown while there is no other.
+    pub placeholder: Option<PoolId>,
     /// The only pools that may have engines; `None` when any may.
     pub only_pools: Option<Vec<PoolId>>,
     /// What takes no requests from the start. Its pools are shown like `pools`.
@@ -41,6 +43,7 @@ impl WatchConfig {
             runtime_dir: runtime_dir.into(),
             watch_interval: DEFAULT_POLL_INTERVAL,
             pools: Vec::new(),
+            placeholder: None,
             only_pools: None,
             drained: Vec::new(),
             own_addresses: Vec::new(),
@@ -75,7 +78,7 @@ impl LocalNode {
     /// # Errors
     /// When the watcher's thread cannot be started.
     pub fn start(config: WatchConfig, tasks: &Tasks, shutdown: &Shutdown) -> io::Result<Self> {
-        let registry = registry(config.pools, config.drained);
+        let registry = registry(config.pools, config.placeholder, config.drained);
         let filter = HandoffFilter {
             only_pools: config.only_pools,
             hostname: gpu_inventory::hostname().ok(),
@@ -185,12 +188,16 @@ impl LocalNode {
 }
 
 /// Applies drains before any handoff is read, so that no request is accepted in between.
-fn registry(mut pools: Vec<PoolId>, drained: Vec<DrainTarget>) -> PoolRegistry {
+fn registry(
+    mut pools: Vec<PoolId>,
+    placeholder: Option<PoolId>,
+    drained: Vec<DrainTarget>,
+) -> PoolRegistry {
     pools.extend(drained.iter().filter_map(|target| match target {
         DrainTarget::Node => None,
         DrainTarget::Pool(pool) | DrainTarget::Replica(pool, _) => Some(pool.clone()),
     }));
-    let registry = PoolRegistry::new(pools);
+    let registry = PoolRegistry::new(pools).with_placeholder(placeholder);
     for target in drained {
         match target {
             DrainTarget::Replica(pool, replica) => registry.drain_in_advance(&pool, replica),

@@ -107,8 +107,13 @@ impl fmt::Debug for Node {
 impl Node {
     /// A node without a handoff directory and without stored state. Its pools have no engines.
     #[must_use]
-    pub fn unwatched(pools: Vec<PoolId>, data_path: DataPathConfig, proxy: StreamProxy) -> Self {
-        let registry = PoolRegistry::new(pools);
+    pub fn unwatched(
+        pools: Vec<PoolId>,
+        placeholder: Option<PoolId>,
+        data_path: DataPathConfig,
+        proxy: StreamProxy,
+    ) -> Self {
+        let registry = PoolRegistry::new(pools).with_placeholder(placeholder);
         let metrics = NodeMetrics::default();
         Self {
             local: None,

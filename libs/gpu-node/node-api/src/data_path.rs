@@ -1,6 +1,8 @@
 //! The data path over HTTP. Paths and headers become a request for the [`Dispatcher`], and the
 //! node's report becomes headers.
 
+use std::time::Duration;
+
 use axum::body::Body as ControlBody;
 use futures_util::{FutureExt as _, future};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, request::Parts, uri::PathAndQuery};
@@ -12,7 +14,7 @@ use pool_registry_types::{
     headers,
 };
 use request_forwarding::removed_request_headers;
-use stream_proxy::{Outbound, ProxyBody};
+use stream_proxy::{Outbound, ProxyBody, Timeouts};
 use tracing::{Instrument as _, Span, field};
 
 use crate::{
@@ -166,6 +168,7 @@ impl Shared {
             .await
             .map_err(ApiError::from)?;
         let hint = hint_of(&parts.headers);
+        let first_byte = first_byte_of(&parts.headers);
         let mut set_headers = Vec::with_capacity(SET_HEADERS);
         set_headers.extend(id.map(|id| (headers::REQUEST_ID, id)));
         let mut outbound = Outbound {
@@ -177,7 +180,10 @@ impl Shared {
             pool,
             model,
             hint: hint.as_ref(),
-            timeouts: self.config.timeouts,
+            timeouts: Timeouts {
+                first_byte: self.config.timeouts.first_byte.max(first_byte),
+                ..self.config.timeouts
+            },
         };
         self.dispatch(request, &mut outbound, span)
             .await
@@ -192,6 +198,15 @@ impl Shared {
 /// The replica that the gateway has chosen. Without a valid one the node chooses.
 fn hint_of(headers: &HeaderMap) -> Option<ReplicaId> {
     ReplicaId::new(headers.get(headers::REPLICA_HINT)?.to_str().ok()?).ok()
+}
+
+/// How long the gateway waits for the first byte; zero if it does not say so.
+fn first_byte_of(headers: &HeaderMap) -> Duration {
+    let millis = headers
+        .get(headers::FIRST_BYTE_MS)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .unwrap_or_default();
+    Duration::from_millis(millis).min(Timeouts::LONGEST)
 }
 
 /// The model that the control plane names.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use engine_probe::{AbandonedRequests, log_changes};
-use http::Response;
+use http::{Response, header::AUTHORIZATION};
 use pool_registry::{Claim, ClaimError, PendingSlot, PoolRegistry, SlotLease};
 use pool_registry_types::{PoolId, ReplicaId, headers};
 use request_forwarding::{record_result, remove_own_headers, set_trace};
@@ -169,13 +169,15 @@ impl Shared {
                 outbound.resend.forbid();
             }
             let executions = resets + usize::from(outbound.resend.was_used());
-            let is_unreachable = failure.is_unreachable();
-            if !(is_unreachable || (failure.is_reset() && executions <= max_resets)) {
+            let is_unsent = failure.is_unsent();
+            if !(is_unsent || (failure.is_reset() && executions <= max_resets)) {
                 return Err(failure.into());
             }
             search.tried.push(lease.replica_id().clone());
-            if is_unreachable {
+            if failure.is_unreachable() {
                 self.report_unreachable(lease, request_id(outbound), request.model);
+            }
+            if is_unsent {
                 slot.done();
             }
             if search.tried.len() >= MAX_ENGINES_TRIED {
@@ -215,8 +217,15 @@ impl Shared {
             status = field::Empty,
         );
         set_trace(outbound, &span);
+        if let Some(key) = lease.key() {
+            outbound.set_headers.push((AUTHORIZATION, key.header()));
+        }
         let sending = self.proxy.forward(lease.url(), outbound, timeouts);
         let result = sending.instrument(span.clone()).await;
+        if lease.key().is_some() {
+            // The request may go to another engine, or to another node.
+            (outbound.set_headers).retain(|(name, _)| *name != AUTHORIZATION);
+        }
         record_result(&span, result.as_ref().ok().map(Response::status));
         result
     }

@@ -83,10 +83,24 @@ impl EngineFailure {
     }
 
     /// No connection: the request cannot have reached the engine, so another one may get it.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.is_unreachable() || matches!(self.error, ForwardError::AcceptQueueFull { .. })
+    }
+
+    /// No connection, and the engine is at fault. An engine that has no room for a connection at
+    /// the moment is not.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(
             self.error,
             ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. }
+        )
+    }
+
+    /// This node is at fault, and not the engine.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(
+            self.error,
+            ForwardError::Local(_) | ForwardError::OwnDelay { .. }
         )
     }
 
@@ -111,10 +125,13 @@ impl EngineFailure {
 
     pub(crate) fn code(&self) -> ErrorCode {
         match &self.error {
-            ForwardError::Connect { .. }
-            | ForwardError::ConnectTimeout { .. }
-            | ForwardError::Local(_)
-            | ForwardError::OwnDelay { .. } => ErrorCode::PoolUnavailable,
+            ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
+                ErrorCode::PoolUnavailable
+            }
+            // This node is at its own limit, or the engine has no room: both are busy.
+            ForwardError::Local(_)
+            | ForwardError::OwnDelay { .. }
+            | ForwardError::AcceptQueueFull { .. } => ErrorCode::PoolBusy,
             ForwardError::Reset { .. } => ErrorCode::WorkerReset,
             ForwardError::FirstByte { .. } | ForwardError::Deadline { .. } => {
                 ErrorCode::DeadlineExceeded
@@ -128,6 +145,9 @@ impl EngineFailure {
         match &self.error {
             ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
                 format!("{engine} cannot be reached")
+            }
+            ForwardError::AcceptQueueFull { .. } => {
+                format!("{engine} has no room for a new connection at the moment")
             }
             ForwardError::Local(_) => "this node cannot open more connections".to_owned(),
             ForwardError::OwnDelay { .. } => "this node is overloaded at the moment".to_owned(),

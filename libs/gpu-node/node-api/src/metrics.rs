@@ -82,7 +82,9 @@ struct StateCollector {
 
 impl Collector for StateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let pools = self.pools.statuses();
+        let mut pools = self.pools.statuses();
+        // Nothing is wrong with a node that has no pools yet.
+        pools.retain(|pool| !pool.placeholder);
         let each = |value: fn(&pool_registry_types::PoolStatus) -> f64| {
             pools
                 .iter()

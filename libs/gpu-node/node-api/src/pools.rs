@@ -1,8 +1,8 @@
 //! Views of the node's pools.
 
 use http_server::ApiError;
-use pool_registry::{PoolRegistry, RefusedHandoff};
-use pool_registry_types::{ErrorCode, PoolId, PoolStatus, ReplicaStatus};
+use pool_registry::PoolRegistry;
+use pool_registry_types::{ErrorCode, PoolId, PoolStatus, RefusedHandoff, ReplicaStatus};
 use serde::Serialize;
 
 use crate::drains::{DrainProgress, Drains};
@@ -23,7 +23,7 @@ struct RefusedView {
 }
 
 impl From<RefusedHandoff> for RefusedView {
-    fn from(RefusedHandoff { file, reason }: RefusedHandoff) -> Self {
+    fn from(RefusedHandoff { file, reason, .. }: RefusedHandoff) -> Self {
         Self { file, reason }
     }
 }

@@ -6,6 +6,7 @@ use http_server::ApiError;
 use pool_registry::Slots;
 use pool_registry_types::{ErrorCode, PoolId, ReplicaId, headers};
 use request_forwarding::number;
+use stream_proxy::ForwardError;
 
 use crate::dispatch_error::DispatchError;
 
@@ -43,6 +44,12 @@ impl Refusal {
             DispatchError::StillAsleep { .. } => (
                 format!("pool {pool}: its engine was asleep and did not become ready in time"),
                 0,
+                None,
+            ),
+            // The engine may have begun with a request whose connection was given up.
+            DispatchError::Engine(failure) if failure.is_own() => (
+                failure.message(),
+                usize::from(matches!(failure.error, ForwardError::OwnDelay { .. })),
                 None,
             ),
             DispatchError::Engine(failure) => {

@@ -20,7 +20,8 @@ pub(crate) struct ClaimedSlot {
 impl ClaimedSlot {
     pub(crate) fn new(lease: SlotLease, abandoned_requests: Option<&AbandonedRequests>) -> Self {
         Self {
-            tracked: abandoned_requests.map(|tracker| tracker.track(lease.engine(), lease.url())),
+            tracked: abandoned_requests
+                .map(|tracker| tracker.track(lease.engine(), lease.url(), lease.key())),
             lease,
             stream: Span::none(),
         }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use bearer_auth::ApiToken;
-use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId};
+use pool_registry_types::{BootId, HttpUrl, MachineId, NodeId, PoolId};
 
 /// The default heartbeat interval: a third of the control plane's default timeout of 30 s, so that
 /// two heartbeats may be lost.
@@ -27,6 +27,7 @@ pub struct RegistrationConfig {
     pub(crate) machine_id: MachineId,
     pub(crate) address: HttpUrl,
     pub(crate) metrics_address: Option<HttpUrl>,
+    pub(crate) boot_id: Option<BootId>,
     pub(crate) control_plane: HttpUrl,
     pub(crate) fallbacks: Vec<HttpUrl>,
     pub(crate) pools: Vec<PoolId>,
@@ -54,6 +55,7 @@ impl RegistrationConfig {
             machine_id,
             address,
             metrics_address: None,
+            boot_id: None,
             control_plane,
             fallbacks: Vec::new(),
             pools: Vec::new(),
@@ -77,6 +79,14 @@ impl RegistrationConfig {
     #[must_use]
     pub fn with_metrics_address(mut self, address: HttpUrl) -> Self {
         self.metrics_address = Some(address);
+        self
+    }
+
+    /// Sets the name of this start of the machine, which tells it from another machine with the
+    /// same node id.
+    #[must_use]
+    pub fn with_boot_id(mut self, boot_id: Option<BootId>) -> Self {
+        self.boot_id = boot_id;
         self
     }
 

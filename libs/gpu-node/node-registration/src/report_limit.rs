@@ -4,7 +4,7 @@
 //! 2. the models of single replicas, which the pool names as well,
 //! 3. error texts, except their beginning,
 //! 4. the replicas,
-//! 5. the GPUs,
+//! 5. the GPUs and the refused handoffs,
 //! 6. models of pools: as many as necessary, evenly from all pools.
 //!
 //! The rest always fits: see the test of the largest report.
@@ -46,9 +46,10 @@ impl Omission {
             Self::ReplicaModels => "which replica has which models",
             Self::ErrorTexts => "the ends of error texts, and which replica has which models",
             Self::Replicas => "the replicas of pools",
-            Self::Gpus => "GPUs, and the replicas of pools",
+            Self::Gpus => "GPUs, refused handoffs, and the replicas of pools",
             Self::PoolModels => {
-                "some models of pools, which get no requests; GPUs, and the replicas of pools"
+                "some models of pools, which get no requests; GPUs, refused handoffs, and the \
+                 replicas of pools"
             }
         }
     }
@@ -110,7 +111,10 @@ fn apply(omission: Omission, request: &mut HeartbeatRequest, max_bytes: usize) -
                 .for_each(|gpu| begin(&mut gpu.problem));
         }
         Omission::Replicas => pools.iter_mut().for_each(|pool| pool.replicas = None),
-        Omission::Gpus => request.gpus = None,
+        Omission::Gpus => {
+            request.gpus = None;
+            request.refused_handoffs.clear();
+        }
         Omission::PoolModels => return cut_models(request, max_bytes),
     }
     0

@@ -126,6 +126,7 @@ impl<C: ControlPlane> Worker<C> {
         request.capabilities = (self.source.capabilities)();
         request.version = self.config.version.clone();
         request.incarnation = Some(self.incarnation);
+        request.boot_id = self.config.boot_id.clone();
         request.metrics_address = self.config.metrics_address.clone();
         request.takes_replica_hint = true;
         request.bound();
@@ -141,7 +142,11 @@ impl<C: ControlPlane> Worker<C> {
     }
 
     fn heartbeat(&mut self, url: &HttpUrl, seq: u64) -> Result<RegistrationEvent, RequestError> {
-        let NodeReport { pools, gpus } = (self.source.report)();
+        let NodeReport {
+            pools,
+            gpus,
+            refused_handoffs,
+        } = (self.source.report)();
         let mut request = HeartbeatRequest::new(
             humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             pools,
@@ -149,6 +154,7 @@ impl<C: ControlPlane> Worker<C> {
         request.incarnation = Some(self.incarnation);
         request.seq = Some(seq);
         request.gpus = gpus;
+        request.refused_handoffs = refused_handoffs;
         request.bound();
         let max_bytes = self.machine.max_report_bytes();
         self.log

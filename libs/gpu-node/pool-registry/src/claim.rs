@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::{
     core::{NO_ENGINE, Pool, RegistryCore},
+    engine_key::EngineKey,
     replica::Replica,
 };
 
@@ -52,6 +53,7 @@ impl ClaimError {
 pub(crate) struct ClaimedSlot {
     pub(crate) handoff: Arc<Handoff>,
     pub(crate) generation: u64,
+    pub(crate) key: Option<EngineKey>,
 }
 
 impl RegistryCore {
@@ -78,6 +80,7 @@ impl RegistryCore {
         Ok(ClaimedSlot {
             handoff: replica.handoff.clone(),
             generation: replica.generation,
+            key: replica.key().cloned(),
         })
     }
 

@@ -12,6 +12,7 @@ use pool_registry_types::{Handoff, HttpUrl, MAX_POOLS, MAX_REPLICAS, PoolId, Rep
 use thiserror::Error;
 
 use crate::{
+    engine_key::EngineKey,
     probe::{ProbeOutcome, ReplicaChange},
     replica::{Replica, RetiredReplica, ScaledToZeroReplica},
 };
@@ -51,6 +52,8 @@ impl From<bool> for ReportUrgency {
 pub(crate) struct Pool {
     /// Named in the configuration: it is reported even without replicas.
     pub(crate) configured: bool,
+    /// No setting or handoff names it: it is reported only while the node has no other pool.
+    pub(crate) placeholder: bool,
     pub(crate) draining: bool,
     /// Replicas that an operator drains, whether they exist or not.
     pub(crate) drained: BTreeSet<ReplicaId>,
@@ -64,6 +67,16 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// Whether it exists only by default: no handoff, drain or expected engine names it.
+    pub(crate) fn is_placeholder(&self) -> bool {
+        self.placeholder
+            && !self.draining
+            && self.drained.is_empty()
+            && self.replicas.is_empty()
+            && self.absent.is_empty()
+            && self.scaled_to_zero.is_empty()
+    }
+
     /// Whether one of its replicas, running or scaled to zero, names `model`.
     fn names(&self, model: &str) -> bool {
         self.replicas.values().any(|replica| replica.names(model))
@@ -119,8 +132,19 @@ impl RegistryCore {
         }
     }
 
+    /// Adds a pool that is reported only while there is no other.
+    pub(crate) fn add_placeholder(&mut self, id: PoolId) {
+        let pool = self.pools.entry(id).or_default();
+        pool.placeholder = !pool.configured;
+        pool.configured = true;
+    }
+
     /// Applies a new or changed handoff.
-    pub(crate) fn upsert(&mut self, handoff: Handoff) -> Result<ReportUrgency, UpsertError> {
+    pub(crate) fn upsert(
+        &mut self,
+        handoff: Handoff,
+        key: Result<Option<EngineKey>, String>,
+    ) -> Result<ReportUrgency, UpsertError> {
         if !self.pools.contains_key(&handoff.pool_id) && self.pools.len() >= MAX_POOLS {
             return Err(UpsertError::TooManyPools);
         }
@@ -128,18 +152,19 @@ impl RegistryCore {
         let full = pool.replicas.len() >= MAX_REPLICAS;
         match pool.replicas.get_mut(&handoff.replica_id) {
             Some(replica) if replica.is_same_engine(&handoff) => {
-                return Ok(replica.update_handoff(handoff).into());
+                return Ok(replica.update_handoff(handoff, key).into());
             }
             None if full => return Err(UpsertError::TooManyReplicas),
             _ => {}
         }
-        let new = if let Some(offered) = pool.scaled_to_zero.remove(&handoff.replica_id) {
+        let mut new = if let Some(offered) = pool.scaled_to_zero.remove(&handoff.replica_id) {
             // Waiting requests keep their slots.
             Replica::started(handoff, offered.generation, offered.claimed)
         } else {
             self.last_generation += 1;
             Replica::new(handoff, self.last_generation)
         };
+        new.set_key(key);
         if let Some(old) = (pool.replicas).insert(new.handoff.replica_id.clone(), new) {
             self.retire(old);
         }
@@ -205,9 +230,33 @@ impl RegistryCore {
             return (ReportUrgency::None, Vec::new());
         };
         let models_before = replica.models().cloned();
+        let context_before = replica.context_length();
+        let reason_before = replica.not_ready().cloned();
+        let is_definite = outcome.is_definite;
         let changes = replica.probed(outcome);
-        let models_changed = models_before.as_deref() != replica.models().map(|models| &**models);
-        ((models_changed || !changes.is_empty()).into(), changes)
+        // An operator who corrects the configuration wants to see what is wrong with it now.
+        let changed = (is_definite && reason_before.as_ref() != replica.not_ready())
+            || models_before.as_deref() != replica.models().map(|models| &**models)
+            || context_before != replica.context_length();
+        ((changed || !changes.is_empty()).into(), changes)
+    }
+
+    /// Replaces the key of one generation of a replica.
+    pub(crate) fn set_key(
+        &mut self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        generation: u64,
+        key: EngineKey,
+    ) {
+        let replica = self
+            .pools
+            .get_mut(pool_id)
+            .and_then(|pool| pool.replicas.get_mut(replica_id))
+            .filter(|replica| replica.generation == generation);
+        if let Some(replica) = replica {
+            replica.set_key(Ok(Some(key)));
+        }
     }
 
     /// The slots of `replica` that are free now. A retired generation of the same engine may still

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use pool_registry_types::{EngineKind, Handoff, HttpUrl, PoolId, ReplicaId};
 
 use crate::{
+    claim::ClaimedSlot,
     core::ReportUrgency,
+    engine_key::EngineKey,
     probe::{ProbeOutcome, ReplicaChange},
     shared::Shared,
     status::{ClaimedSlots, Slots},
@@ -29,15 +31,22 @@ pub struct SlotLease {
     shared: Arc<Shared>,
     handoff: Arc<Handoff>,
     generation: u64,
+    key: Option<EngineKey>,
     holder: Holder,
 }
 
 impl SlotLease {
-    pub(crate) fn new(shared: Arc<Shared>, handoff: Arc<Handoff>, generation: u64) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, claimed: ClaimedSlot) -> Self {
+        let ClaimedSlot {
+            handoff,
+            generation,
+            key,
+        } = claimed;
         Self {
             shared,
             handoff,
             generation,
+            key,
             holder: Holder::Request,
         }
     }
@@ -52,9 +61,16 @@ impl SlotLease {
         self.generation
     }
 
-    /// Replaces the handoff when the engine has started.
-    pub(crate) fn set_handoff(&mut self, handoff: Arc<Handoff>) {
+    /// Replaces the handoff and the key when the engine has started.
+    pub(crate) fn set_handoff(&mut self, handoff: Arc<Handoff>, key: Option<EngineKey>) {
         self.handoff = handoff;
+        self.key = key;
+    }
+
+    /// The key that the engine demands.
+    #[must_use]
+    pub fn key(&self) -> Option<&EngineKey> {
+        self.key.as_ref()
     }
 
     /// Where the engine listens.
@@ -110,6 +126,7 @@ impl SlotLease {
             shared: Arc::clone(&self.shared),
             handoff: Arc::clone(&self.handoff),
             generation: self.generation,
+            key: None,
             holder: Holder::AbandonedRequest,
         };
         self.shared.notify(ReportUrgency::Immediate);

@@ -65,8 +65,8 @@ impl PendingSlot {
                 .core
                 .lock()
                 .started_handoff(pool, replica, generation);
-            if let Some(handoff) = started? {
-                self.lease.set_handoff(handoff);
+            if let Some(engine) = started? {
+                self.lease.set_handoff(engine.handoff, engine.key);
                 return Ok(self.lease);
             }
             if changes.changed().await.is_err() {

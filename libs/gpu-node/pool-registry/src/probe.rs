@@ -1,7 +1,8 @@
 //! The outcome of a probe, and what it changed.
 
 use pool_registry_types::{
-    EngineKind, EngineLoad, HttpUrl, MAX_TEXT_BYTES, PoolId, ReplicaId, one_line, usable_models,
+    EngineKind, EngineLoad, HttpUrl, MAX_CONTEXT_LENGTH, MAX_TEXT_BYTES, PoolId, ReplicaId,
+    one_line, usable_models,
 };
 
 /// The longest reason that is kept, in bytes: a line or two for the operator.
@@ -24,6 +25,8 @@ pub struct ReplicaTarget {
     pub engine: EngineKind,
     /// Its handoff declares the models, so that the engine need not be asked.
     pub declares_models: bool,
+    /// The file with the key that it demands.
+    pub api_key_file: Option<String>,
 }
 
 /// What one probe of a replica found.
@@ -39,6 +42,12 @@ pub struct ProbeOutcome {
     pub engine_version: Option<String>,
     /// How many requests it serves at once, as it reports it; `None` changes nothing.
     pub slots: Option<u32>,
+    /// The most tokens of one request, as it reports it; `None` changes nothing.
+    pub context_length: Option<u32>,
+    /// Who owns its models, as it reports it; `None` changes nothing.
+    pub owned_by: Option<String>,
+    /// Another probe would fail in the same way, so one is enough to make it not ready.
+    pub is_definite: bool,
     /// Its load; `None` (not asked) changes nothing.
     pub load: Option<EngineLoad>,
 }
@@ -95,6 +104,15 @@ impl ProbeOutcome {
         }
     }
 
+    /// The engine refuses every request without a change of its configuration or of ours.
+    #[must_use]
+    pub fn refused(reason: impl Into<String>) -> Self {
+        Self {
+            is_definite: true,
+            ..Self::failed(reason)
+        }
+    }
+
     /// The same with the models that the engine names.
     #[must_use]
     pub fn with_models(self, models: Vec<String>) -> Self {
@@ -114,6 +132,11 @@ pub(crate) fn usable_load(mut load: EngineLoad) -> EngineLoad {
 /// `text` within the limits of a heartbeat.
 pub(crate) fn usable_version(text: &str) -> Option<String> {
     Some(one_line(text, MAX_TEXT_BYTES)).filter(|text| !text.is_empty())
+}
+
+/// A context that no model has is not believed.
+pub(crate) fn usable_context(tokens: u32) -> Option<u32> {
+    (1..=MAX_CONTEXT_LENGTH).contains(&tokens).then_some(tokens)
 }
 
 /// The same for a reason.

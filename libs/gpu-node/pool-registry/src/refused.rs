@@ -1,6 +1,6 @@
 //! Refused handoffs, for people. The reader of the handoffs reports them.
 
-use pool_registry_types::one_line;
+use pool_registry_types::{RefusedHandoff, one_line};
 
 use crate::{core::RegistryCore, probe::usable_reason};
 
@@ -9,38 +9,26 @@ const MAX_REFUSED: usize = 256;
 /// The longest file name that is kept, in bytes: the limit of a path.
 const MAX_FILE_BYTES: usize = 4096;
 
-/// A handoff that was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedHandoff {
-    /// The file it is in.
-    pub file: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
 impl RegistryCore {
-    pub(crate) fn set_refused(&mut self, file: &str, reason: Option<&str>) {
+    /// Returns whether anything changed.
+    pub(crate) fn set_refused(&mut self, file: &str, reason: Option<&str>) -> bool {
         let file = one_line(file, MAX_FILE_BYTES);
         match reason {
-            None => {
-                self.refused.remove(&file);
-            }
+            None => self.refused.remove(&file).is_some(),
             Some(reason)
                 if self.refused.len() < MAX_REFUSED || self.refused.contains_key(&file) =>
             {
-                self.refused.insert(file, usable_reason(reason));
+                let reason = usable_reason(reason);
+                self.refused.insert(file, reason.clone()) != Some(reason)
             }
-            Some(_) => {}
+            Some(_) => false,
         }
     }
 
     pub(crate) fn refused(&self) -> Vec<RefusedHandoff> {
         let all = self.refused.iter();
-        all.map(|(file, reason)| RefusedHandoff {
-            file: file.clone(),
-            reason: reason.clone(),
-        })
-        .collect()
+        all.map(|(file, reason)| RefusedHandoff::new(file, reason))
+            .collect()
     }
 }
 

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use pool_registry_types::{Handoff, HttpUrl, PoolId, PoolStatus, ReplicaId};
+use pool_registry_types::{Handoff, HttpUrl, PoolId, PoolStatus, RefusedHandoff, ReplicaId};
 use tokio::sync::watch;
 
 use crate::{
     claim::{ClaimError, ClaimedSlot},
     core::{RegistryCore, ReportUrgency, UpsertError},
     drain::{DrainTarget, UnknownTarget},
+    engine_key::EngineKey,
     lease::SlotLease,
     pending::{Claim, PendingSlot},
     probe::{ProbeOutcome, ReplicaChange, ReplicaTarget},
-    refused::RefusedHandoff,
     shared::Shared,
     status::{PoolUsage, Slots},
 };
@@ -33,12 +33,35 @@ impl PoolRegistry {
         }
     }
 
+    /// The same with a pool that is reported only while the node has no other, so that an operator
+    /// sees that handoffs are missing. It counts as configured in every other respect.
+    #[must_use]
+    pub fn with_placeholder(self, pool: Option<PoolId>) -> Self {
+        if let Some(pool) = pool {
+            self.shared.core.lock().add_placeholder(pool);
+        }
+        self
+    }
+
     /// Applies a new or changed handoff. Its replica is ready at once.
     ///
     /// # Errors
     /// When the node has more pools, or the pool more replicas, than a heartbeat can carry.
     pub fn upsert(&self, handoff: Handoff) -> Result<(), UpsertError> {
-        let urgency = self.shared.core.lock().upsert(handoff)?;
+        self.upsert_with_key(handoff, Ok(None))
+    }
+
+    /// As [`upsert`](Self::upsert), with the key of the handoff's `api_key_file`. An error, for
+    /// people, makes the replica not ready.
+    ///
+    /// # Errors
+    /// When the node has more pools, or the pool more replicas, than a heartbeat can carry.
+    pub fn upsert_with_key(
+        &self,
+        handoff: Handoff,
+        key: Result<Option<EngineKey>, String>,
+    ) -> Result<(), UpsertError> {
+        let urgency = self.shared.core.lock().upsert(handoff, key)?;
         self.shared.notify(urgency);
         self.shared.notify_scaled_to_zero();
         Ok(())
@@ -60,6 +83,17 @@ impl PoolRegistry {
         outcome: ProbeOutcome,
     ) -> Vec<ReplicaChange> {
         self.shared.probed(pool_id, replica_id, generation, outcome)
+    }
+
+    /// Replaces the key of one generation of a replica, when its file has changed.
+    pub fn set_key(
+        &self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        generation: u64,
+        key: EngineKey,
+    ) {
+        (self.shared.core.lock()).set_key(pool_id, replica_id, generation, key);
     }
 
     /// Stops new claims; running requests finish. Idempotent.
@@ -161,11 +195,7 @@ impl PoolRegistry {
     }
 
     fn lease(&self, claimed: ClaimedSlot) -> SlotLease {
-        SlotLease::new(
-            Arc::clone(&self.shared),
-            claimed.handoff,
-            claimed.generation,
-        )
+        SlotLease::new(Arc::clone(&self.shared), claimed)
     }
 
     /// Whether [`claim_or_start`](Self::claim_or_start) would succeed now. Use it to reject a
@@ -220,6 +250,7 @@ impl PoolRegistry {
                 url: replica.handoff.url.clone(),
                 engine: replica.handoff.engine.clone(),
                 declares_models: replica.declares_models(),
+                api_key_file: replica.handoff.api_key_file.clone(),
             })
             .collect()
     }
@@ -271,7 +302,10 @@ impl PoolRegistry {
 
     /// Sets why a handoff file is refused; `None` clears the reason. For people only.
     pub fn set_refused(&self, file: &str, reason: Option<&str>) {
-        self.shared.core.lock().set_refused(file, reason);
+        let has_changed = self.shared.core.lock().set_refused(file, reason);
+        if has_changed {
+            self.shared.notify(ReportUrgency::Immediate);
+        }
     }
 
     /// The refused handoffs, in order of their files.

@@ -6,7 +6,12 @@ use pool_registry_types::{
     EngineLoad, Handoff, MAX_MODEL_NAME_BYTES, MAX_MODELS, ReplicaStatus, Slots, usable_models,
 };
 
-use crate::probe::{ProbeOutcome, ReplicaChange, usable_load, usable_reason, usable_version};
+use crate::{
+    engine_key::EngineKey,
+    probe::{
+        ProbeOutcome, ReplicaChange, usable_context, usable_load, usable_reason, usable_version,
+    },
+};
 
 /// This many failed probes in a row make a replica not ready. One failure may be a busy moment, two
 /// a coincidence. With a probe every two seconds a dead engine is detected within six seconds; the
@@ -31,6 +36,9 @@ pub(crate) struct Replica {
     models_left_out: usize,
     probed_version: Option<Arc<str>>,
     probed_slots: Option<u32>,
+    context_length: Option<u32>,
+    owned_by: Option<Arc<str>>,
+    key: Option<EngineKey>,
     load: EngineLoad,
 }
 
@@ -49,6 +57,9 @@ impl Replica {
             models_left_out: 0,
             probed_version: None,
             probed_slots: None,
+            context_length: None,
+            owned_by: None,
+            key: None,
             load: EngineLoad::default(),
         }
     }
@@ -68,7 +79,11 @@ impl Replica {
 
     /// Applies a new handoff of the same engine, which makes it ready like the first one. Probed
     /// models and slots stay until the next probe. Returns false when nothing changed.
-    pub(crate) fn update_handoff(&mut self, handoff: Handoff) -> bool {
+    pub(crate) fn update_handoff(
+        &mut self,
+        handoff: Handoff,
+        key: Result<Option<EngineKey>, String>,
+    ) -> bool {
         if *self.handoff == handoff {
             return false;
         }
@@ -77,13 +92,37 @@ impl Replica {
         self.revision += 1;
         self.failures_in_a_row = 0;
         self.not_ready = None;
+        self.set_key(key);
         true
+    }
+
+    /// Sets the key of its engine. Without a key that it should have, it is not ready.
+    pub(crate) fn set_key(&mut self, key: Result<Option<EngineKey>, String>) {
+        match key {
+            Ok(key) => self.key = key,
+            Err(reason) => {
+                self.key = None;
+                self.failures_in_a_row = FAILURE_THRESHOLD;
+                self.not_ready = Some(usable_reason(&reason).into());
+            }
+        }
+    }
+
+    /// The key that its engine demands.
+    pub(crate) fn key(&self) -> Option<&EngineKey> {
+        self.key.as_ref()
     }
 
     /// Applies the outcome of a probe and returns what it changed.
     pub(crate) fn probed(&mut self, outcome: ProbeOutcome) -> Vec<ReplicaChange> {
         if let Some(version) = outcome.engine_version.as_deref().and_then(usable_version) {
             self.probed_version = Some(version.into());
+        }
+        self.context_length = (outcome.context_length)
+            .and_then(usable_context)
+            .or(self.context_length);
+        if let Some(owner) = outcome.owned_by.as_deref().and_then(usable_version) {
+            self.owned_by = Some(owner.into());
         }
         let left_out = outcome
             .models
@@ -94,6 +133,9 @@ impl Replica {
         let readiness = if outcome.ready {
             self.succeeded()
         } else {
+            if outcome.is_definite {
+                self.failures_in_a_row = FAILURE_THRESHOLD;
+            }
             self.failed(outcome.reason.as_deref())
         };
         readiness
@@ -155,6 +197,16 @@ impl Replica {
     /// The slots of its handoff, if the engine has fewer.
     pub(crate) fn slots_promised(&self) -> Option<u32> {
         Some(self.handoff.slots).filter(|announced| *announced != self.slots())
+    }
+
+    /// The most tokens of one request, as the engine reports it.
+    pub(crate) fn context_length(&self) -> Option<u32> {
+        self.context_length
+    }
+
+    /// Who owns its models, as the engine reports it.
+    pub(crate) fn owned_by(&self) -> Option<&str> {
+        self.owned_by.as_deref()
     }
 
     /// The load that the engine last reported.

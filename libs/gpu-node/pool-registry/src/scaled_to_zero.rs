@@ -8,11 +8,19 @@ use pool_registry_types::{Handoff, MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId};
 use crate::{
     claim::{ClaimError, ClaimedSlot},
     core::{Pool, RegistryCore, ReportUrgency},
+    engine_key::EngineKey,
     replica::ScaledToZeroReplica,
 };
 
 /// The error of a request that waited for an engine, when no other reason is known.
 pub(crate) const NOT_STARTED: &str = "its engine was scaled to zero and did not start";
+
+/// An engine that was started for a claim.
+#[derive(Debug)]
+pub(crate) struct StartedEngine {
+    pub(crate) handoff: Arc<Handoff>,
+    pub(crate) key: Option<EngineKey>,
+}
 
 impl RegistryCore {
     /// Records that an engine is scaled to zero, or is about to be. The offer keeps the models and
@@ -84,6 +92,8 @@ impl RegistryCore {
         Some(ClaimedSlot {
             handoff: replica.handoff.clone(),
             generation: replica.generation,
+            // It is read when the engine starts.
+            key: None,
         })
     }
 
@@ -119,18 +129,21 @@ impl RegistryCore {
             .is_some_and(|replica| replica.claimed > 0)
     }
 
-    /// The handoff of an engine that was started for a claim; `None` while it is starting.
+    /// The engine that was started for a claim; `None` while it is starting.
     pub(crate) fn started_handoff(
         &self,
         pool_id: &PoolId,
         replica_id: &ReplicaId,
         generation: u64,
-    ) -> Result<Option<Arc<Handoff>>, ClaimError> {
+    ) -> Result<Option<StartedEngine>, ClaimError> {
         let pool = self.pools.get(pool_id).ok_or(ClaimError::UnknownPool)?;
         if let Some(replica) = pool.replicas.get(replica_id)
             && replica.generation == generation
         {
-            return Ok(Some(replica.handoff.clone()));
+            return Ok(Some(StartedEngine {
+                handoff: replica.handoff.clone(),
+                key: replica.key().cloned(),
+            }));
         }
         // The request was not sent yet, so it can go to another replica without loss.
         if self.is_draining(pool) || pool.drained.contains(replica_id) {

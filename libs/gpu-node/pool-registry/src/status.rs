@@ -105,8 +105,10 @@ impl RegistryCore {
 
     /// Every pool, in order of its id.
     pub(crate) fn statuses(&self) -> Vec<PoolStatus> {
+        let is_only = self.pools.len() == 1;
         self.pools
             .iter()
+            .filter(|(_, pool)| is_only || !pool.is_placeholder())
             .map(|(id, pool)| self.pool_status(id, pool))
             .collect()
     }
@@ -140,6 +142,7 @@ impl RegistryCore {
                 .to_owned()
         });
         status.device_mask = device_mask(pool);
+        status.placeholder = pool.is_placeholder();
         status.sleeping = scaled_to_zero.is_some() && !is_running;
         status
     }
@@ -158,6 +161,8 @@ impl RegistryCore {
             replica_status.draining = is_drained(&replica.handoff.replica_id);
             replica_status.load = replica.load().clone();
             replica_status.generation = Some(replica.generation);
+            replica_status.context_length = replica.context_length();
+            replica_status.owned_by = replica.owned_by().map(str::to_owned);
             replica_status
         });
         let scaled_to_zero = (pool.scaled_to_zero_replicas())

@@ -14,6 +14,8 @@ use utoipa::{
     openapi::{Components, InfoBuilder, License, OpenApi, OpenApiBuilder, Paths},
 };
 
+use crate::flatten::flatten;
+
 /// The daemon that a document describes.
 #[derive(Debug, Clone, Copy)]
 pub struct About {
@@ -70,6 +72,7 @@ pub(crate) fn complete(about: &About, parts: impl IntoIterator<Item = OpenApi>) 
         complete_operation(path, method, operation);
     }
     bound_integers(&mut document);
+    flatten(&mut document);
     document
 }
 

@@ -6,6 +6,7 @@
 //! [`OPEN_PATHS`] without a token: a browser that follows a link cannot present one.
 
 mod document;
+mod flatten;
 mod page;
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::{
 use service_runtime::env::Problems;
 
 use crate::{
-    common::{METRICS_ADDR, SPANS, TOKEN},
+    common::{METRICS_ADDR, TOKEN},
     program::Program,
     report::Report,
     settings::Settings,
@@ -22,41 +22,6 @@ pub(crate) fn bad_settings(report: &mut Report, program: &Program, problems: &Pr
             program.name
         );
         report.error(name, text, hint);
-    }
-}
-
-/// Reports variables with the daemon's prefix that are no settings: mostly typing errors, which
-/// would otherwise go unnoticed.
-pub(crate) fn unknown_settings(
-    report: &mut Report,
-    program: &Program,
-    names: impl Iterator<Item = String>,
-) {
-    let known = program.settings();
-    let is_unknown = |name: &String| {
-        name.starts_with(program.prefix) && known.iter().all(|setting| setting.name != *name)
-    };
-    let mut unknown: Vec<String> = names.filter(is_unknown).collect();
-    unknown.sort();
-    for name in unknown {
-        let hint = format!("unset it, or spell it as in `{} --help`", program.name);
-        report.warning(name, "is no setting; it has no effect", hint);
-    }
-}
-
-/// Reports settings that this build does not support.
-pub(crate) fn missing_feature(report: &mut Report) {
-    let spans = SPANS.variable("");
-    for variable in [spans.as_str(), "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
-        let is_set = std::env::var_os(variable).is_some_and(|value| !value.is_empty());
-        if is_set && !cfg!(feature = "otlp") {
-            let hint = "unset it, or build with `--features otlp`";
-            report.warning(
-                variable,
-                "this build exports no spans; it has no effect",
-                hint,
-            );
-        }
     }
 }
 
@@ -127,20 +92,6 @@ mod tests {
 
     use super::*;
     use crate::{SettingsReader, Verdict, fixtures::DEMO as PROGRAM};
-
-    // spec: CHECK-2
-    #[test]
-    fn a_misspelt_setting_is_reported() {
-        let mut report = Report::default();
-        let names = ["DEMO_ADR", "OTHER_ADDR", "PATH"].map(str::to_owned);
-        unknown_settings(&mut report, &PROGRAM, names.into_iter());
-        let findings: Vec<&str> = report
-            .findings()
-            .iter()
-            .map(|finding| finding.subject.as_str())
-            .collect();
-        assert_eq!(findings, ["DEMO_ADR"]);
-    }
 
     // spec: CHECK-2, SEE-16
     #[test]

@@ -23,6 +23,7 @@ use crate::{
     report::Report,
     running::{Daemon, JOIN_TIMEOUT, StartError},
     settings::Settings,
+    unused::{names_in_process, unused_settings},
 };
 
 /// The most threads for everything but connections: reports, timers, the registry, tasks.
@@ -108,6 +109,7 @@ where
         };
     let span = config.as_ref().span();
     let _entered = span.enter();
+    log_unused_settings(program, config.as_ref());
     let result = run_on_threads(program, config, listener, run);
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -124,6 +126,22 @@ where
     code
 }
 
+/// Warns of variables that have no effect, so that a typing error does not go unnoticed.
+fn log_unused_settings(program: &Program, settings: &Settings) {
+    let mut report = Report::default();
+    let names = names_in_process();
+    unused_settings(&mut report, program, &names, Some(settings.is_cloud));
+    for finding in report.findings() {
+        tracing::warn!(
+            setting = %finding.subject,
+            advice = finding.hint,
+            "{} {}",
+            finding.subject,
+            finding.found
+        );
+    }
+}
+
 /// Looks at everything that a start needs.
 fn check_start<C: AsRef<Settings>>(
     program: &Program,
@@ -131,10 +149,10 @@ fn check_start<C: AsRef<Settings>>(
     preflight: impl FnOnce(&C, &mut Report),
 ) -> Report {
     let mut report = Report::default();
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    check::unknown_settings(&mut report, program, names);
-    check::missing_feature(&mut report);
-    match configure(program.environment()) {
+    let config = configure(program.environment());
+    let is_cloud = config.as_ref().ok().map(|config| config.as_ref().is_cloud);
+    unused_settings(&mut report, program, &names_in_process(), is_cloud);
+    match config {
         Err(problems) => check::bad_settings(&mut report, program, &problems),
         Ok(config) => {
             check::common(&mut report, program, config.as_ref());

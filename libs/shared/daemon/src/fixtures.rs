@@ -19,4 +19,5 @@ pub(crate) const DEMO: Program = Program {
     prefix: "DEMO_",
     openapi: || "{}".to_owned(),
     limits: &[],
+    unused_in_profile: |_| &[],
 };

@@ -28,6 +28,7 @@
 //!     prefix: "DEMO_",
 //!     openapi: || "{}".to_owned(),
 //!     limits: &[],
+//!     unused_in_profile: |_is_cloud| &[],
 //! };
 //!
 //! struct Config {
@@ -76,6 +77,7 @@ mod require_auth;
 mod running;
 mod setting;
 mod settings;
+mod unused;
 
 pub use common::{RUNTIME_DIR, STATE_DIR};
 pub use directory::{DirectoryUse, check_directory, require_directory, require_regular_file};

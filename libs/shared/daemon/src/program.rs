@@ -42,6 +42,8 @@ pub struct Program {
     pub openapi: fn() -> String,
     /// The bounds that its peers can meet, by crate.
     pub limits: &'static [&'static [(&'static str, &'static [Limit])]],
+    /// Its settings that have no effect in the CLOUD profile (`true`) or the HOME profile.
+    pub unused_in_profile: fn(bool) -> &'static [&'static dyn DescribeSetting],
 }
 
 /// The revision that a release is built from; see `ci/deploy/release`.

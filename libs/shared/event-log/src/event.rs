@@ -55,6 +55,12 @@ kinds! {
     Readmitted => "readmitted",
     /// An engine of a pool failed.
     EngineFailed => "engine_failed",
+    /// A node refuses a handoff, or no longer does.
+    HandoffRefused => "handoff_refused",
+    /// A GPU of a node has a problem, or no longer has.
+    GpuProblem => "gpu_problem",
+    /// The control plane refused a node: its token is wrong, or its id is in use.
+    NodeRefused => "node_refused",
     /// Most nodes fell silent together, so that the fault is probably on this side; or that ended.
     SelfSuspicion => "self_suspicion",
 }

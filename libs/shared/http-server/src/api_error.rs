@@ -17,7 +17,7 @@ use pool_registry_types::{
 };
 use thiserror::Error;
 
-use crate::{BodyError, RequestId, content_coding::ACCEPTED_CODINGS};
+use crate::{ACCEPTED_CODINGS, BodyError, RequestId};
 
 /// An error for the client. It becomes the `/v2` error envelope with the code's status.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

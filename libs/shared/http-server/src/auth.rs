@@ -1,7 +1,7 @@
 //! Refuses requests before a service sees them: without a valid token, for another host, or from a
 //! page of another origin.
 
-use std::sync::Arc;
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use axum::body::Body;
 use bearer_auth::AuthPolicy;
@@ -30,11 +30,27 @@ const OPEN_PATH: &str = "/health";
 /// reverse proxies forward the name that they were requested by.
 #[derive(Debug, Clone)]
 pub struct Authenticated<S> {
-    policy: Arc<AuthPolicy>,
+    guard: Arc<Guard>,
     hosts: AllowedHosts,
     open: &'static [&'static str],
     origins: AllowedOrigins,
     inner: S,
+}
+
+/// Called with the path, the peer and the error of each refused request.
+type OnRefusal = Box<dyn Fn(&str, IpAddr, &ApiError) + Send + Sync>;
+
+struct Guard {
+    policy: AuthPolicy,
+    on_refusal: Option<OnRefusal>,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<S> Authenticated<S> {
@@ -43,11 +59,29 @@ impl<S> Authenticated<S> {
     #[must_use]
     pub fn new(policy: AuthPolicy, hosts: AllowedHosts, inner: S) -> Self {
         Self {
-            policy: Arc::new(policy),
+            guard: Arc::new(Guard {
+                policy,
+                on_refusal: None,
+            }),
             hosts,
             open: &[],
             origins: AllowedOrigins::default(),
             inner,
+        }
+    }
+
+    /// Calls `on_refusal` with the path, the peer and the error of each request that is refused.
+    #[must_use]
+    pub fn on_refusal(
+        self,
+        on_refusal: impl Fn(&str, IpAddr, &ApiError) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            guard: Arc::new(Guard {
+                policy: self.guard.policy.clone(),
+                on_refusal: Some(Box::new(on_refusal)),
+            }),
+            ..self
         }
     }
 
@@ -58,8 +92,8 @@ impl<S> Authenticated<S> {
         Self { open, ..self }
     }
 
-    /// Serves pages of these origins also while no token is set. [`CrossOrigin`](crate::CrossOrigin)
-    /// lets them read the responses.
+    /// Serves pages of these origins also while no token is set.
+    /// [`CrossOrigin`](crate::CrossOrigin) lets them read the responses.
     #[must_use]
     pub fn serving_pages_of(self, origins: AllowedOrigins) -> Self {
         Self { origins, ..self }
@@ -78,6 +112,11 @@ impl<S: HttpService> HttpService for Authenticated<S> {
             && !self.open.contains(&path)
             && let Err(refusal) = self.check(&request)
         {
+            if let Some(on_refusal) = &self.guard.on_refusal
+                && let Some(peer) = request.body().caller().and_then(|caller| caller.peer)
+            {
+                on_refusal(path, peer.0.ip(), &refusal);
+            }
             let id = request.body().request_id();
             let refusal = refusal.into_response_for(path, id).map(Either::Right);
             return future::Either::Left(future::ready(refusal));
@@ -93,11 +132,12 @@ impl<S> Authenticated<S> {
         let Some(peer) = request.body().caller().and_then(|caller| caller.peer) else {
             return Err(unauthorized("the peer is unknown".to_owned()));
         };
-        self.policy
+        self.guard
+            .policy
             .authorize(peer.0.ip(), request.headers())
             .map_err(|error| unauthorized(error.to_string()))?;
         // A page of any origin may present the token: its user gave it the token.
-        if !self.policy.has_token() {
+        if !self.guard.policy.has_token() {
             self.hosts.check(request.headers())?;
             let headers = request.headers();
             if !is_our_own(headers) && self.origins.of(headers).is_none() {

@@ -1,74 +1,30 @@
 //! Request bodies with a size limit and a deadline.
 
 use std::{
-    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use axum::Error as AxumError;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     Limits, RequestId,
+    body_error::BodyError,
     caller::{BoxError, Caller},
-    content_coding::{self, ACCEPTED_CODINGS},
+    content_coding,
     phase::ConnectionState,
     quiet_waker,
 };
 
 /// The most bytes to reserve because of an announced length. More are reserved as they arrive.
 const MAX_TRUSTED_RESERVE_BYTES: u64 = 1024 * 1024;
-
-/// Why a request body could not be read.
-#[derive(Debug, Error)]
-pub enum BodyError {
-    /// It exceeds its limit; 413.
-    #[error("the body is larger than the {limit} bytes allowed here")]
-    TooLarge {
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// The client stalled; 408.
-    #[error("the client sent too little of the body: it was waited for {after:?}")]
-    TooSlow {
-        /// The time waited: for the next piece, or in total.
-        after: Duration,
-    },
-    /// `Content-Encoding` names another coding than those that are decoded; 415.
-    #[error(
-        "the Content-Encoding of the body is not known here: it must be one of {ACCEPTED_CODINGS}, \
-         or left out"
-    )]
-    UnknownCoding,
-    /// The body is not what `Content-Encoding` says; 400.
-    #[error("the body cannot be decoded as its Content-Encoding says: {0}")]
-    Undecodable(#[source] io::Error),
-    /// The client broke off, or sent something that is not a body; 400.
-    #[error("the body could not be read")]
-    Broken(#[source] BoxError),
-}
-
-impl BodyError {
-    /// Finds the error of a body that middleware has wrapped.
-    pub(crate) fn from_boxed(error: BoxError) -> Self {
-        match error.downcast::<Self>() {
-            Ok(own) => *own,
-            Err(other) => match other.downcast::<AxumError>() {
-                Ok(wrapped) => Self::from_boxed(wrapped.into_inner()),
-                Err(other) => Self::Broken(other),
-            },
-        }
-    }
-}
 
 /// The body of a request: bytes as they arrive, up to a limit, while they keep arriving.
 ///

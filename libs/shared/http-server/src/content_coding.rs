@@ -8,10 +8,7 @@ use flate2::bufread::GzDecoder;
 use http::{HeaderMap, header::CONTENT_ENCODING};
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-use crate::BodyError;
-
-/// The content codings of request bodies that are decoded, as in `Accept-Encoding`.
-pub const ACCEPTED_CODINGS: &str = "gzip, zstd";
+use crate::body_error::BodyError;
 
 /// The largest window of a zstd frame (RFC 9659, section 3). A decoder allocates a window at once.
 pub(crate) const MAX_ZSTD_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
@@ -130,6 +127,7 @@ mod tests {
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
     use super::*;
+    use crate::body_error::ACCEPTED_CODINGS;
 
     fn gzip(body: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

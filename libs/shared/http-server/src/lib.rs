@@ -36,6 +36,7 @@ mod accept;
 mod api_error;
 mod auth;
 mod body;
+mod body_error;
 mod bounds;
 mod caller;
 mod connection;
@@ -70,10 +71,10 @@ mod whole_numbers;
 
 pub use api_error::ApiError;
 pub use auth::{Authenticated, OnlyFor};
-pub use body::{BodyError, RequestBody};
+pub use body::RequestBody;
+pub use body_error::{ACCEPTED_CODINGS, BodyError};
 pub use bounds::LIMITS;
 pub use caller::{BoxError, Caller, PeerAddr};
-pub use content_coding::ACCEPTED_CODINGS;
 pub use cross_origin::{AllowedOrigin, AllowedOrigins, CrossOrigin, OriginError};
 pub use event_stream::{EventSource, accepts_events, event_stream, last_event_id};
 pub use extract::{

@@ -3,12 +3,26 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 
 use local_limits::{is_local_limit, spare_descriptor};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+/// When to ask an upstream again that has not answered the first packet of a handshake, and each
+/// time twice as long after that. The system asks again after a second only, because a network may
+/// be slow. But a server whose queue of new connections is full for a moment drops the packet, and
+/// has room again after milliseconds. Doubling leaves a distant server the time to answer: within
+/// the usual second, up to 400 ms.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// The same on this machine, where an answer takes no time: without one the queue is full. Short,
+/// so that room is used soon, and long enough that a hundred who ask cost little.
+const ASK_AGAIN_ON_LOOPBACK: Duration = Duration::from_millis(10);
 
 /// Connects to the first address of `host` that accepts.
 ///
@@ -68,6 +82,28 @@ async fn open(
     address: SocketAddr,
     send: &mut impl FnMut(&Socket) -> io::Result<()>,
 ) -> io::Result<TcpStream> {
+    let (mut wait, factor) = if address.ip().is_loopback() {
+        (ASK_AGAIN_ON_LOOPBACK, 1)
+    } else {
+        (ASK_AGAIN_AFTER, 2)
+    };
+    loop {
+        let (stream, is_connected) = begin(address, send)?;
+        if is_connected {
+            return Ok(stream);
+        }
+        if let Ok(connected) = timeout(wait, connected(&stream)).await {
+            return connected.map(|()| stream);
+        }
+        wait = wait.saturating_mul(factor);
+    }
+}
+
+/// Begins a handshake; the request leaves at once if that completes it.
+fn begin(
+    address: SocketAddr,
+    send: &mut impl FnMut(&Socket) -> io::Result<()>,
+) -> io::Result<(TcpStream, bool)> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking().cloexec(),
@@ -94,14 +130,15 @@ async fn open(
         // Mostly a refused connection.
         Err(error) => return Err(error),
     };
-    let stream = TcpStream::from_std(socket.into())?;
-    if !is_connected {
-        stream.writable().await?;
-        if let Some(error) = stream.take_error()? {
-            return Err(error);
-        }
+    Ok((TcpStream::from_std(socket.into())?, is_connected))
+}
+
+async fn connected(stream: &TcpStream) -> io::Result<()> {
+    stream.writable().await?;
+    match stream.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(()),
     }
-    Ok(stream)
 }
 
 #[cfg(test)]

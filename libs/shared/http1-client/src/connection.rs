@@ -4,13 +4,15 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::Method;
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -131,6 +133,8 @@ pub struct UpstreamConnection {
     /// Body bytes that arrived with the head.
     read_ahead: Vec<u8>,
     keep_alive: bool,
+    /// How long the upstream keeps the connection open without a request, where it says so.
+    idle_limit: Option<Duration>,
     /// Whether a byte of the current response has arrived.
     has_response_byte: bool,
     /// Interim responses before the current one.
@@ -159,6 +163,7 @@ impl UpstreamConnection {
             body: BodyDecoder::EMPTY,
             read_ahead: Vec::new(),
             keep_alive: true,
+            idle_limit: None,
             has_response_byte: false,
             interim: 0,
         }))
@@ -280,6 +285,19 @@ impl UpstreamConnection {
             .is_pending()
     }
 
+    /// Whether the socket itself has neither a byte nor the end of the connection to read. Unlike
+    /// [`is_quiet`](Self::is_quiet), this sees what the runtime has not noticed yet.
+    pub(crate) fn is_silent(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit(); 1];
+        let peeked = SockRef::from(&self.stream).peek(&mut byte);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// How long the connection may be idle, where the upstream says so.
+    pub(crate) fn idle_limit(&self) -> Option<Duration> {
+        self.idle_limit
+    }
+
     /// Hands the next read to `take`. The end of the connection is an error here.
     fn poll_read<T>(
         &mut self,
@@ -327,6 +345,7 @@ impl UpstreamConnection {
                 continue;
             }
             self.keep_alive = head.keep_alive;
+            self.idle_limit = head.idle_limit;
             self.body = head.body.clone();
             let mut read_ahead = std::mem::take(&mut self.read_ahead);
             self.take_body(input, &mut read_ahead)?;

@@ -18,12 +18,14 @@ mod connection;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handshakes;
 pub mod hop_by_hop;
 mod idle_pool;
 mod timer;
 mod wire;
 
 pub use connection::{MAX_INTERIM_RESPONSES, ResponseError, UpstreamConnection};
+pub use handshakes::{Handshake, MAX_HANDSHAKES};
 pub use idle_pool::{IdlePool, IdlePools, MAX_IDLE_CONNECTIONS, SWEEP_INTERVAL};
 pub use wire::{
     MAX_CHUNK_OVERHEAD_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_SIZE_DIGITS, ProtocolError,

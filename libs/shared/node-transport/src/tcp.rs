@@ -25,11 +25,12 @@ pub const NODE_IDLE: Duration = Duration::from_secs(60);
 const FROM_A_GATEWAY: HeaderValue = HeaderValue::from_static("gateway");
 
 /// The headers that this hop sets. Those of an earlier attempt at another node are removed first.
-const ADDED: [HeaderName; 4] = [
+const ADDED: [HeaderName; 5] = [
     AUTHORIZATION,
     headers::VIA,
     headers::MODEL,
     headers::REPLICA_HINT,
+    headers::FIRST_BYTE_MS,
 ];
 
 /// Reaches nodes over TCP, each at its registered address.
@@ -62,6 +63,11 @@ impl TcpTransport {
         set.extend(model.ok().map(|model| (headers::MODEL, model)));
         let hint = endpoint.labels().replica.clone();
         set.extend(hint.map(|hint| (headers::REPLICA_HINT, hint)));
+        // Most requests are streams, which have the usual limit.
+        if timeouts.first_byte > Timeouts::default().first_byte {
+            let millis = u64::try_from(timeouts.first_byte.as_millis()).unwrap_or(u64::MAX);
+            set.push((headers::FIRST_BYTE_MS, HeaderValue::from(millis)));
+        }
         let timeouts = Timeouts {
             idle: NODE_IDLE,
             ..timeouts

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     EngineKind, HttpUrl, PoolId, ReplicaId,
+    id::MAX_ECHO_CHARS,
     invalid::{InvalidField, check_text},
-    limits::MAX_SLOTS,
+    limits::{MAX_PATH_BYTES, MAX_SLOTS},
     models::check_models,
+    text::quoted,
 };
 
 /// The file `{runtime dir}/{pool_id}_{replica_id}.json`, written by the program that started the
@@ -32,7 +34,8 @@ pub struct Handoff {
     pub replica_id: ReplicaId,
     /// What kind of engine answers at `url`.
     pub engine: EngineKind,
-    /// Where the engine listens, as seen from its own machine.
+    /// Where the engine listens, as seen from its own machine. A `/v1` at its end is removed: every
+    /// request brings its own.
     pub url: HttpUrl,
     /// The version that the engine reports.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +48,10 @@ pub struct Handoff {
     /// The models it serves; absent means "ask the engine".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<String>>,
+    /// The file with the key that the engine demands: an absolute path. The key itself stands in no
+    /// handoff.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key_file: Option<String>,
 }
 
 impl Handoff {
@@ -66,6 +73,7 @@ impl Handoff {
             slots: slots.clamp(1, MAX_SLOTS),
             device_mask: None,
             models: None,
+            api_key_file: None,
         }
     }
 }
@@ -80,6 +88,28 @@ struct UnvalidatedHandoff {
     slots: u32,
     device_mask: Option<String>,
     models: Option<Vec<String>>,
+    api_key_file: Option<String>,
+}
+
+/// Refuses what cannot be the path of a key file.
+fn check_key_file(path: Option<&str>) -> Result<(), InvalidField> {
+    match path {
+        Some(path)
+            if !path.starts_with('/')
+                || path.len() > MAX_PATH_BYTES
+                || path.chars().any(char::is_control) =>
+        {
+            Err(InvalidField::new(
+                "api_key_file",
+                format!(
+                    "must be the absolute path of a file that holds the engine's key, of at most \
+                     {MAX_PATH_BYTES} bytes, not {}",
+                    quoted(path, MAX_ECHO_CHARS)
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl TryFrom<UnvalidatedHandoff> for Handoff {
@@ -95,6 +125,7 @@ impl TryFrom<UnvalidatedHandoff> for Handoff {
         check_text("engine_version", raw.engine_version.as_deref())?;
         check_text("device_mask", raw.device_mask.as_deref())?;
         check_models("models", raw.models.as_deref())?;
+        check_key_file(raw.api_key_file.as_deref())?;
         let UnvalidatedHandoff {
             pool_id,
             replica_id,
@@ -104,16 +135,18 @@ impl TryFrom<UnvalidatedHandoff> for Handoff {
             slots,
             device_mask,
             models,
+            api_key_file,
         } = raw;
         Ok(Self {
             pool_id,
             replica_id,
             engine,
-            url,
+            url: url.without_api_version(),
             engine_version,
             slots,
             device_mask,
             models,
+            api_key_file,
         })
     }
 }
@@ -139,11 +172,38 @@ mod tests {
         let long = parse(
             r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp",
                 "url":"http://localhost:8081","slots":4,
-                "device_mask":"GPU0","models":["tiny"],"from_the_future":{"x":1}}"#,
+                "device_mask":"GPU0","models":["tiny"],"api_key_file":"/etc/llorch/engine.key",
+                "from_the_future":{"x":1}}"#,
         )
         .unwrap();
+        assert_eq!(long.api_key_file.as_deref(), Some("/etc/llorch/engine.key"));
         assert_eq!(long.models.as_deref(), Some(&["tiny".to_owned()][..]));
         assert_eq!(parse(&serde_json::to_string(&long).unwrap()).unwrap(), long);
+    }
+
+    // spec: WIRE-43, WIRE-44
+    #[test]
+    fn a_known_spelling_and_the_end_v1_are_taken() {
+        for (url, expected) in [
+            ("http://localhost:8081/v1", "http://localhost:8081"),
+            ("http://localhost:8081/v1/", "http://localhost:8081"),
+            (
+                "http://localhost:8081/openai/v1",
+                "http://localhost:8081/openai",
+            ),
+            (
+                "http://localhost:8081/v1beta",
+                "http://localhost:8081/v1beta",
+            ),
+            ("http://localhost:8081/xv1", "http://localhost:8081/xv1"),
+        ] {
+            let handoff = parse(&format!(
+                r#"{{"pool_id":"p","replica_id":"r","engine":"llama.cpp","url":"{url}","slots":1}}"#
+            ))
+            .unwrap();
+            assert_eq!(handoff.url.to_string(), expected, "{url}");
+            assert_eq!(handoff.engine.as_str(), "llamacpp");
+        }
     }
 
     // spec: WIRE-4
@@ -167,6 +227,9 @@ mod tests {
             ("device_mask", serde_json::json!("x".repeat(2000))),
             ("models", serde_json::json!([""])),
             ("models", serde_json::json!("tiny")),
+            ("api_key_file", serde_json::json!("engine.key")),
+            ("api_key_file", serde_json::json!("/a\n")),
+            ("api_key_file", serde_json::json!("/a".repeat(1000))),
         ] {
             let mut bad = good.clone();
             bad[field] = value.clone();

@@ -25,6 +25,10 @@ pub const VIA: HeaderName = HeaderName::from_static("x-llorch-via");
 /// pool if that one is gone, full or draining, and names the one that it used in [`REPLICA`]. The
 /// node does not forward it; a client's is removed.
 pub const REPLICA_HINT: HeaderName = HeaderName::from_static("x-llorch-replica-hint");
+/// On a request to a node: how long the gateway waits for the first byte of the answer, in
+/// milliseconds, where that is longer than usual. The node waits at least as long. It does not
+/// forward it; a client's is removed.
+pub const FIRST_BYTE_MS: HeaderName = HeaderName::from_static("x-llorch-first-byte-ms");
 /// On a node's response: the free slots of the replica that it names.
 pub const REPLICA_SLOTS_FREE: HeaderName = HeaderName::from_static("x-llorch-replica-slots-free");
 /// On a node's response: the slots of the replica that it names.

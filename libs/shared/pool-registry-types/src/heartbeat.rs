@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    GpuStatus, PoolStatus,
+    GpuStatus, PoolStatus, RefusedHandoff,
     invalid::{InvalidField, check_count, check_unique, fitted},
-    limits::{MAX_GPUS, MAX_POOLS},
+    limits::{MAX_GPUS, MAX_POOLS, MAX_REFUSED_HANDOFFS},
     text::clean,
 };
 
@@ -33,6 +33,10 @@ pub struct HeartbeatRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(max_items = 64))]
     pub gpus: Option<Vec<GpuStatus>>,
+    /// The handoff files that it refuses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 32))]
+    pub refused_handoffs: Vec<RefusedHandoff>,
 }
 
 impl HeartbeatRequest {
@@ -45,6 +49,7 @@ impl HeartbeatRequest {
             incarnation: None,
             seq: None,
             gpus: None,
+            refused_handoffs: Vec::new(),
         }
     }
 
@@ -65,6 +70,7 @@ impl HeartbeatRequest {
             gpus.truncate(MAX_GPUS);
             gpus.iter_mut().for_each(GpuStatus::clean_texts);
         }
+        self.refused_handoffs.truncate(MAX_REFUSED_HANDOFFS);
     }
 }
 
@@ -75,6 +81,8 @@ struct UnvalidatedHeartbeat {
     incarnation: Option<u64>,
     seq: Option<u64>,
     gpus: Option<Vec<GpuStatus>>,
+    #[serde(default)]
+    refused_handoffs: Vec<RefusedHandoff>,
 }
 
 impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
@@ -86,12 +94,15 @@ impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
         check_unique("gpus", "device_id", gpus.iter().map(|gpu| gpu.device_id))?;
         check_count("pools", raw.pools.len(), MAX_POOLS)?;
         check_unique("pools", "pool", raw.pools.iter().map(|pool| &pool.pool_id))?;
+        let refused = raw.refused_handoffs.len();
+        check_count("refused_handoffs", refused, MAX_REFUSED_HANDOFFS)?;
         let UnvalidatedHeartbeat {
             mut timestamp,
             pools,
             incarnation,
             seq,
             gpus,
+            refused_handoffs,
         } = raw;
         clean(&mut timestamp);
         Ok(Self {
@@ -100,6 +111,7 @@ impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
             incarnation,
             seq,
             gpus: gpus.map(fitted),
+            refused_handoffs: fitted(refused_handoffs),
         })
     }
 }

@@ -30,6 +30,18 @@ fn is_id(value: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
+/// Refuses a value that is not an identifier. `kind` names the field.
+pub(crate) fn check_id(kind: &'static str, value: &str) -> Result<(), IdError> {
+    if is_id(value) {
+        Ok(())
+    } else {
+        Err(IdError {
+            kind,
+            shown: quoted(value, MAX_ECHO_CHARS),
+        })
+    }
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident => $kind:literal;)*) => {$(
         $(#[$doc])*
@@ -46,11 +58,8 @@ macro_rules! ids {
             /// # Errors
             /// When `value` is not of the form above; the error names the field.
             pub fn new(value: &str) -> Result<Self, IdError> {
-                if is_id(value) {
-                    Ok(Self(Arc::from(value)))
-                } else {
-                    Err(IdError { kind: $kind, shown: quoted(value, MAX_ECHO_CHARS) })
-                }
+                check_id($kind, value)?;
+                Ok(Self(Arc::from(value)))
             }
 
             /// The identifier as text.
@@ -107,12 +116,12 @@ ids! {
     NodeId => "node_id";
     /// The machine that an agent runs on; several nodes may share one.
     MachineId => "machine_id";
+    /// One start of a machine, as its kernel names it.
+    BootId => "boot_id";
     /// A group of replicas that serve the same models.
     PoolId => "pool_id";
     /// One engine process within a pool.
     ReplicaId => "replica_id";
-    /// The inference engine: `llamacpp`, `vllm`, `sglang`, `ollama`, `tgi`, or any other name.
-    EngineKind => "engine";
     /// A request that runs in the background and is read later.
     TaskId => "task_id";
     /// The conversation that a request belongs to.

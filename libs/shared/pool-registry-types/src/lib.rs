@@ -16,6 +16,7 @@
 
 pub mod client_api;
 mod duration;
+mod engine_kind;
 pub mod engine_path;
 mod error;
 mod gpu;
@@ -29,6 +30,7 @@ pub mod limits;
 mod models;
 mod node;
 mod pool;
+mod refused;
 mod register;
 mod replica;
 #[cfg(feature = "openapi")]
@@ -38,20 +40,23 @@ mod text;
 mod url;
 
 pub use duration::millis;
+pub use engine_kind::{EngineKind, KnownEngine};
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope, OpenAiError, OpenAiErrorBody};
 pub use gpu::{Gpu, GpuStatus};
 pub use handoff::Handoff;
 pub use health::{HealthAnswer, ORCHESTRATORD, POOL_MANAGERD};
 pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
-pub use id::{EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
+pub use id::{BootId, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use invalid::InvalidField;
 pub use limits::{
-    MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS,
-    MAX_NODE_BODY_BYTES, MAX_POOLS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES,
+    MAX_CONTEXT_LENGTH, MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES,
+    MAX_MODELS, MAX_NODE_BODY_BYTES, MAX_PATH_BYTES, MAX_POOLS, MAX_REPLICAS, MAX_SLOTS,
+    MAX_TEXT_BYTES,
 };
 pub use models::{is_model_name, usable_models};
 pub use node::{Ack, DrainRequest, NodeStatus};
 pub use pool::PoolStatus;
+pub use refused::RefusedHandoff;
 pub use register::{Capabilities, RegisterRequest, RegisterResponse};
 pub use replica::{EngineLoad, ReplicaStatus};
 pub use slots::Slots;

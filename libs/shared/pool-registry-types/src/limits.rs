@@ -96,6 +96,13 @@ limits! {
     /// The longest URL of a node or an engine; a real one needs a fraction of it.
     MAX_URL_BYTES: usize = 1024, "bytes",
         enforced by "HttpUrl", beyond it "400 INVALID_REQUEST; a handoff is refused";
+    /// The longest path of a file that a handoff or pool file names.
+    MAX_PATH_BYTES: usize = 1024, "bytes",
+        enforced by "handoff, pool file", beyond it "a handoff or pool file is refused";
+    /// The longest context of a model, in tokens: a hundred times what models have, and far below
+    /// what would overflow a sum.
+    MAX_CONTEXT_LENGTH: u32 = 1 << 30, "tokens",
+        enforced by "engine-probe, heartbeat", beyond it "the context counts as unknown";
     /// The longest descriptive text: a version, a GPU's name, a device mask, a timestamp.
     MAX_TEXT_BYTES: usize = 256, "bytes",
         enforced by "register, heartbeat, handoff, pool file",
@@ -133,6 +140,13 @@ limits! {
     /// The most GPUs of one node: four times what the largest machines have.
     MAX_GPUS: usize = 64, "GPUs",
         enforced by "register, heartbeat, gpu-inventory", beyond it "400 INVALID_REQUEST";
+    /// The most refused handoffs that a heartbeat reports. More of them have a common cause.
+    MAX_REFUSED_HANDOFFS: usize = 32, "handoffs",
+        enforced by "heartbeat", beyond it "400 INVALID_REQUEST; a node reports the first ones";
+    /// The longest reason for a refused handoff: a line of a log.
+    MAX_REFUSAL_BYTES: usize = 512, "bytes",
+        enforced by "heartbeat", beyond it "the text is cut and its control characters are \
+            replaced";
     /// The largest handoff file; a real one has a few hundred bytes.
     MAX_HANDOFF_BYTES: usize = 64 * 1024, "bytes",
         enforced by "handoff-watcher, pool file",

@@ -60,6 +60,9 @@ pub struct PoolStatus {
     /// None of its engines runs, and the first request starts one: its slots are promised.
     #[serde(skip_serializing_if = "is_false")]
     pub sleeping: bool,
+    /// No setting or handoff names it: it only shows that the node has no pools yet.
+    #[serde(skip_serializing_if = "is_false")]
+    pub placeholder: bool,
 }
 
 impl PoolStatus {
@@ -80,6 +83,7 @@ impl PoolStatus {
             last_error: None,
             device_mask: None,
             sleeping: false,
+            placeholder: false,
         }
     }
 
@@ -126,6 +130,7 @@ impl PoolStatus {
             last_error,
             device_mask,
             sleeping,
+            placeholder,
         } = self;
         let same_replicas = match (replicas, &other.replicas) {
             (Some(these), Some(others)) => {
@@ -148,6 +153,7 @@ impl PoolStatus {
                 )
             && (engine, engine_version) == (&other.engine, &other.engine_version)
             && *models_available == other.models_available
+            && *placeholder == other.placeholder
             && (last_error, device_mask) == (&other.last_error, &other.device_mask)
     }
 
@@ -203,6 +209,8 @@ struct UnvalidatedPool {
     device_mask: Option<String>,
     #[serde(default)]
     sleeping: bool,
+    #[serde(default)]
+    placeholder: bool,
 }
 
 impl TryFrom<UnvalidatedPool> for PoolStatus {
@@ -229,6 +237,7 @@ impl TryFrom<UnvalidatedPool> for PoolStatus {
             last_error: raw.last_error,
             device_mask: raw.device_mask,
             sleeping: raw.sleeping,
+            placeholder: raw.placeholder,
         };
         pool.clean_texts();
         Ok(pool)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Gpu, HttpUrl, MachineId, NodeId, PoolId,
+    BootId, Gpu, HttpUrl, MachineId, NodeId, PoolId,
     invalid::{InvalidField, check_count, check_unique, fitted},
     limits::{MAX_GPUS, MAX_POOLS},
     replica::is_false,
@@ -37,6 +37,10 @@ pub struct RegisterRequest {
     /// messages of an earlier incarnation are recognised. Absent: no fencing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<u64>,
+    /// Names this start of the machine. Two machines with the same name, such as clones of one
+    /// image, differ in it. Absent: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<BootId>,
     /// Where Prometheus reaches `/metrics` without a token. Absent: at `address`, with the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_address: Option<HttpUrl>,
@@ -58,6 +62,7 @@ impl RegisterRequest {
             capabilities: Capabilities::default(),
             version: None,
             incarnation: None,
+            boot_id: None,
             metrics_address: None,
             takes_replica_hint: false,
         }
@@ -86,6 +91,7 @@ struct UnvalidatedRegister {
     capabilities: Capabilities,
     version: Option<String>,
     incarnation: Option<u64>,
+    boot_id: Option<BootId>,
     metrics_address: Option<HttpUrl>,
     #[serde(default)]
     takes_replica_hint: bool,
@@ -104,6 +110,7 @@ impl TryFrom<UnvalidatedRegister> for RegisterRequest {
             capabilities,
             mut version,
             incarnation,
+            boot_id,
             metrics_address,
             takes_replica_hint,
         } = raw;
@@ -116,6 +123,7 @@ impl TryFrom<UnvalidatedRegister> for RegisterRequest {
             capabilities,
             version,
             incarnation,
+            boot_id,
             metrics_address,
             takes_replica_hint,
         })

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ReplicaId,
     invalid::{InvalidField, fitted},
-    limits::MAX_ERROR_BYTES,
+    limits::{MAX_CONTEXT_LENGTH, MAX_ERROR_BYTES},
     models::{bound_models, check_models},
     slots::Slots,
-    text::clean_error,
+    text::{clean_error, clean_some},
 };
 
 /// One engine of a pool.
@@ -47,6 +47,14 @@ pub struct ReplicaStatus {
     /// earlier requests, and an empty cache. Absent: unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
+    /// The most tokens of one request, prompt and answer together, as the engine reports it. Of
+    /// several models with different ones, the largest. Absent: unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_length: Option<u32>,
+    /// Who owns its models, as the engine reports it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
+    pub owned_by: Option<String>,
     /// The load that the engine reported a few seconds ago.
     #[serde(flatten)]
     pub load: EngineLoad,
@@ -71,6 +79,8 @@ impl ReplicaStatus {
             last_error: None,
             draining: false,
             generation: None,
+            context_length: None,
+            owned_by: None,
             load: EngineLoad::default(),
         }
     }
@@ -114,20 +124,30 @@ impl ReplicaStatus {
             last_error,
             draining,
             generation,
+            context_length,
+            owned_by,
             load: _,
         } = self;
         *replica_id == other.replica_id
             && (*ready, *draining, *slots_total) == (other.ready, other.draining, other.slots_total)
             && (*slots_promised, *generation) == (other.slots_promised, other.generation)
             && (models, last_error) == (&other.models, &other.last_error)
+            && (context_length, owned_by) == (&other.context_length, &other.owned_by)
     }
 
     /// Cuts lists and texts that a control plane would refuse.
     pub(crate) fn bound(&mut self) {
         clean_error(&mut self.last_error, MAX_ERROR_BYTES);
+        clean_some(&mut self.owned_by);
+        self.context_length = usable_context(self.context_length);
         bound_models(&mut self.models);
         bound_models(&mut self.load.models_loaded);
     }
+}
+
+/// A context that no model has is not believed.
+fn usable_context(tokens: Option<u32>) -> Option<u32> {
+    tokens.filter(|tokens| (1..=MAX_CONTEXT_LENGTH).contains(tokens))
 }
 
 /// The load that an engine reports. Each kind of engine reports a part of it; the rest is absent.
@@ -177,6 +197,8 @@ struct UnvalidatedReplica {
     #[serde(default)]
     draining: bool,
     generation: Option<u64>,
+    context_length: Option<u32>,
+    owned_by: Option<String>,
     running: Option<u32>,
     waiting: Option<u32>,
     sleeping: Option<bool>,
@@ -192,6 +214,8 @@ impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
         check_models("models_loaded", raw.models_loaded.as_deref())?;
         let mut last_error = raw.last_error;
         clean_error(&mut last_error, MAX_ERROR_BYTES);
+        let mut owned_by = raw.owned_by;
+        clean_some(&mut owned_by);
         Ok(Self {
             replica_id: raw.replica_id,
             ready: raw.ready,
@@ -202,6 +226,8 @@ impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
             last_error,
             draining: raw.draining,
             generation: raw.generation,
+            context_length: usable_context(raw.context_length),
+            owned_by,
             load: EngineLoad {
                 running: raw.running,
                 waiting: raw.waiting,
@@ -215,6 +241,26 @@ impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // spec: WIRE-2, WIRE-45
+    #[test]
+    fn the_context_of_an_engine_is_reported_and_an_impossible_one_is_not_believed() {
+        let long = serde_json::json!({
+            "replica_id": "r0", "ready": true, "slots_free": 1, "slots_total": 2,
+            "context_length": 8192, "owned_by": "vllm",
+        });
+        let replica: ReplicaStatus = serde_json::from_value(long.clone()).unwrap();
+        assert_eq!(replica.context_length, Some(8192));
+        assert_eq!(serde_json::to_value(&replica).unwrap(), long);
+        for impossible in [0, u32::MAX] {
+            let mut odd = long.clone();
+            odd["context_length"] = impossible.into();
+            odd["owned_by"] = "a\u{1b}[31m".into();
+            let replica: ReplicaStatus = serde_json::from_value(odd).unwrap();
+            assert_eq!(replica.context_length, None);
+            assert_eq!(replica.owned_by.as_deref(), Some("a [31m"));
+        }
+    }
 
     // spec: WIRE-2
     #[test]

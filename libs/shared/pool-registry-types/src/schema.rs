@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use crate::{
-    EngineKind, ErrorCode, HttpUrl, MAX_MODEL_NAME_BYTES, MachineId, NodeId, PoolId, ReplicaId,
-    SessionId, TaskId,
+    BootId, EngineKind, ErrorCode, HttpUrl, MAX_MODEL_NAME_BYTES, MachineId, NodeId, PoolId,
+    ReplicaId, SessionId, TaskId,
 };
 
 /// The pattern that [`NodeId::new`] accepts.
@@ -77,9 +77,10 @@ pub struct PathSegment;
 schemas! {
     NodeId => text(ID, "The name of a node.");
     MachineId => text(ID, "The name of a machine.");
+    BootId => text(ID, "One start of a machine, as its kernel names it.");
     PoolId => text(ID, "The name of a pool on its node.");
     ReplicaId => text(ID, "The name of an engine in its pool.");
-    EngineKind => text(ID, "`llamacpp`, `vllm`, `sglang`, `ollama`, `tgi`, or any other name.");
+    EngineKind => text(ID, "A kind of engine such as `llamacpp`, or any other name.");
     TaskId => text(ID, "The name of a task.");
     SessionId => text(ID, "The name of a conversation.");
     HttpUrl => text(URL, "`http://host[:port][/base]`, without user, query or fragment.")

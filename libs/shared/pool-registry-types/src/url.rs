@@ -134,6 +134,19 @@ impl HttpUrl {
         &self.base_path
     }
 
+    /// The same without `/v1` at its end. Requests bring their own, and base URLs of OpenAI clients
+    /// end with one.
+    #[must_use]
+    pub fn without_api_version(self) -> Self {
+        match self.base_path.strip_suffix("/v1") {
+            Some(rest) => Self {
+                base_path: rest.to_owned(),
+                ..self
+            },
+            None => self,
+        }
+    }
+
     /// The address of a socket on the same machine that listens on `bound`, for clients that reach
     /// this URL. `None` if that socket is on loopback and such a client may be elsewhere.
     ///

@@ -44,6 +44,8 @@ pub struct Endpoint {
     generation: u64,
     target: Arc<HttpUrl>,
     models: Option<Arc<[String]>>,
+    context_length: Option<u32>,
+    owned_by: Option<Arc<str>>,
 }
 
 impl Endpoint {
@@ -69,7 +71,31 @@ impl Endpoint {
             generation,
             target,
             models,
+            context_length: None,
+            owned_by: None,
         }
+    }
+
+    /// The same with what the engine reports of its models.
+    #[must_use]
+    pub fn with_model_facts(self, context_length: Option<u32>, owned_by: Option<Arc<str>>) -> Self {
+        Self {
+            context_length,
+            owned_by,
+            ..self
+        }
+    }
+
+    /// The most tokens of one request; `None` when unknown.
+    #[must_use]
+    pub fn context_length(&self) -> Option<u32> {
+        self.context_length
+    }
+
+    /// Who owns its models, as the engine says.
+    #[must_use]
+    pub fn owned_by(&self) -> Option<&str> {
+        self.owned_by.as_deref()
     }
 
     /// Its name.

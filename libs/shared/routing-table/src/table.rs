@@ -367,6 +367,14 @@ impl RoutingTable {
             .is_some_and(|endpoints| endpoints.routable > 0)
     }
 
+    /// The number of endpoints that name `model` and accept requests.
+    #[must_use]
+    pub fn routable(&self, model: &str) -> u32 {
+        self.by_model
+            .get(model)
+            .map_or(0, |endpoints| endpoints.routable)
+    }
+
     /// The only model of the table, if there is exactly one. A request without `model` then means
     /// this one.
     #[must_use]

@@ -1,20 +1,25 @@
 //! Splits a stream at the ends of events, to pass complete events on.
 
 use bytes::{Bytes, BytesMut};
-use memchr::memrchr2_iter;
+use memchr::{memchr2, memrchr2_iter};
 
-use crate::error::EventTooLong;
+use crate::field::Field;
 
 /// Passes a stream on at the ends of events.
 ///
 /// Bytes are neither changed nor reordered. An incomplete event is held back until its blank line
-/// arrives. Servers mostly write complete events, so in practice nothing is held and nothing is
-/// copied.
+/// arrives. Lines that belong to no event (comments, `id`, `retry`, blank ones) are not: a server
+/// may send them to keep a connection alive, without a blank line. Servers mostly write complete
+/// events, so in practice nothing is held and nothing is copied.
+///
+/// An event that is too long to be held passes as it comes.
 #[derive(Debug)]
 pub struct EventSplitter {
     max_bytes: usize,
     /// The beginning of an event whose end has not arrived.
     held: BytesMut,
+    /// The beginning of this event has passed already.
+    is_mid_event: bool,
 }
 
 impl EventSplitter {
@@ -24,14 +29,14 @@ impl EventSplitter {
         Self {
             max_bytes,
             held: BytesMut::new(),
+            is_mid_event: false,
         }
     }
 
-    /// Takes the next piece, and returns everything up to the end of the last complete event.
-    ///
-    /// # Errors
-    /// When an incomplete event is too long. The splitter cannot be used after that.
-    pub fn push(&mut self, piece: Bytes) -> Result<Bytes, EventTooLong> {
+    /// Takes the next piece, and returns everything up to the end of the last complete event and
+    /// the lines after it that belong to none. Of an event beyond the limit, it returns what there
+    /// is.
+    pub fn push(&mut self, piece: Bytes) -> Bytes {
         // The end of an event is in the new bytes, or begins at most one byte before them.
         let scanned = self.held.len();
         let data = if self.held.is_empty() {
@@ -40,16 +45,28 @@ impl EventSplitter {
             self.held.extend_from_slice(&piece);
             std::mem::take(&mut self.held).freeze()
         };
-        let end = end_of_last_event(&data, scanned);
-        if data.len() - end > self.max_bytes {
-            return Err(EventTooLong {
-                max_bytes: self.max_bytes,
-            });
+        let mut end = end_of_last_event(&data, scanned);
+        if !self.is_mid_event || end > 0 {
+            self.is_mid_event = false;
+            end = end_of_plain_lines(&data, end);
+        }
+        if self.is_mid_event || data.len() - end > self.max_bytes {
+            self.is_mid_event = true;
+            // Line ends at the end may be the beginning of a blank line.
+            let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+            let last = data.iter().rposition(|byte| !is_line_end(byte));
+            end = last.map_or(0, |last| last + 1);
         }
         if end < data.len() {
             self.held.extend_from_slice(&data[end..]);
         }
-        Ok(data.slice(..end))
+        data.slice(..end)
+    }
+
+    /// Whether the last bytes that passed are the beginning of an event whose end has not arrived.
+    #[must_use]
+    pub fn is_mid_event(&self) -> bool {
+        self.is_mid_event
     }
 
     /// The incomplete event.
@@ -88,6 +105,24 @@ fn end_of_last_event(data: &[u8], from: usize) -> usize {
     0
 }
 
+/// The end of the lines after `from` that are complete and belong to no event.
+fn end_of_plain_lines(data: &[u8], from: usize) -> usize {
+    let mut end = from;
+    loop {
+        let rest = data.get(end..).unwrap_or_default();
+        let Some(length) = memchr2(b'\n', b'\r', rest) else {
+            return end;
+        };
+        let line = rest.get(..length).unwrap_or_default();
+        let is_plain = line.is_empty() || matches!(Field::parse(line).name, b"" | b"id" | b"retry");
+        if !is_plain {
+            return end;
+        }
+        // The LF of CRLF is a blank line here, which is plain as well.
+        end += length + 1;
+    }
+}
+
 /// Splits complete events into the earlier ones and the last, which is returned without the blank
 /// lines around it.
 #[must_use]
@@ -120,12 +155,18 @@ mod tests {
             ("data: 1\r\n\nd", 10),
             ("data: 1\n", 0),
             ("data: 1\r\n", 0),
-            ("\n", 0),
-            ("\r\n", 0),
+            ("\n", 1),
+            ("\r\n", 2),
+            (": keep-alive\n", 13),
+            (": keep-alive\r\n: again\rdata: 1\n", 22),
+            (": keep-al", 0),
+            ("data: 1\n: comment\n", 0),
+            ("data: 1\n\nretry: 5\nid: 7\nid\nevent: x\n", 27),
+            ("retry\nunknown: 1\n", 6),
             ("", 0),
         ] {
             let mut splitter = EventSplitter::new(LIMIT);
-            let whole = splitter.push(Bytes::from(stream)).unwrap();
+            let whole = splitter.push(Bytes::from(stream));
             assert_eq!(whole, stream[..passed], "{stream:?}");
             assert_eq!(splitter.held(), &stream.as_bytes()[passed..], "{stream:?}");
             assert_eq!(splitter.take_held(), stream[passed..], "{stream:?}");
@@ -135,29 +176,41 @@ mod tests {
     #[test]
     fn complete_events_are_not_copied() {
         let piece = Bytes::from("data: 1\n\ndata: 2\n\ndata");
-        let passed = EventSplitter::new(LIMIT).push(piece.clone()).unwrap();
+        let passed = EventSplitter::new(LIMIT).push(piece.clone());
         assert_eq!(passed.as_ptr(), piece.as_ptr());
     }
 
     #[test]
     fn a_cut_crlf_passes_with_its_event() {
         let mut splitter = EventSplitter::new(LIMIT);
-        let mut push = |piece: &'static str| splitter.push(Bytes::from(piece)).unwrap();
+        let mut push = |piece: &'static str| splitter.push(Bytes::from(piece));
         assert_eq!(push("data: 1\r"), "");
         assert_eq!(push("\n\r"), "data: 1\r\n\r");
-        assert_eq!(push("\n"), "");
-        assert_eq!(push("data: 2\n\n"), "\ndata: 2\n\n");
+        assert_eq!(push("\n"), "\n");
+        assert_eq!(push("data: 2\n\n"), "data: 2\n\n");
     }
 
     #[test]
-    fn an_incomplete_event_beyond_the_limit_is_refused() {
+    fn an_event_beyond_the_limit_passes_as_it_comes() {
         let mut splitter = EventSplitter::new(LIMIT);
-        assert_eq!(splitter.push(Bytes::from(vec![b'x'; LIMIT])).unwrap(), "");
-        let refused = Err(EventTooLong { max_bytes: LIMIT });
-        assert_eq!(splitter.push(Bytes::from("x")), refused);
+        let first = format!("data: 1\n\ndata: {}", "x".repeat(LIMIT));
+        assert_eq!(splitter.push(Bytes::from(first.clone())), first);
+        assert!(splitter.is_mid_event());
+        for (piece, passed, is_mid_event) in [
+            ("xx", "xx", true),
+            ("x\n", "x", true),
+            ("data: y\r", "\ndata: y", true),
+            ("\n", "", true),
+            ("\r\ndata: 2", "\r\n\r\n", false),
+            ("\n\n", "data: 2\n\n", false),
+        ] {
+            assert_eq!(splitter.push(Bytes::from(piece)), passed, "{piece:?}");
+            assert_eq!(splitter.is_mid_event(), is_mid_event, "{piece:?}");
+        }
         let complete = format!("data: {}\n\n", "x".repeat(LIMIT));
-        let passed = EventSplitter::new(LIMIT).push(Bytes::from(complete.clone()));
-        assert_eq!(passed, Ok(Bytes::from(complete)));
+        let mut splitter = EventSplitter::new(LIMIT);
+        assert_eq!(splitter.push(Bytes::from(complete.clone())), complete);
+        assert!(!splitter.is_mid_event());
     }
 
     #[test]

@@ -42,6 +42,15 @@ pub enum ForwardError {
         /// The timeout.
         limit: Duration,
     },
+    /// The upstream works, but accepted no further connection within the timeout: its queue of new
+    /// connections is full. The request cannot have reached it.
+    #[error("{target} has no room for a new connection after {} ms", limit.as_millis())]
+    AcceptQueueFull {
+        /// The upstream.
+        target: HttpUrl,
+        /// The timeout.
+        limit: Duration,
+    },
     /// The connection ended, or carried something that is not HTTP, before the first byte of the
     /// body.
     #[error("{target} broke off before it answered")]

@@ -5,7 +5,7 @@ use std::{error::Error as _, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ACCEPT, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, USER_AGENT},
     uri::PathAndQuery,
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -56,6 +56,7 @@ impl GetError {
             self,
             Self::Forward(
                 ForwardError::ConnectTimeout { .. }
+                    | ForwardError::AcceptQueueFull { .. }
                     | ForwardError::FirstByte { .. }
                     | ForwardError::Deadline { .. }
             ) | Self::Broken(StreamError::Stalled(_) | StreamError::Deadline)
@@ -88,8 +89,22 @@ pub async fn get(
     limit: Duration,
     max_bytes: usize,
 ) -> Result<(StatusCode, Bytes), GetError> {
+    get_authorized(target, path, None, limit, max_bytes).await
+}
+
+/// As [`get`], with the value of the `Authorization` header.
+///
+/// # Errors
+/// When no complete response came. A response with an error status is a success here.
+pub async fn get_authorized(
+    target: &HttpUrl,
+    path: PathAndQuery,
+    authorization: Option<HeaderValue>,
+    limit: Duration,
+    max_bytes: usize,
+) -> Result<(StatusCode, Bytes), GetError> {
     let due = Instant::now() + limit;
-    let response = request(target, path, limit, due, max_bytes).await;
+    let response = request(target, path, authorization, limit, due, max_bytes).await;
     response.map_err(|error| match own_delay(due, limit, Instant::now()) {
         Some(late) if error.is_late() => GetError::OwnDelay(late),
         _ => error,
@@ -99,6 +114,7 @@ pub async fn get(
 async fn request(
     target: &HttpUrl,
     path: PathAndQuery,
+    authorization: Option<HeaderValue>,
     limit: Duration,
     due: Instant,
     max_bytes: usize,
@@ -109,6 +125,7 @@ async fn request(
         USER_AGENT,
         HeaderValue::from_static(concat!("llorch/", env!("CARGO_PKG_VERSION"))),
     );
+    headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
     let request = Outbound::new(Method::GET, path, headers, Bytes::new());
     let timeouts = Timeouts {
         connect: limit,

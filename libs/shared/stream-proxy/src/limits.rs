@@ -1,7 +1,7 @@
 //! The bounds on what an upstream may send, for documents.
 
 use http1_client::{
-    MAX_CHUNK_OVERHEAD_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_IDLE_CONNECTIONS,
+    MAX_CHUNK_OVERHEAD_BYTES, MAX_HANDSHAKES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_IDLE_CONNECTIONS,
     MAX_INTERIM_RESPONSES, MAX_SIZE_DIGITS,
 };
 use pool_registry_types::limits::Limit;
@@ -48,6 +48,14 @@ pub const LIMITS: &[Limit] = &[
     .because("The size of a chunk of a response, in hexadecimal digits.")
     .enforced_by(CHECKED_BY)
     .beyond(BROKEN),
+    Limit::new(
+        "http1_client::MAX_HANDSHAKES",
+        MAX_HANDSHAKES as u64,
+        "connections",
+    )
+    .because("Connections that are being opened to one upstream at a time.")
+    .enforced_by(CHECKED_BY)
+    .beyond("the request waits for its turn"),
     Limit::new(
         "http1_client::MAX_IDLE_CONNECTIONS",
         MAX_IDLE_CONNECTIONS as u64,

@@ -1,6 +1,6 @@
 //! Sends one request to one upstream.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{future::poll_fn, net::IpAddr, pin::pin, sync::Arc, task::Poll};
 
 use http::Response;
 use http1_client::{IdlePool, IdlePools, ResponseHead, SWEEP_INTERVAL, UpstreamConnection};
@@ -10,6 +10,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::{
     body::ProxyBody, delay::own_delay, error::ForwardError, outbound::Outbound, timeouts::Timeouts,
 };
+
+/// How often a request tries again to connect after this process has noticed a timeout late. A
+/// process that is late so often is overloaded.
+const MAX_LATE_CONNECTS: u32 = 3;
 
 /// Sends requests to upstreams and reuses their connections. Clones share the idle connections.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +56,7 @@ impl StreamProxy {
             match exchange.run(idle, sent).await {
                 Err(ExchangeError { is_stale: true, .. }) if request.resend.take() => {
                     // Both attempts share one timeout.
-                    let connection = exchange.open(Some(sent)).await?;
+                    let connection = Box::pin(exchange.open(Some(sent))).await?;
                     return exchange
                         .run(connection, sent)
                         .await
@@ -61,7 +65,8 @@ impl StreamProxy {
                 response => return response.map_err(|failed| failed.error),
             }
         }
-        let connection = exchange.open(None).await?;
+        // Few requests connect. The box keeps the future of every request small.
+        let connection = Box::pin(exchange.open(None)).await?;
         exchange
             .run(connection, Instant::now())
             .await
@@ -109,38 +114,75 @@ impl Exchange<'_> {
         &self,
         first_sent: Option<Instant>,
     ) -> Result<Box<UpstreamConnection>, ForwardError> {
+        let start = first_sent.unwrap_or_else(Instant::now);
+        let mut late_tries = 0;
+        loop {
+            match self.try_open(start, first_sent.is_some()).await {
+                // A delay of this process says nothing about the upstream, and nothing was sent.
+                Err(ForwardError::OwnDelay { .. }) if late_tries < MAX_LATE_CONNECTS => {
+                    late_tries += 1;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Opens a connection when it is this request's turn. `start` is when the request's time began;
+    /// a first attempt has only the caller's deadline, because waiting here is no answer yet.
+    async fn try_open(
+        &self,
+        start: Instant,
+        is_second: bool,
+    ) -> Result<Box<UpstreamConnection>, ForwardError> {
         let target = || self.target.clone();
-        let start = Instant::now();
-        let until = match first_sent {
-            Some(sent) => Some(self.limit(sent)),
-            None => self.timeouts.deadline,
+        let until = match (is_second, self.timeouts.deadline) {
+            (true, _) => self.limit(start),
+            (false, Some(deadline)) => deadline,
+            (false, None) => start + self.timeouts.first_byte,
         };
-        let left = until.map(|until| until.saturating_duration_since(start));
+        let handshake = timeout_at(until, self.idle_pool.begin_handshake())
+            .await
+            .map_err(|_| self.late(start))?;
         let connect = self.timeouts.connect;
-        let limit = left.map_or(connect, |left| left.min(connect));
-        let head = self.request.encode_head(self.target);
-        let (host, port) = (self.target.host(), self.target.port());
-        let due = Instant::now() + limit;
-        // Few requests connect. The box keeps the future of every request small.
-        let opening = Box::pin(UpstreamConnection::open(
-            host,
-            port,
-            head,
+        if handshake.is_hopeless() {
+            return Err(ForwardError::ConnectTimeout {
+                target: target(),
+                limit: connect,
+            });
+        }
+        let began = Instant::now();
+        let limit = until.saturating_duration_since(began).min(connect);
+        let due = began + limit;
+        let opening = UpstreamConnection::open(
+            self.target.host(),
+            self.target.port(),
+            self.request.encode_head(self.target),
             &self.request.body,
-        ));
+        );
         match timeout_at(due, opening).await {
-            Ok(opened) => opened.map_err(|source| ForwardError::connect(source, target())),
-            Err(_) if limit < connect => Err(self.late(first_sent.unwrap_or(start))),
-            Err(_) => Err(match own_delay(due, limit, Instant::now()) {
-                Some(late) => ForwardError::OwnDelay {
-                    target: target(),
-                    late,
-                },
-                None => ForwardError::ConnectTimeout {
-                    target: target(),
-                    limit,
-                },
-            }),
+            Ok(Ok(connection)) => {
+                handshake.accepted();
+                Ok(connection)
+            }
+            Ok(Err(source)) => Err(ForwardError::connect(source, target())),
+            Err(_) if limit < connect => Err(self.late(start)),
+            Err(_) => {
+                let target = target();
+                Err(match own_delay(due, limit, Instant::now()) {
+                    Some(late) => ForwardError::OwnDelay { target, late },
+                    // A machine that is gone does not answer. This machine is not gone, and it
+                    // refuses connections to a port without a server.
+                    None if is_this_machine(target.host())
+                        || self.idle_pool.is_alive_since(began) =>
+                    {
+                        ForwardError::AcceptQueueFull { target, limit }
+                    }
+                    None => {
+                        handshake.unanswered();
+                        ForwardError::ConnectTimeout { target, limit }
+                    }
+                })
+            }
         }
     }
 
@@ -196,6 +238,14 @@ impl Exchange<'_> {
             .map_err(broken)?;
         Ok(response(head, body))
     }
+}
+
+/// Whether `host` is this machine by its loopback address.
+fn is_this_machine(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn response(head: ResponseHead, body: ProxyBody) -> Response<ProxyBody> {

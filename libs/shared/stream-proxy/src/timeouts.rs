@@ -20,6 +20,11 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
+impl Timeouts {
+    /// Longer than any request: a year, so that a sum with the present time stays valid.
+    pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+}
+
 impl Default for Timeouts {
     /// 1 s to connect, 120 s to the first byte (prompts are long), 60 s between frames, no
     /// deadline, 4 s idle: `llama-server` and vLLM close idle connections after 5 s.

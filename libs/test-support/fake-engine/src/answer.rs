@@ -182,6 +182,11 @@ pub(crate) fn error(status: u16, message: &str) -> Vec<u8> {
     )
 }
 
+/// An error page.
+pub(crate) fn page(status: u16) -> Vec<u8> {
+    with_head(status, "text/html", b"<html><h1>Bad Gateway</h1></html>")
+}
+
 /// A refusal, maybe with `Retry-After` in seconds.
 pub(crate) fn refusal(status: u16, retry_after: Option<u32>) -> Vec<u8> {
     let mut answer = error(status, "refused by script");
@@ -246,7 +251,7 @@ fn frames(first: &str, word: impl Fn(&str) -> String, last: &str) -> Frames {
 }
 
 /// An SSE event in an HTTP chunk.
-fn chunk(data: &str) -> Vec<u8> {
+pub(crate) fn chunk(data: &str) -> Vec<u8> {
     let event = format!("data: {data}\n\n");
     format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()
 }

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    answer::{Api, Prepared, STREAM_END, STREAM_HEAD, error, refusal},
+    answer::{Api, Prepared, STREAM_END, STREAM_HEAD, chunk, error, page, refusal},
     request::{Asked, Request},
     script::{Fault, Plan, SCRIPT_HEADER},
     shared::Shared,
@@ -114,6 +114,10 @@ impl Connection {
                     .await?;
                 Outcome::Finished
             }
+            (Some(Fault::Proxy(status)), _) => {
+                self.send_last(&page(status), &mut running).await?;
+                Outcome::Finished
+            }
             (Some(Fault::Silent), _) => return Err(self.hold().await),
             (_, Some(api)) if asked.stream => {
                 self.stream_answer(&prepared, api, plan, &asked, &mut running)
@@ -151,6 +155,12 @@ impl Connection {
         let tokens = wanted(plan, asked);
         self.pause(plan.head_delay).await?;
         self.output.extend_from_slice(STREAM_HEAD);
+        if plan.fault == Some(Fault::StreamError) {
+            let event = r#"{"error":{"message":"failed by script","type":"fake","code":500}}"#;
+            self.output.extend_from_slice(&chunk(event));
+            self.send_last(STREAM_END, running).await?;
+            return Ok(Outcome::Finished);
+        }
         self.pause(plan.first_token_delay).await?;
         self.output.extend_from_slice(&frames.first);
         self.written(plan).await?;
@@ -180,6 +190,11 @@ impl Connection {
             }
             self.written(plan).await?;
         }
+        if let Some(Fault::LongEvent(bytes)) = plan.fault {
+            let text = "x".repeat(usize::try_from(bytes).unwrap_or(usize::MAX));
+            let event = format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#);
+            self.output.extend_from_slice(&chunk(&event));
+        }
         self.output.extend_from_slice(&frames.last);
         self.written(plan).await?;
         if asked
@@ -188,7 +203,9 @@ impl Connection {
         {
             self.output.extend_from_slice(&prepared.usage_frame(tokens));
         }
-        self.output.extend_from_slice(&frames.done);
+        if plan.fault != Some(Fault::NoDone) {
+            self.output.extend_from_slice(&frames.done);
+        }
         self.send_last(STREAM_END, running).await?;
         Ok(Outcome::Finished)
     }

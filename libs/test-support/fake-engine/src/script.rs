@@ -24,6 +24,14 @@ pub enum Fault {
     Stall(u32),
     /// Ends the body properly after so many tokens, but without a finish reason and `[DONE]`.
     EndEarly(u32),
+    /// Answers at once with this status and a page, as a proxy in front of an engine does.
+    Proxy(u16),
+    /// Ends a complete stream without `[DONE]`.
+    NoDone,
+    /// Sends an event with so many bytes of text before the last one.
+    LongEvent(u32),
+    /// Begins a stream with an event that reports an error, and ends it.
+    StreamError,
 }
 
 /// How the engine behaves.
@@ -78,7 +86,7 @@ impl Default for Script {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{SCRIPT_HEADER}: {0:?} is none of tokens=N, head_ms=N, first_ms=N, token_ms=N, burst=0|1, \
-     status=N, retry=N, silent, cut=N, stall=N, end=N"
+     status=N, retry=N, silent, cut=N, stall=N, end=N, proxy=N, nodone, long=N, error"
 )]
 pub struct DirectiveError(String);
 
@@ -148,8 +156,14 @@ impl Plan {
     }
 
     fn apply(&mut self, directive: &str) -> Option<()> {
-        if directive == "silent" {
-            self.fault = Some(Fault::Silent);
+        let alone = match directive {
+            "silent" => Some(Fault::Silent),
+            "nodone" => Some(Fault::NoDone),
+            "error" => Some(Fault::StreamError),
+            _ => None,
+        };
+        if alone.is_some() {
+            self.fault = alone;
             return Some(());
         }
         let (name, value) = directive.split_once('=')?;
@@ -166,6 +180,8 @@ impl Plan {
             "cut" => self.fault = Some(Fault::Cut(number)),
             "stall" => self.fault = Some(Fault::Stall(number)),
             "end" => self.fault = Some(Fault::EndEarly(number)),
+            "proxy" => self.fault = Some(Fault::Proxy(u16::try_from(number).ok()?)),
+            "long" => self.fault = Some(Fault::LongEvent(number)),
             _ => return None,
         }
         Some(())

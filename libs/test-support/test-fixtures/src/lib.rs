@@ -44,11 +44,13 @@ pub struct TestEndpoint {
     pub free: u32,
     /// The free memory of its GPUs.
     pub vram_free_bytes: u64,
+    /// The most tokens of one request.
+    pub context_length: Option<u32>,
 }
 
 impl TestEndpoint {
-    /// An idle pool with that many slots, which serves [`MODEL`] at an address that nobody
-    /// contacts.
+    /// An idle pool with that many slots, which serves [`MODEL`]. Nothing listens at its
+    /// address.
     #[must_use]
     pub fn of_pool(node: &str, slots: u32) -> Self {
         Self {
@@ -64,6 +66,7 @@ impl TestEndpoint {
             slots,
             free: slots,
             vram_free_bytes: 0,
+            context_length: None,
         }
     }
 
@@ -92,13 +95,14 @@ impl TestEndpoint {
     /// The endpoint.
     #[must_use]
     pub fn endpoint(&self) -> Arc<Endpoint> {
-        Arc::new(Endpoint::new(
+        let endpoint = Endpoint::new(
             self.key(),
             self.incarnation,
             self.generation,
             Arc::new(self.target.clone()),
             self.models.clone().map(Into::into),
-        ))
+        );
+        Arc::new(endpoint.with_model_facts(self.context_length, None))
     }
 
     /// Its last report.

@@ -26,6 +26,8 @@ pub enum Tool {
     Browser,
     /// `curl`, with the shell that it is typed into.
     Curl,
+    /// The `openapi-python-client` package of the Python package index.
+    ClientGenerator,
     /// The official clients for Node, and what installs them.
     NodeClients,
     /// `prometheus` and `promtool`.
@@ -43,6 +45,7 @@ impl Tool {
             Self::Bash => "the completion script for bash",
             Self::Browser => "the dashboard in a browser",
             Self::Curl => "the commands of the documents",
+            Self::ClientGenerator => "clients generated from the OpenAPI documents",
             Self::NodeClients => "the official clients for Node",
             Self::Prometheus => "metrics and alert rules with Prometheus",
             Self::PythonClients => "the official clients for Python",
@@ -56,6 +59,7 @@ impl Tool {
             Self::Bash => "LLORCH_BASH_REQUIRED",
             Self::Browser => "LLORCH_BROWSER_REQUIRED",
             Self::Curl => "LLORCH_CURL_REQUIRED",
+            Self::ClientGenerator => "LLORCH_CLIENT_GENERATOR_REQUIRED",
             Self::NodeClients => "LLORCH_NODE_CLIENTS_REQUIRED",
             Self::Prometheus => "LLORCH_PROMETHEUS_REQUIRED",
             Self::PythonClients => "LLORCH_PYTHON_CLIENTS_REQUIRED",
@@ -71,7 +75,7 @@ impl Tool {
             Self::Curl => Some("bash curl"),
             Self::NodeClients => Some("nodejs npm"),
             Self::Prometheus => Some("prometheus"),
-            Self::PythonClients | Self::Schemathesis => None,
+            Self::ClientGenerator | Self::PythonClients | Self::Schemathesis => None,
         }
     }
 
@@ -82,7 +86,7 @@ impl Tool {
             Self::Browser | Self::NodeClients => &["node", "npm"],
             Self::Curl => &["bash", "curl"],
             Self::Prometheus => &["prometheus", "promtool"],
-            Self::PythonClients | Self::Schemathesis => &[],
+            Self::ClientGenerator | Self::PythonClients | Self::Schemathesis => &[],
         }
     }
 

@@ -88,6 +88,15 @@ await withBrowser(async ({ open }) => {
   await row("node-c").locator(".node-head").getByText(/^(unreachable|offline)$/).waitFor();
   await picture(page, "node-gone");
 
+  // It is gone for good.
+  await tabTo(page, page.getByRole("button", { name: "Forget node-c", exact: true }));
+  await page.keyboard.press("Enter");
+  await tabTo(page, page.getByRole("dialog").getByRole("button", { name: "Forget", exact: true }));
+  await picture(page, "forget-dialog");
+  await page.keyboard.press("Enter");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await row("node-c").waitFor({ state: "detached" });
+
   // The server goes, and comes back.
   await need("stop");
   await page.locator("#banner").filter({ hasText: /server/ }).waitFor();
@@ -97,5 +106,6 @@ await withBrowser(async ({ open }) => {
   await live();
   await page.locator("#banner").waitFor({ state: "hidden" });
   await row("node-a").locator(".node-head .state[data-kind=good]").waitFor();
+  assert.equal(await row("node-c").count(), 0);
 });
 finish();

@@ -161,6 +161,74 @@ const LOCAL: &[(&str, &str, &str)] = &[
     ("state-file", "MAX_PID_BYTES", "what a message repeats"),
     ("state-file", "MAX_REASON_CHARS", "what a message repeats"),
     ("state-file", "MAX_SET_ASIDE", "files of this process's own"),
+    (
+        "stream-proxy",
+        "MAX_LATE_CONNECTS",
+        "how a request makes up for a delay of this process",
+    ),
+    (
+        "api-reference",
+        "MAX_DEPTH",
+        "what a document of our own has",
+    ),
+    ("daemon", "DEFAULT_MAX_BODY_MIB", "a default"),
+    (
+        "engine-probe",
+        "MAX_KEY_FILE_BYTES",
+        "a file of the operator, and the error names the bound",
+    ),
+    (
+        "http-server",
+        "MAX_AGE",
+        "how long a browser remembers a preflight",
+    ),
+    (
+        "inference-gateway",
+        "MAX_COMPARED_BYTES",
+        "which route an error suggests",
+    ),
+    (
+        "inference-gateway",
+        "MAX_DIFFERENCES",
+        "which route an error suggests",
+    ),
+    (
+        "inference-gateway",
+        "MAX_ECHO_CHARS",
+        "what a message repeats",
+    ),
+    (
+        "inference-gateway",
+        "MAX_ERROR_BYTES",
+        "how much of an engine's error is translated",
+    ),
+    ("local-node", "MAX_CHECKED_FILES", "how much `check` reads"),
+    ("local-node", "MAX_REASON_BYTES", "what a message repeats"),
+    (
+        "ollama-api",
+        "MAX_CALLS",
+        "what is held of an answer, and beyond it the rest is left out",
+    ),
+    (
+        "ollama-api",
+        "MAX_CALL_BYTES",
+        "what is held of an answer, and beyond it the rest is left out",
+    ),
+    (
+        "pool-registry",
+        "MAX_KEY_BYTES",
+        "a file of the operator, and the error names the bound",
+    ),
+    (
+        "service-registry",
+        "MAX_REASON_BYTES",
+        "what a message repeats",
+    ),
+    (
+        "service-registry",
+        "MAX_REFUSED_NODES",
+        "how many refused nodes a list shows",
+    ),
 ];
 
 /// Fails when a constant that is called a limit is neither `listed`, by its crate and name, nor

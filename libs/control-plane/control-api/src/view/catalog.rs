@@ -10,6 +10,7 @@ use serde::Serialize;
 use service_registry::NodeView;
 
 use super::endpoints::{EndpointState, EndpointView, endpoints};
+use crate::data_path::DataPathSource;
 
 /// `GET /v2/catalog/availability`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,7 +32,7 @@ pub struct ModelAnswer {
     pub endpoints: u32,
     /// Endpoints that are ready.
     pub endpoints_ready: u32,
-    /// Free slots of the ready endpoints, as last reported by the nodes.
+    /// Free slots of the ready endpoints, counted live as in `GET /v2/status`.
     pub slots_free: u64,
     /// Slots of the ready endpoints, as last reported by the nodes.
     pub slots_total: u64,
@@ -47,12 +48,12 @@ pub(crate) struct Catalog {
 
 impl Catalog {
     /// Adds the models of a node. Nodes come sorted by id.
-    pub(crate) fn add(&mut self, node: &NodeView) {
+    pub(crate) fn add(&mut self, node: &NodeView, data_path: &dyn DataPathSource) {
         for pool in &node.pools {
             for endpoint in endpoints(pool) {
                 let ready = endpoint.state() == EndpointState::Ready;
                 for name in endpoint.models().into_iter().flatten() {
-                    self.model(name).add(&endpoint, ready);
+                    self.model(name).add(&endpoint, ready, data_path);
                 }
             }
         }
@@ -75,14 +76,16 @@ impl Catalog {
 }
 
 impl ModelAnswer {
-    fn add(&mut self, endpoint: &EndpointView<'_>, ready: bool) {
+    fn add(&mut self, endpoint: &EndpointView<'_>, ready: bool, data_path: &dyn DataPathSource) {
         self.endpoints = self.endpoints.saturating_add(1);
         if self.nodes.last() != Some(&endpoint.key.node) {
             self.nodes.push(endpoint.key.node.clone());
         }
         if ready {
             self.endpoints_ready = self.endpoints_ready.saturating_add(1);
-            self.slots_free = self.slots_free.saturating_add(endpoint.slots_free().into());
+            self.slots_free = self
+                .slots_free
+                .saturating_add(endpoint.slots_free(data_path).into());
             self.slots_total = self
                 .slots_total
                 .saturating_add(endpoint.slots_total().into());

@@ -4,6 +4,8 @@ use pool_registry_types::{PoolStatus, ReplicaStatus};
 use routing_table::EndpointKey;
 use service_registry::{Availability, PoolView};
 
+use crate::data_path::DataPathSource;
+
 /// One endpoint: a replica, or the pool as a whole.
 #[derive(Debug)]
 pub(crate) struct EndpointView<'a> {
@@ -68,16 +70,26 @@ impl EndpointView<'_> {
         }
     }
 
-    /// Free slots, as last reported.
-    pub(crate) fn slots_free(&self) -> u32 {
-        self.replica
-            .map_or(self.status().slots_free(), |replica| replica.slots_free())
+    /// Free slots, as the data path counts them now. Without it, as last reported.
+    pub(crate) fn slots_free(&self, data_path: &dyn DataPathSource) -> u32 {
+        let reported = || {
+            self.replica
+                .map_or(self.status().slots_free(), |replica| replica.slots_free())
+        };
+        let free = data_path.slots_free(self.key).unwrap_or_else(reported);
+        // The data path may know of a change of the total before or after the registry.
+        free.min(self.slots_total())
     }
 
     /// All slots, as last reported.
     pub(crate) fn slots_total(&self) -> u32 {
         self.replica
             .map_or(self.status().slots_total(), |replica| replica.slots_total())
+    }
+
+    /// The most tokens of one request.
+    pub(crate) fn context_length(&self) -> Option<u32> {
+        self.replica.and_then(|replica| replica.context_length)
     }
 
     /// Its models, sorted and without duplicates; `None` when no report names them.

@@ -10,6 +10,7 @@ pub(crate) use catalog::Catalog;
 pub use catalog::{CatalogAnswer, ModelAnswer};
 pub use gpus::{GpuAnswer, GpusAnswer};
 pub use nodes::{
-    DrainAnswer, DrainBegunAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer, ReplicaAnswer,
+    DrainAnswer, DrainBegunAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer, RefusedNodeAnswer,
+    ReplicaAnswer,
 };
-pub use pools::{PoolAnswer, PoolsAnswer};
+pub use pools::{PoolAnswer, PoolsAnswer, RefusedHandoffAnswer};

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use pool_registry_types::{
     Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
-    ReplicaStatus, millis,
+    RefusedHandoff, ReplicaStatus, millis,
 };
 use serde::Serialize;
-use service_registry::{Availability, Drain, NodeView, NodesPage, PoolView};
+use service_registry::{Availability, Drain, NodeView, NodesPage, PoolView, RefusedNode};
 
 use crate::{
     data_path::{DataPathSource, QuarantineView},
@@ -26,6 +26,38 @@ pub struct NodesAnswer {
     /// More than half of the nodes fell silent together, so they stay routable for a while.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub self_suspicion: bool,
+    /// Nodes that were refused in the last ten minutes, the latest first; on the first page only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused_nodes: Vec<RefusedNodeAnswer>,
+}
+
+/// A node that the control plane refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RefusedNodeAnswer {
+    /// Its network address, or the URL that it wants to be reached at.
+    pub from: String,
+    /// Its id, when its token was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<NodeId>,
+    /// Why it was refused the last time.
+    pub reason: String,
+    /// How often it was refused.
+    pub times: u64,
+    /// Time since it was refused the last time, in milliseconds.
+    pub last_ms: u64,
+}
+
+impl RefusedNodeAnswer {
+    pub(crate) fn new((node, age): (RefusedNode, Duration)) -> Self {
+        Self {
+            from: node.from,
+            node_id: node.node_id,
+            reason: node.reason,
+            times: node.times,
+            last_ms: millis(age),
+        }
+    }
 }
 
 /// One node.
@@ -57,6 +89,9 @@ pub struct NodeAnswer {
     /// Its GPUs as last reported; absent before the first report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpus: Option<Vec<GpuStatus>>,
+    /// The handoffs that it refuses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused_handoffs: Vec<RefusedHandoff>,
     /// The drain of an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainAnswer>,
@@ -144,6 +179,7 @@ impl NodesAnswer {
                 .collect(),
             next_after: next_after(page),
             self_suspicion,
+            refused_nodes: Vec::new(),
         }
     }
 }
@@ -169,6 +205,7 @@ impl NodeAnswer {
             version: node.version.as_deref().map(str::to_owned),
             capabilities: Capabilities::clone(&node.capabilities),
             gpus: node.gpus.as_deref().map(<[GpuStatus]>::to_vec),
+            refused_handoffs: node.refused_handoffs.clone(),
             drain: node
                 .drain
                 .map(|drain| DrainAnswer::new(drain, now, busy, total(&pools))),

@@ -19,6 +19,21 @@ pub struct PoolsAnswer {
     /// There are more nodes: ask for those after this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_after: Option<NodeId>,
+    /// Handoffs that nodes refuse, which would be endpoints.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused_handoffs: Vec<RefusedHandoffAnswer>,
+}
+
+/// A handoff that a node refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RefusedHandoffAnswer {
+    /// The node.
+    pub node_id: NodeId,
+    /// The path of the file on the node.
+    pub file: String,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// One endpoint.
@@ -39,7 +54,7 @@ pub struct PoolAnswer {
     /// Why it takes no requests, when it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
-    /// Free slots, as last reported by the node; `GET /v2/status` counts them live.
+    /// Free slots, counted live as in `GET /v2/status`.
     pub slots_free: u32,
     /// All slots, as last reported by the node.
     pub slots_total: u32,
@@ -57,6 +72,9 @@ pub struct PoolAnswer {
     /// Its models; absent when neither the engine nor the handoff names them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub models_available: Option<Vec<String>>,
+    /// The most tokens of one request; absent when the engine does not report it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_length: Option<u32>,
     /// Its open circuit breaker; null when it is closed.
     pub quarantine: Option<QuarantineView>,
 }
@@ -67,8 +85,17 @@ impl PoolsAnswer {
         let mut answer = Self {
             pools: Vec::new(),
             next_after: next_after(page),
+            refused_handoffs: Vec::new(),
         };
         for node in &page.nodes {
+            let refused = node.refused_handoffs.iter();
+            answer
+                .refused_handoffs
+                .extend(refused.map(|refused| RefusedHandoffAnswer {
+                    node_id: node.node_id.clone(),
+                    file: refused.file.clone(),
+                    reason: refused.reason.clone(),
+                }));
             // Nodes report their pools in any order.
             let mut pools: Vec<&PoolView> = node.pools.iter().collect();
             pools.sort_by(|a, b| a.status.pool_id.cmp(&b.status.pool_id));
@@ -99,11 +126,12 @@ impl PoolAnswer {
                 EndpointState::NotReady(reason) => Some(reason),
                 EndpointState::Ready | EndpointState::Draining => None,
             },
-            slots_free: endpoint.slots_free(),
+            slots_free: endpoint.slots_free(data_path),
             slots_total: endpoint.slots_total(),
             vram_free_bytes: pool.status.vram_free_bytes,
             engine: pool.status.engine.clone(),
             engine_version: pool.status.engine_version.clone(),
+            context_length: endpoint.context_length(),
             models_available: endpoint
                 .models()
                 .map(|models| models.into_iter().map(str::to_owned).collect()),

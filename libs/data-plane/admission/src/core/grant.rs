@@ -36,6 +36,8 @@ pub(crate) struct Grant {
 pub(crate) enum RequestEnd {
     /// The endpoint responded.
     Served,
+    /// The endpoint responded, but not as it should.
+    Answered,
     /// The endpoint failed.
     Failed(EndpointFailure),
     /// The endpoint was busy or accepts no new requests. `pause` is the pause that it asked for.

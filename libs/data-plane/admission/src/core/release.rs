@@ -29,6 +29,14 @@ impl<W> AdmissionCore<W> {
         if grant.is_released {
             return;
         }
+        let end = match end {
+            RequestEnd::Failed(EndpointFailure::BadResponse)
+                if self.is_last_routable(&grant.endpoint) =>
+            {
+                RequestEnd::Answered
+            }
+            end => end,
+        };
         let held = (end == RequestEnd::Served).then(|| now.saturating_sub(grant.since));
         let mut pool_is_busy = None;
         self.update_slots(grant, now, |slots, evidence| {
@@ -43,6 +51,29 @@ impl<W> AdmissionCore<W> {
         if end == RequestEnd::Failed(EndpointFailure::NodeUnreachable) {
             self.open_other_breakers(&grant.endpoint, now, jitter);
         }
+    }
+
+    /// Whether no other endpoint can serve one of this endpoint's models. An endpoint that lists no
+    /// models may be the last one for any.
+    fn is_last_routable(&self, endpoint: &Endpoint) -> bool {
+        let is_other = |index: u32| {
+            let is_routable = self
+                .table
+                .report(index)
+                .is_some_and(|report| report.state.is_routable());
+            is_routable
+                && self
+                    .table
+                    .endpoint(index)
+                    .is_some_and(|other| other.key() != endpoint.key())
+                && self
+                    .slots_at(index)
+                    .is_some_and(|slots| slots.breaker.opened_by().is_none())
+        };
+        let has_other = |model: &String| self.table.candidates(model).iter().any(|i| is_other(*i));
+        !endpoint
+            .models()
+            .is_some_and(|models| models.iter().all(has_other))
     }
 
     /// Marks the endpoints of the pool as busy that serve one of the refused endpoint's models: the
@@ -251,6 +282,7 @@ fn apply_end(
         RequestEnd::Failed(failure) => {
             slots.breaker.failed(failure, grant.probe, now, jitter);
         }
+        RequestEnd::Answered => slots.breaker.response_started(grant.probe),
         RequestEnd::Refused { pause } => {
             let period = slots.refused(pause);
             slots.set_busy(period, now);

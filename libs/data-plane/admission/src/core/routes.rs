@@ -47,6 +47,8 @@ impl<W> AdmissionCore<W> {
             }
         }
         if is_changed {
+            let context = endpoint.context_length().unwrap_or(u32::MAX);
+            self.smallest_context = self.smallest_context.min(context);
             self.round_robin
                 .update(endpoint.models().map_or(&[], |models| models), &self.table);
         }

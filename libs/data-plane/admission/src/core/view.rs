@@ -1,6 +1,9 @@
 //! Slots and queues for status displays and metrics, and explanations of placements.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use placement::{PlacementError, PlacementQuery, Rank, SkipReason, Strategy};
 use routing_table::{EndpointKey, EndpointState};
@@ -81,6 +84,10 @@ pub struct ModelSummary {
     pub slots_total: u64,
     /// Those of their slots that a request could get now, as far as is known here.
     pub slots_free: u64,
+    /// The largest known context length of those that accept requests.
+    pub context_length: Option<u32>,
+    /// Who owns it, if all endpoints that say so agree.
+    pub owned_by: Option<String>,
 }
 
 /// The state of all queues and slots at one moment.
@@ -144,37 +151,60 @@ impl<W> AdmissionCore<W> {
         slots.map(|slots| slots.in_flight)
     }
 
+    /// The free slots of an endpoint, own requests and those of others counted; `None` if it is not
+    /// in the table.
+    pub(crate) fn slots_free_at(&self, key: &EndpointKey, now: Duration) -> Option<u32> {
+        Some(self.slots_at(self.table.find(key)?)?.free(now))
+    }
+
     /// Every model that an endpoint names, in no particular order.
     pub(crate) fn models(&self) -> Vec<ModelSummary> {
-        let summary = |(model, endpoints_ready): (&str, u32)| {
-            let candidates = self.table.candidates(model);
-            let mut summary = ModelSummary {
-                model: model.to_owned(),
-                endpoints: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
-                endpoints_ready,
-                slots_total: 0,
-                slots_free: 0,
-            };
-            for &index in candidates {
-                let Some(report) = self
-                    .table
-                    .report(index)
-                    .filter(|report| report.state.is_routable())
-                else {
-                    continue;
-                };
-                let load = self.loads.get(index);
-                summary.slots_total = summary
-                    .slots_total
-                    .saturating_add(report.slots_total.into());
-                if !load.breaker_open {
-                    let free = report.slots_total.saturating_sub(load.used);
-                    summary.slots_free = summary.slots_free.saturating_add(free.into());
-                }
-            }
-            summary
-        };
+        let summary = |(model, endpoints_ready)| self.summary(model, endpoints_ready);
         self.table.models().map(summary).collect()
+    }
+
+    /// One model and its slots; `None` when no endpoint that accepts requests names it.
+    pub(crate) fn model(&self, model: &str) -> Option<ModelSummary> {
+        (self.table.serves(model)).then(|| self.summary(model, self.table.routable(model)))
+    }
+
+    fn summary(&self, model: &str, endpoints_ready: u32) -> ModelSummary {
+        let candidates = self.table.candidates(model);
+        let mut summary = ModelSummary {
+            model: model.to_owned(),
+            endpoints: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
+            endpoints_ready,
+            slots_total: 0,
+            slots_free: 0,
+            context_length: None,
+            owned_by: None,
+        };
+        let mut owners = BTreeSet::new();
+        for &index in candidates {
+            let Some(report) = self
+                .table
+                .report(index)
+                .filter(|report| report.state.is_routable())
+            else {
+                continue;
+            };
+            if let Some(endpoint) = self.table.endpoint(index) {
+                summary.context_length = summary.context_length.max(endpoint.context_length());
+                owners.extend(endpoint.owned_by());
+            }
+            let load = self.loads.get(index);
+            summary.slots_total = summary
+                .slots_total
+                .saturating_add(report.slots_total.into());
+            if !load.breaker_open {
+                let free = report.slots_total.saturating_sub(load.used);
+                summary.slots_free = summary.slots_free.saturating_add(free.into());
+            }
+        }
+        if owners.len() == 1 {
+            summary.owned_by = owners.first().map(|&owner| owner.to_owned());
+        }
+        summary
     }
 
     /// What would happen to a request now, and why. It changes nothing.

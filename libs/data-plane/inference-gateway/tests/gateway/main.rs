@@ -12,6 +12,7 @@ mod hops;
 
 mod aliases;
 mod answers;
+mod attribution;
 mod cancel;
 mod clients;
 mod disconnects;

@@ -12,7 +12,7 @@ fn forwarded(translation: Translation) -> (OpenAiRequest, Value) {
     (request, body)
 }
 
-fn chat(body: Value) -> Value {
+fn chat(body: &Value) -> Value {
     forwarded(chat_request(body.to_string().as_bytes()).unwrap()).1
 }
 
@@ -36,7 +36,7 @@ fn a_chat_is_translated() {
 // spec: PATH-109
 #[test]
 fn options_have_the_names_that_engines_know() {
-    let body = chat(json!({
+    let body = chat(&json!({
         "model": "m", "stream": false, "messages": [{"role": "user", "content": "hi"}],
         "keep_alive": "5m", "think": true, "format": "json",
         "options": {"temperature": 0.5, "num_predict": 12, "repeat_penalty": 1.1,
@@ -50,7 +50,7 @@ fn options_have_the_names_that_engines_know() {
         "response_format": {"type": "json_object"},
     });
     assert_eq!(body, expected);
-    let body = chat(json!({
+    let body = chat(&json!({
         "model": "m", "stream": false, "messages": [{"role": "user", "content": "hi"}],
         "think": "low", "format": {"type": "object"}, "options": {"num_predict": -1},
     }));
@@ -65,7 +65,7 @@ fn options_have_the_names_that_engines_know() {
 // spec: PATH-109
 #[test]
 fn tool_calls_and_their_results_are_matched() {
-    let body = chat(json!({
+    let body = chat(&json!({
         "model": "m", "stream": false, "tools": [{"type": "function"}],
         "messages": [
             {"role": "user", "content": "weather?"},
@@ -92,7 +92,7 @@ fn tool_calls_and_their_results_are_matched() {
 // spec: PATH-109
 #[test]
 fn an_image_becomes_a_part_of_the_message() {
-    let body = chat(json!({
+    let body = chat(&json!({
         "model": "m", "stream": false,
         "messages": [{"role": "user", "content": "what?", "images": ["/9j/4AAQ"]}],
     }));

@@ -76,9 +76,9 @@ async fn a_slot_is_released_when_the_engine_has_stopped() {
     });
     with_abandoned_requests(async |abandoned_requests| {
         let slots = Slots::default();
-        let wanted = abandoned_requests.track(&kind("llamacpp"), &engine.url());
+        let wanted = abandoned_requests.track(&kind("llamacpp"), &engine.url(), None);
         wanted.answered();
-        let request = abandoned_requests.track(&kind("llamacpp"), &engine.url());
+        let request = abandoned_requests.track(&kind("llamacpp"), &engine.url(), None);
         request.answered();
         request.abandon(slots.take());
         let twice = tokio::time::timeout(LIMIT, async {
@@ -104,12 +104,12 @@ async fn an_engine_that_is_gone_or_reports_no_slots_keeps_nothing() {
         let slots = Slots::default();
         for url in [closed_port(), silent.url(), odd.url()] {
             abandoned_requests
-                .track(&kind("llamacpp"), &url)
+                .track(&kind("llamacpp"), &url, None)
                 .abandon(slots.take());
             slots.until(0).await;
         }
         abandoned_requests
-            .track(&kind("vllm"), &silent.url())
+            .track(&kind("vllm"), &silent.url(), None)
             .abandon(slots.take());
         assert_eq!(slots.taken(), 0, "this kind is not asked");
     })
@@ -122,7 +122,7 @@ async fn nothing_is_kept_after_the_task_has_ended() {
     let slots = Slots::default();
     let (abandoned_requests, task) = AbandonedRequests::new();
     let shutdown = Shutdown::new();
-    let request = || abandoned_requests.track(&kind("llamacpp"), &busy.url());
+    let request = || abandoned_requests.track(&kind("llamacpp"), &busy.url(), None);
     let (before, after) = (request(), request());
     before.abandon(slots.take());
     assert_eq!(slots.taken(), 1);
@@ -139,7 +139,7 @@ struct Next(AbandonedRequests, HttpUrl);
 
 impl Drop for Next {
     fn drop(&mut self) {
-        drop(self.0.track(&kind("llamacpp"), &self.1));
+        drop(self.0.track(&kind("llamacpp"), &self.1, None));
     }
 }
 
@@ -148,13 +148,13 @@ async fn a_released_slot_can_be_used_at_once() {
     let idle = StandIn::always(showing(0));
     let slots = Slots::default();
     with_abandoned_requests(async |abandoned_requests| {
-        let request = abandoned_requests.track(&kind("llamacpp"), &idle.url());
+        let request = abandoned_requests.track(&kind("llamacpp"), &idle.url(), None);
         let next = Next(abandoned_requests.clone(), idle.url());
         request.abandon(Box::new((next, slots.take())));
         slots.until(0).await;
         let last = Next(abandoned_requests.clone(), idle.url());
         abandoned_requests
-            .track(&kind("llamacpp"), &idle.url())
+            .track(&kind("llamacpp"), &idle.url(), None)
             .abandon(Box::new(last));
     })
     .await;

@@ -1,74 +1,137 @@
-//! Tests of parsing answers of engines.
+//! Tests of parsing lists of models and errors.
 
-use pool_registry_types::EngineKind;
+use pool_registry_types::{EngineKind, KnownEngine};
 use proptest::prelude::*;
 
 use crate::{
-    answer::{error_message, models},
-    kind::readiness_path,
+    answer::{ModelList, error_message, models},
+    kinds::dialect,
 };
 
-fn kind(name: &str) -> EngineKind {
-    EngineKind::new(name).unwrap()
+fn list(engine: &str, body: &[u8]) -> ModelList {
+    let mut list = models(body).unwrap();
+    let kind = EngineKind::new(engine).unwrap();
+    dialect(&kind).complete_models(&mut list);
+    list
 }
 
+/// A kind, its recorded list, and the models, context length and owner in it.
+type RecordedList = (
+    &'static str,
+    &'static [u8],
+    &'static [&'static str],
+    Option<u32>,
+    Option<&'static str>,
+);
+
+// spec: PROBE-7, PROBE-12
 #[test]
-fn models_of_each_kind_of_engine() {
-    for (engine, body, expected) in [
+fn models_context_length_and_owner_of_each_kind_of_engine() {
+    let recorded: [RecordedList; 10] = [
         (
             "llamacpp",
-            r#"{"models":[{"name":"tiny.gguf","model":"tiny.gguf","type":"model",
-                 "capabilities":["completion"]}],
-                "object":"list","data":[{"id":"tiny.gguf","aliases":["tiny","small"],"tags":[],
-                 "object":"model",
-                "created":1763884800,"owned_by":"llamacpp",
-                 "meta":{"vocab_type":1,"n_vocab":704,"n_ctx_train":4096}}]}"#,
-            &["tiny.gguf", "tiny", "small"][..],
+            include_bytes!("recorded/llamacpp-b10434/models.json"),
+            &["tiny", "tiny", "small"],
+            Some(2048),
+            Some("llamacpp"),
+        ),
+        (
+            "llama-cpp-python",
+            include_bytes!("recorded/llama-cpp-python-0.3.36/models.json"),
+            &["tiny"],
+            None,
+            Some("me"),
         ),
         (
             "vllm",
-            r#"{"object":"list","data":[{"id":"meta-llama/Llama-3.1-8B","object":"model",
-                 "created":1763884800,"owned_by":"vllm","root":"meta-llama/Llama-3.1-8B",
-                 "parent":null,
-                 "max_model_len":8192,"permission":[{}]},
-                {"id":"sql-lora","object":"model","parent":"meta-llama/Llama-3.1-8B"}]}"#,
+            include_bytes!("recorded/vllm-0.33.0/models.json"),
+            // A LoRA adapter is served under its own name, with the context of its base.
             &["meta-llama/Llama-3.1-8B", "sql-lora"],
+            Some(8192),
+            Some("vllm"),
         ),
         (
             "sglang",
-            r#"{"object":"list","data":[{"id":"qwen/qwen2.5-0.5b-instruct","object":"model",
-                 "owned_by":"sglang",
-                "root":"qwen/qwen2.5-0.5b-instruct","max_model_len":32768}]}"#,
+            include_bytes!("recorded/sglang-0.5.23/models.json"),
             &["qwen/qwen2.5-0.5b-instruct"],
+            Some(32768),
+            Some("sglang"),
         ),
         (
             "ollama",
-            r#"{"object":"list","data":[{"id":"llama3.2:latest","object":"model",
-                 "created":1763884800,"owned_by":"library"},
-                {"id":"qwen3:4b","object":"model"}]}"#,
+            include_bytes!("recorded/ollama-0.12.3/models.json"),
             &["llama3.2:latest", "qwen3:4b", "llama3.2"],
+            None,
+            Some("library"),
         ),
         (
             "tgi",
-            r#"{"object":"list","data":[{"id":"HuggingFaceH4/zephyr-7b-beta","object":"model",
-                 "created":0,"owned_by":"x"}]}"#,
+            include_bytes!("recorded/tgi-3.3.6/models.json"),
             &["HuggingFaceH4/zephyr-7b-beta"],
+            None,
+            Some("HuggingFaceH4/zephyr-7b-beta"),
         ),
-        ("other", r#"[{"id":"a"},{"id":"b"}]"#, &["a", "b"]),
-        ("other", r#"{"data":[]}"#, &[]),
         (
-            "other",
-            r#"{"data":[{"id":7},{"name":"x"},"y",null,{"id":"a","aliases":"no"},
-                 {"aliases":[1,"b"]}]}"#,
-            &["a", "b"],
+            "lmstudio",
+            include_bytes!("recorded/lmstudio-0.3.6/models.json"),
+            &["qwen2-vl-7b-instruct", "meta-llama-3.1-8b-instruct"],
+            None,
+            Some("organization_owner"),
         ),
-    ] {
-        assert_eq!(
-            models(&kind(engine), body.as_bytes()).unwrap(),
-            expected,
-            "{engine}"
-        );
+        (
+            "localai",
+            include_bytes!("recorded/localai-2.26.0/models.json"),
+            &["my-llama-model", "whisper-1"],
+            None,
+            None,
+        ),
+        (
+            "openai",
+            include_bytes!("recorded/infinity-0.0.78/models.json"),
+            &["minilm"],
+            None,
+            Some("infinity"),
+        ),
+        (
+            "homemade",
+            br#"[{"id":"a"},{"id":"b"}]"#,
+            &["a", "b"],
+            None,
+            None,
+        ),
+    ];
+    for (engine, body, names, context_length, owned_by) in recorded {
+        let list = list(engine, body);
+        assert_eq!(list.names, names, "{engine}");
+        assert_eq!(list.context_length, context_length, "{engine}");
+        assert_eq!(list.owned_by.as_deref(), owned_by, "{engine}");
     }
+}
+
+// spec: PROBE-12
+#[test]
+fn a_context_length_is_known_only_when_it_is_known_of_every_model() {
+    let context = |body: &str| models(body.as_bytes()).unwrap().context_length;
+    let largest = r#"[{"id":"a","max_model_len":5},{"id":"b","meta":{"n_ctx":9}}]"#;
+    assert_eq!(context(largest), Some(9));
+    assert_eq!(
+        context(r#"[{"id":"a","max_model_len":5},{"id":"b"}]"#),
+        None
+    );
+    for odd in ["0", "-1", "1.5", "\"5\"", "null", "99999999999"] {
+        let body = format!(r#"[{{"id":"a","max_model_len":{odd}}}]"#);
+        assert_eq!(context(&body), None, "{odd}");
+    }
+    let owners = r#"[{"id":"a","owned_by":"x"},{"id":"b","owned_by":"y"}]"#;
+    assert_eq!(models(owners.as_bytes()).unwrap().owned_by, None);
+}
+
+#[test]
+fn entries_without_a_name_are_ignored() {
+    let body = br#"{"data":[{"id":7},{"name":"x"},"y",null,{"id":"a","aliases":"no"},
+        {"aliases":[1,"b"]}]}"#;
+    assert_eq!(list("openai", body).names, ["a", "b"]);
+    assert_eq!(list("openai", br#"{"data":[]}"#), ModelList::default());
 }
 
 #[test]
@@ -82,23 +145,32 @@ fn an_answer_without_a_model_list_is_ignored() {
         r#"{"data":null}"#,
         r#"{"data":[{"id":"a"}"#,
     ] {
-        assert_eq!(models(&kind("vllm"), body.as_bytes()), None, "{body}");
+        assert_eq!(models(body.as_bytes()), None, "{body}");
     }
 }
 
 // spec: PROBE-3
 #[test]
 fn each_kind_has_its_readiness_path() {
-    for (engine, path) in [
-        ("llamacpp", "/health"),
-        ("vllm", "/health"),
-        ("tgi", "/health"),
-        ("sglang", "/ready"),
-        ("ollama", "/api/version"),
-        ("trtllm", "/v1/models"),
-    ] {
-        assert_eq!(readiness_path(&kind(engine)), path, "{engine}");
-    }
+    let paths: Vec<_> = KnownEngine::all()
+        .map(|kind| (kind.name(), dialect(&kind.into()).profile().readiness))
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            ("llamacpp", "/health"),
+            ("llama-cpp-python", "/v1/models"),
+            ("vllm", "/health"),
+            ("sglang", "/ready"),
+            ("ollama", "/api/version"),
+            ("tgi", "/health"),
+            ("lmstudio", "/v1/models"),
+            ("localai", "/readyz"),
+            ("openai", "/v1/models"),
+        ]
+    );
+    let unknown = EngineKind::new("trtllm").unwrap();
+    assert_eq!(dialect(&unknown).profile().readiness, "/v1/models");
 }
 
 #[test]
@@ -117,7 +189,7 @@ proptest! {
     #[test]
     fn every_answer_can_be_parsed(body in "\\PC{0,60}", json in r#"[\[\]{}":,a-z0-9]{0,60}"#) {
         for text in [body, json] {
-            models(&kind("ollama"), text.as_bytes());
+            models(text.as_bytes());
             error_message(text.as_bytes());
         }
     }

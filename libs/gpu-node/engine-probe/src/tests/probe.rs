@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use pool_registry::ProbeOutcome;
+use pool_registry::{EngineKey, ProbeOutcome};
 use pool_registry_types::{EngineKind, EngineLoad, HttpUrl};
 
 use super::stand_in::{Reply, StandIn, closed_port};
 use crate::{
     ProbeScope,
-    probe::{MAX_BODY_BYTES, probe},
+    probe::{EngineAt, MAX_BODY_BYTES, probe},
 };
 
 /// Longer than any answer of a stand-in takes.
@@ -21,7 +21,18 @@ const MODELS: ProbeScope = ProbeScope {
 const SHORT: Duration = Duration::from_millis(50);
 
 async fn ask(kind: &str, url: &HttpUrl, ask: ProbeScope, limit: Duration) -> ProbeOutcome {
-    probe(&EngineKind::new(kind).unwrap(), url, ask, limit)
+    ask_with_key(kind, url, None, ask, limit).await
+}
+
+async fn ask_with_key(
+    kind: &str,
+    url: &HttpUrl,
+    key: Option<&EngineKey>,
+    ask: ProbeScope,
+    limit: Duration,
+) -> ProbeOutcome {
+    let kind = &EngineKind::new(kind).unwrap();
+    probe(EngineAt { kind, url, key }, ask, limit)
         .await
         .unwrap()
 }
@@ -66,7 +77,7 @@ async fn ollama_reports_its_version_with_its_readiness() {
         (outcome.ready, outcome.engine_version.as_deref()),
         (true, Some("0.12.3"))
     );
-    assert_eq!(engine.paths(), ["/api/version"]);
+    assert_eq!(engine.paths(), ["/api/version", "/v1/models"]);
 }
 
 /// Answers each path with its recording, and other paths with 404.
@@ -89,8 +100,14 @@ async fn each_kind_is_probed_at_its_readiness_path() {
             &[
                 ("/health", r#"{"status":"ok"}"#),
                 ("/v1/models", r#"{"data":[{"id":"tiny"}]}"#),
-                ("/props", include_str!("recorded/llama_props.json")),
-                ("/metrics", include_str!("recorded/llama_metrics.txt")),
+                (
+                    "/props",
+                    include_str!("recorded/llamacpp-b10434/props.json"),
+                ),
+                (
+                    "/metrics",
+                    include_str!("recorded/llamacpp-b10434/metrics.txt"),
+                ),
             ][..],
             Some(3),
             Some("b10434-7e4c0a9"),
@@ -103,7 +120,7 @@ async fn each_kind_is_probed_at_its_readiness_path() {
                 ("/health", ""),
                 ("/v1/models", r#"{"data":[{"id":"tiny"}]}"#),
                 ("/version", r#"{"version":"0.33.0"}"#),
-                ("/metrics", include_str!("recorded/vllm_metrics.txt")),
+                ("/metrics", include_str!("recorded/vllm-0.33.0/metrics.txt")),
             ],
             None,
             Some("0.33.0"),
@@ -117,7 +134,7 @@ async fn each_kind_is_probed_at_its_readiness_path() {
                 ("/v1/models", r#"{"data":[{"id":"tiny"}]}"#),
                 (
                     "/v1/loads?include=core",
-                    include_str!("recorded/sglang_loads.json"),
+                    include_str!("recorded/sglang-0.5.23/loads.json"),
                 ),
             ],
             Some(256),
@@ -130,7 +147,7 @@ async fn each_kind_is_probed_at_its_readiness_path() {
             &[
                 ("/api/version", r#"{"version":"0.12.3"}"#),
                 ("/v1/models", r#"{"data":[{"id":"tiny"}]}"#),
-                ("/api/ps", include_str!("recorded/ollama_ps.json")),
+                ("/api/ps", include_str!("recorded/ollama-0.12.3/ps.json")),
             ],
             None,
             Some("0.12.3"),
@@ -142,8 +159,8 @@ async fn each_kind_is_probed_at_its_readiness_path() {
             &[
                 ("/health", ""),
                 ("/v1/models", r#"{"data":[{"id":"tiny"}]}"#),
-                ("/info", include_str!("recorded/tgi_info.json")),
-                ("/metrics", include_str!("recorded/tgi_metrics.txt")),
+                ("/info", include_str!("recorded/tgi-3.3.6/info.json")),
+                ("/metrics", include_str!("recorded/tgi-3.3.6/metrics.txt")),
             ],
             Some(128),
             Some("3.3.6"),
@@ -197,7 +214,10 @@ async fn missing_values_are_no_error_and_stay_unknown() {
     }
     let old = recorded(&[
         ("/ready", ""),
-        ("/metrics", include_str!("recorded/sglang_metrics.txt")),
+        (
+            "/metrics",
+            include_str!("recorded/sglang-0.5.23/metrics.txt"),
+        ),
     ]);
     let outcome = ask("sglang", &old.url(), ProbeScope::ALL, LONG).await;
     assert_eq!(outcome.load.unwrap().running, Some(4));
@@ -250,20 +270,86 @@ async fn a_base_path_comes_first() {
     assert_eq!(engine.paths(), ["/engine/a/health"]);
 }
 
+// spec: PROBE-14
 #[tokio::test]
-async fn an_engine_that_requires_a_key_is_ready_with_unknown_models() {
+async fn an_engine_that_demands_a_key_is_not_ready_without_it() {
+    // Each kind protects other paths: llama-server not even its models.
+    for (kind, protected) in [
+        ("llamacpp", "/props"),
+        ("vllm", "/v1/models"),
+        ("llama-cpp-python", "/v1/models"),
+        ("localai", "/readyz"),
+        ("homemade", "/v1/models"),
+    ] {
+        for status in [401, 403] {
+            let engine = StandIn::start(move |path| {
+                if path == protected {
+                    Reply::Json(status, r#"{"error":{"message":"Invalid API Key"}}"#.into())
+                } else {
+                    Reply::Json(200, "{}".into())
+                }
+            });
+            let outcome = ask(kind, &engine.url(), ProbeScope::ALL, LONG).await;
+            assert!(!outcome.ready && outcome.is_definite, "{kind}: {outcome:?}");
+            let reason = outcome.reason.unwrap();
+            let expected = format!("{protected}: {status}; set api_key_file in its handoff");
+            assert!(reason.contains("the engine demands an API key"), "{reason}");
+            assert!(reason.contains(&expected), "{reason}");
+        }
+    }
+}
+
+// spec: PROBE-13, PROBE-14
+#[tokio::test]
+async fn every_request_of_a_probe_carries_the_key() {
     let engine = StandIn::start(|path| match path {
         "/health" => Reply::Json(200, String::new()),
-        _ => Reply::Json(401, r#"{"error":{"message":"Invalid API Key"}}"#.into()),
+        _ => Reply::Json(401, "{}".into()),
     });
-    assert_eq!(
-        ask("vllm", &engine.url(), MODELS, LONG).await,
-        ProbeOutcome::ready()
+    let key = EngineKey::new("sesame").unwrap();
+    let outcome = ask_with_key("vllm", &engine.url(), Some(&key), MODELS, LONG).await;
+    let reason = outcome.reason.unwrap();
+    assert!(outcome.is_definite && reason.contains("refuses the key in its api_key_file"));
+    assert!(!reason.contains("sesame"), "{reason}");
+    for head in engine.heads() {
+        assert!(head.contains("authorization: Bearer sesame"), "{head}");
+    }
+}
+
+// spec: PROBE-15
+#[tokio::test]
+async fn a_failure_of_an_unknown_kind_lists_the_known_ones() {
+    let engine = StandIn::always(Reply::Json(404, "{}".into()));
+    let reason = ask("llama.cp", &engine.url(), MODELS, LONG).await.reason;
+    let reason = reason.unwrap();
+    assert!(
+        reason.contains("the kind llama.cp is not known"),
+        "{reason}"
     );
-    assert_eq!(
-        ask("homemade", &engine.url(), MODELS, LONG).await,
-        ProbeOutcome::ready()
+    assert!(
+        reason.contains("known are llamacpp, llama-cpp-python, vllm"),
+        "{reason}"
     );
+}
+
+// spec: PROBE-12
+#[tokio::test]
+async fn the_context_length_is_read_with_the_traits_also_of_declared_models() {
+    let engine = recorded(&[
+        ("/health", ""),
+        (
+            "/v1/models",
+            include_str!("recorded/vllm-0.33.0/models.json"),
+        ),
+        ("/version", r#"{"version":"0.33.0"}"#),
+    ]);
+    let traits = ProbeScope {
+        traits: true,
+        ..ProbeScope::READINESS
+    };
+    let outcome = ask("vllm", &engine.url(), traits, LONG).await;
+    assert_eq!((outcome.context_length, outcome.models), (Some(8192), None));
+    assert_eq!(outcome.owned_by.as_deref(), Some("vllm"));
 }
 
 #[tokio::test]

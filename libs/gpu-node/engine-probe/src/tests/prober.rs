@@ -127,7 +127,7 @@ async fn engines_that_refuse_hang_or_answer_nonsense_are_not_ready() {
 
 // spec: PROBE-4
 #[tokio::test]
-async fn declared_models_are_used_and_not_asked_for() {
+async fn declared_models_take_precedence() {
     let engine = StandIn::start(healthy);
     let registry = PoolRegistry::new(vec![]);
     announce(
@@ -151,10 +151,59 @@ async fn declared_models_are_used_and_not_asked_for() {
         registry.statuses()[0].models_available.clone().unwrap(),
         ["mine", "tiny"]
     );
+}
+
+fn not_ready_because(pool: &PoolStatus, words: &str) -> bool {
+    !pool.ready
+        && pool
+            .last_error
+            .as_ref()
+            .is_some_and(|error| error.contains(words))
+}
+
+// spec: PROBE-13, PROBE-14
+#[tokio::test]
+async fn one_probe_without_the_key_is_enough_and_the_key_is_read_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("engine.key");
+    let engine = StandIn::start_with_heads(|path, head| match path {
+        "/health" => Reply::Json(200, "{}".into()),
+        _ if head.contains("authorization: Bearer sesame") => healthy(path),
+        _ => Reply::Json(401, "{}".into()),
+    });
+    let registry = PoolRegistry::new(vec![]);
+    // Only the first probe comes at once.
+    let slow = Timing {
+        readiness: Duration::from_secs(3600),
+        ..TIMING
+    };
+    announce(&registry, "r", &engine.url(), "");
+    while_probing(&registry, slow, async {
+        until(&registry, |pool| {
+            not_ready_because(pool, "set api_key_file")
+        })
+        .await;
+    })
+    .await;
+    let file = format!(r#","api_key_file":"{}""#, path.display());
+    announce(&registry, "r", &engine.url(), &file);
+    while_probing(&registry, TIMING, async {
+        until(&registry, |pool| {
+            not_ready_because(pool, "engine.key cannot be read")
+        })
+        .await;
+        std::fs::write(&path, "wrong\n").unwrap();
+        until(&registry, |pool| not_ready_because(pool, "refuses the key")).await;
+        std::fs::write(&path, "sesame\n").unwrap();
+        until(&registry, |pool| pool.ready).await;
+    })
+    .await;
+    let lease = registry.claim(&"p".parse().unwrap(), Some("tiny")).unwrap();
+    assert_eq!(lease.key().unwrap().header(), "Bearer sesame");
+    let report = serde_json::to_string(&registry.statuses()).unwrap();
     assert!(
-        engine.paths().iter().all(|path| path != "/v1/models"),
-        "{:?}",
-        engine.paths()
+        !report.contains("sesame") && !report.contains("api_key_file"),
+        "{report}"
     );
 }
 

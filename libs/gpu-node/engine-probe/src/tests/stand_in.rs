@@ -21,11 +21,13 @@ pub(crate) enum Reply {
     Hang,
 }
 
-type Script = Box<dyn FnMut(&str) -> Reply + Send>;
+/// The answer to a path and to the head of its request.
+type Script = Box<dyn FnMut(&str, &str) -> Reply + Send>;
 
 struct State {
     script: Script,
     paths: Vec<String>,
+    heads: Vec<String>,
     /// Connections that hang, kept open.
     hanging: Vec<TcpStream>,
     stop: bool,
@@ -38,12 +40,20 @@ pub(crate) struct StandIn {
 
 impl StandIn {
     /// `script` gives the answer to each path.
-    pub(crate) fn start(script: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
+    pub(crate) fn start(mut script: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
+        Self::start_with_heads(move |path, _head| script(path))
+    }
+
+    /// `script` gives the answer to each path and head.
+    pub(crate) fn start_with_heads(
+        script: impl FnMut(&str, &str) -> Reply + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
             script: Box::new(script),
             paths: Vec::new(),
+            heads: Vec::new(),
             hanging: Vec::new(),
             stop: false,
         }));
@@ -66,6 +76,11 @@ impl StandIn {
 
     pub(crate) fn url(&self) -> HttpUrl {
         HttpUrl::new(&format!("http://{}", self.address)).unwrap()
+    }
+
+    /// The heads of the requests so far.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.state.lock().heads.clone()
     }
 
     /// The requested paths so far.
@@ -93,8 +108,9 @@ fn answer(mut stream: TcpStream, state: &mut State) {
     }
     let head = String::from_utf8(head).unwrap();
     let path = head.split(' ').nth(1).unwrap().to_owned();
-    let reply = (state.script)(&path);
+    let reply = (state.script)(&path, &head);
     state.paths.push(path);
+    state.heads.push(head);
     let bytes = match reply {
         Reply::Json(status, body) => {
             let length = body.len();

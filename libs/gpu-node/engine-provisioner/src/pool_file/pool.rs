@@ -3,8 +3,8 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use pool_registry_types::{
-    EngineKind, MAX_HANDOFF_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_SLOTS, MAX_TEXT_BYTES,
-    PoolId,
+    EngineKind, MAX_HANDOFF_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_PATH_BYTES, MAX_SLOTS,
+    MAX_TEXT_BYTES, PoolId,
 };
 use toml::de::DeTable;
 
@@ -78,6 +78,7 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
     }
     let models = models(f);
     let device_mask = device_mask(f);
+    let api_key_file = api_key_file(f);
     let restart = f.choice(
         "restart",
         &[
@@ -100,6 +101,7 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
         launch: launch?,
         slots: slots?,
         models,
+        api_key_file,
         device_mask,
         replicas: replicas.unwrap_or(1),
         port,
@@ -225,6 +227,21 @@ fn device_mask(f: &mut Fields<'_, '_>) -> Option<String> {
         );
     }
     Some(mask)
+}
+
+/// An absolute path, because it stands in handoffs as well.
+fn api_key_file(f: &mut Fields<'_, '_>) -> Option<String> {
+    let path = f.string("api_key_file")?;
+    if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || path.chars().any(char::is_control) {
+        f.problem(
+            "api_key_file",
+            format!(
+                "`api_key_file` must be the absolute path of a file that holds the engine's key, \
+                 of at most {MAX_PATH_BYTES} bytes"
+            ),
+        );
+    }
+    Some(path)
 }
 
 fn seconds(

@@ -98,6 +98,7 @@ fn a_changed_configuration_has_another_fingerprint() {
         ("GPU0,GPU1", "GPU0"),
         ("--metrics", "--no-metrics"),
         ("slots = 4", "slots = 4\nenv = { A = \"1\" }"),
+        ("slots = 4", "slots = 4\napi_key_file = \"/etc/key\""),
     ] {
         let changed = PoolFile::parse(&LLAMA.replace(old, new))
             .unwrap()
@@ -130,6 +131,7 @@ command = ["vllm"]
 binary = "x"
 device_mask = "card0"
 port = 70000
+api_key_file = "engine.key"
 "#,
     )
     .unwrap_err();
@@ -156,6 +158,7 @@ port = 70000
         (14, "`binary` and `command` exclude each other"),
         (15, "`device_mask`: \"card0\" is no device"),
         (16, "`port` must be a number from 0 to 65535, not 70000"),
+        (17, "`api_key_file` must be the absolute path"),
     ] {
         let named = found
             .iter()

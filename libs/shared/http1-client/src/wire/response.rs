@@ -1,6 +1,6 @@
 //! The head of a response, and how its body ends.
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -15,6 +15,9 @@ use crate::hop_by_hop::HopByHop;
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// The most headers of a head.
 pub const MAX_HEADERS: usize = 128;
+/// How much earlier than the upstream announces a connection is no longer used. A request that is
+/// sent on time must also arrive on time.
+const IDLE_MARGIN: Duration = Duration::from_secs(1);
 /// Room for headers that a gateway adds, so that the map need not grow.
 const ADDED_HEADERS: usize = 6;
 
@@ -29,6 +32,8 @@ pub struct ResponseHead {
     pub(crate) body: BodyDecoder,
     /// Whether the connection may carry another request after the body.
     pub(crate) keep_alive: bool,
+    /// How long the connection may then be idle, where the upstream says so.
+    pub(crate) idle_limit: Option<Duration>,
 }
 
 /// Parses the head at the beginning of `input` and returns it with its length; `None` while it is
@@ -96,6 +101,7 @@ pub(crate) fn parse_head(
         headers,
         body,
         keep_alive,
+        idle_limit: framing.idle_limit,
     };
     Ok(Some((head, length)))
 }
@@ -111,6 +117,7 @@ struct FramingHeaders {
     chunked: bool,
     close: bool,
     keep_alive: bool,
+    idle_limit: Option<Duration>,
 }
 
 /// The `Content-Length` that the caller sees.
@@ -143,8 +150,26 @@ impl FramingHeaders {
         } else if *name == CONNECTION {
             self.close |= options().any(|option| option.eq_ignore_ascii_case(b"close"));
             self.keep_alive |= options().any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
+        } else if name.as_str() == "keep-alive" {
+            options().for_each(|option| self.read_keep_alive(option));
         }
         Ok(())
+    }
+
+    /// Reads `timeout=5` or `max=100`. Anything else means nothing.
+    fn read_keep_alive(&mut self, parameter: &[u8]) {
+        let Some(at) = parameter.iter().position(|byte| *byte == b'=') else {
+            return;
+        };
+        let name = parameter[..at].trim_ascii();
+        match number(parameter[at + 1..].trim_ascii()) {
+            Some(seconds) if name.eq_ignore_ascii_case(b"timeout") => {
+                self.idle_limit = Some(Duration::from_secs(seconds).saturating_sub(IDLE_MARGIN));
+            }
+            // The number of further requests.
+            Some(0) if name.eq_ignore_ascii_case(b"max") => self.close = true,
+            _ => {}
+        }
     }
 
     /// How the body ends (RFC 9112, section 6.3).
@@ -221,6 +246,31 @@ mod tests {
         let (head, length) = parse_head(text.as_bytes(), &Method::POST)?.expect("a whole head");
         assert_eq!(length, text.len());
         Ok(head)
+    }
+
+    // spec: PATH-81
+    #[test]
+    fn an_upstream_limits_how_long_its_connection_is_kept() {
+        let secs = |secs| Some(Duration::from_secs(secs));
+        for (line, keep_alive, idle_limit) in [
+            ("Keep-Alive: timeout=5, max=100", true, secs(4)),
+            ("keep-alive: Timeout = 60", true, secs(59)),
+            ("Keep-Alive: max=1,timeout=1", true, secs(0)),
+            ("Keep-Alive: timeout=0", true, secs(0)),
+            ("Keep-Alive: timeout=5, max=0", false, secs(4)),
+            ("Keep-Alive: timeout=5\r\nConnection: close", false, secs(4)),
+            ("Keep-Alive: timeout=-1", true, None),
+            ("Keep-Alive: timeout=, max=, =3, x", true, None),
+            ("Keep-Alive:", true, None),
+            ("X-A: timeout=5", true, None),
+        ] {
+            let head = head(&format!("HTTP/1.1 204 No Content\r\n{line}\r\n\r\n")).unwrap();
+            assert_eq!(
+                (head.keep_alive, head.idle_limit),
+                (keep_alive, idle_limit),
+                "{line}"
+            );
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context, Result};
 use fake_nvml::FakeNvml;
 use serde_json::{Value, json};
-use test_client::{End, chain};
+use test_client::{Client, End, chain};
 use test_clock::{wait_for, wait_for_some};
 use test_cluster::{Cluster, Engine, OneNode, Profile};
 
@@ -15,6 +15,7 @@ use crate::load::{Load, WORDS, ask};
 
 const SOON: Duration = Duration::from_secs(90);
 const SLOTS: u32 = 2;
+const MANY_WORDS: u32 = 7000;
 /// Far longer than a test: a change that is seen before the next heartbeat was reported at once.
 const NO_HEARTBEAT: (&str, &str) = ("HEARTBEAT_INTERVAL_SECS", "3600");
 
@@ -97,6 +98,43 @@ fn a_node_is_listed_with_its_replicas(profile: Profile) -> Result<()> {
             answer.headers
         );
         Ok(())
+    })
+}
+
+/// `slots_free` of each view, summed over replicas.
+fn free_slots(client: &Client) -> Result<[u64; 3]> {
+    let sum = |list: &Value| {
+        let all = list.as_array().into_iter().flatten();
+        all.filter_map(|one| one["slots_free"].as_u64()).sum()
+    };
+    let pools = client.get_json("/v2/pools")?;
+    let catalog = client.get_json("/v2/catalog/availability")?;
+    let status = client.get_json("/v2/status")?;
+    Ok([
+        sum(&pools["pools"]),
+        sum(&catalog["models"]),
+        sum(&status["models"]),
+    ])
+}
+
+fn free_slots_are_one_figure(profile: Profile) -> Result<()> {
+    Cluster::test("both-slots", |cluster| {
+        let (node, _engines) = two_engines(cluster, profile)?;
+        let client = node.client();
+        let all = u64::from(2 * SLOTS);
+        wait_for("the model's name", SOON, || {
+            free_slots(&client).is_ok_and(|free| free == [all; 3])
+        })?;
+        // Far more words than are generated while the views are read.
+        let mut running = client.chat_stream(MANY_WORDS)?;
+        running.next_text()?;
+        wait_for("one slot less in each view", SOON, || {
+            free_slots(&client).is_ok_and(|free| free == [all - 1; 3])
+        })?;
+        drop(running);
+        wait_for("the slot to be free", SOON, || {
+            free_slots(&client).is_ok_and(|free| free == [all; 3])
+        })
     })
 }
 
@@ -350,7 +388,7 @@ macro_rules! in_both_profiles {
     ($($name:ident;)+) => {
         mod home {
             $(
-                // spec: CLOUD-12105
+                // spec: CLOUD-12105, SEE-42
                 #[test]
                 fn $name() -> anyhow::Result<()> {
                     super::$name(test_cluster::Profile::Home)
@@ -371,6 +409,7 @@ macro_rules! in_both_profiles {
 
 in_both_profiles! {
     a_node_is_listed_with_its_replicas;
+    free_slots_are_one_figure;
     a_drained_node_finishes_and_serves_again;
     a_drained_pool_finishes_and_serves_again;
     a_drained_replica_leaves_the_others_to_serve;

@@ -168,6 +168,63 @@ fn an_unknown_name_has_an_exit_code_of_its_own() -> Result<()> {
     })
 }
 
+// spec: CLI-33, KEEP-34
+#[test]
+fn a_forgotten_node_stays_away_until_it_lives() -> Result<()> {
+    Cluster::test("forget", |cluster| {
+        let mut orchestrator =
+            cluster.orchestrator(&[("ORCHESTRATORD_NODE_TIMEOUT_MS", "1000")])?;
+        let settings = [("POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS", "1")];
+        let mut gone = cluster.node("gone", &orchestrator, &settings)?;
+        let _living = cluster.node("living", &orchestrator, &settings)?;
+        let status = |orchestrator: &Orchestrator, name: &str| {
+            let node = orchestrator.node(name);
+            node.map(|node| node["status"].as_str().unwrap_or_default().to_owned())
+        };
+        wait_for("two nodes", SOON, || {
+            ["gone", "living"]
+                .iter()
+                .all(|name| status(&orchestrator, name).is_some())
+        })?;
+        gone.kill();
+        wait_for("the loss", SOON, || {
+            status(&orchestrator, "gone").as_deref() == Some("offline")
+        })?;
+        let url = orchestrator.url();
+        let forgotten = run(&url, &["nodes", "forget", "gone"])?;
+        assert_eq!(
+            (
+                String::from_utf8(forgotten.stdout)?,
+                String::from_utf8(forgotten.stderr)?
+            ),
+            ("gone is forgotten\n".to_owned(), String::new())
+        );
+        let again = run(&url, &["nodes", "forget", "gone"])?;
+        assert_eq!(again.status.code(), Some(5), "{again:?}");
+
+        // The other one lives, and is back at once.
+        let warned = String::from_utf8(run(&url, &["nodes", "forget", "living"])?.stderr)?;
+        assert!(
+            warned.contains("living was online and registers again"),
+            "{warned}"
+        );
+        wait_for("the living node", SOON, || {
+            status(&orchestrator, "living").is_some()
+        })?;
+
+        orchestrator.kill();
+        orchestrator.restart()?;
+        wait_for("the living node", SOON, || {
+            status(&orchestrator, "living").is_some()
+        })?;
+        assert_eq!(status(&orchestrator, "gone"), None);
+        gone.restart()?;
+        wait_for("the node to join again", SOON, || {
+            status(&orchestrator, "gone").as_deref() == Some("online")
+        })
+    })
+}
+
 // spec: CLI-11
 #[test]
 fn bash_takes_its_completion_script() -> Result<()> {

@@ -265,6 +265,52 @@ fn requests_tasks_and_operations() -> Result<()> {
     })
 }
 
+// spec: PACK-7, CLI-35
+#[test]
+fn see_several_machines() -> Result<()> {
+    Cluster::test("documents-several", |cluster| {
+        let [commands] = &blocks(".docs/SEVERAL_MACHINES.md", "see_several_machines")?[..] else {
+            anyhow::bail!("one block is expected");
+        };
+        // The model of the page is another name of the model of the tests.
+        let aliases = cluster.directory().join("aliases.toml");
+        std::fs::write(&aliases, "my-model = \"tiny\"\n")?;
+        let aliases = aliases.to_string_lossy();
+        let token = ("LLORCH_API_TOKEN", "documents-several-1b7e");
+        let settings = [token, ("ORCHESTRATORD_ALIASES_FILE", &*aliases)];
+        let orchestrator = cluster.orchestrator(&settings)?;
+        let node = cluster.node("gpu-1", &orchestrator, &[token])?;
+        let engine = cluster.engine(2)?;
+        node.write_handoff("pool-0", "r0", &engine)?;
+        let client = orchestrator.client().with_token(token.1);
+        wait_for("the model", SOON, || {
+            has_models(&client, &["my-model", "tiny"])
+        })?;
+        let commands = commands
+            .replace("http://192.168.1.10:8080", &orchestrator.url())
+            .replace('…', token.1);
+        let llorch = workspace_build::llorch()?;
+        let directory = llorch.parent().map_or_else(String::new, |directory| {
+            directory.to_string_lossy().into_owned()
+        });
+        let path = std::env::var("PATH").unwrap_or_default();
+        let said = succeed(
+            Command::new("sh")
+                .args(["-ec", &commands])
+                .env("PATH", format!("{directory}:{path}"))
+                .stdin(std::process::Stdio::null()),
+        )?;
+        ensure!(
+            said.contains("gpu-1  online") && said.contains("tiny   yes"),
+            "{said}"
+        );
+        // The prompt is `hello` alone, and the model has answered.
+        let answer = said.lines().last().unwrap_or_default();
+        ensure!(!answer.is_empty() && !answer.contains("my-model"), "{said}");
+        Ok(())
+    })
+}
+
 // spec: CHECK-1, PACK-7
 #[test]
 fn the_checks() -> Result<()> {

@@ -44,6 +44,33 @@ fn responses_that_all_break_open_the_breaker() {
     assert!(core.only_status(MS).open_breaker.is_some());
 }
 
+// spec: ADM-40
+#[test]
+fn bad_responses_open_no_breaker_of_a_models_last_endpoint() {
+    let bad = RequestEnd::Failed(EndpointFailure::BadResponse);
+    let mut core = core(&[idle("a", 9), idle("b", 9)]);
+    let fail = |core: &mut AdmissionCore<u32>, end, now| {
+        // Both endpoints get requests in turn; each of them fails alike.
+        for _ in 0..20 {
+            let AcquireDecision::Granted(grant) = core.acquire(&request("m"), now, || 1) else {
+                return;
+            };
+            core.released(&grant, end, now);
+        }
+    };
+    fail(&mut core, bad, MS);
+    let open = |core: &AdmissionCore<u32>| {
+        let endpoints = core.snapshot(MS).endpoints;
+        endpoints
+            .iter()
+            .filter(|status| status.open_breaker.is_some())
+            .count()
+    };
+    assert_eq!(open(&core), 1, "the other one is the last");
+    fail(&mut core, RequestEnd::Failed(EndpointFailure::Broken), MS);
+    assert_eq!(open(&core), 2, "failed connections count in any case");
+}
+
 #[test]
 fn requests_sent_before_the_opening_do_not_affect_the_probe() {
     let is_open = |core: &AdmissionCore<u32>| core.only_status(2 * S).open_breaker.is_some();

@@ -18,6 +18,7 @@ fn a_prompt_goes_to_the_endpoint_that_saw_its_prefix() {
             strategy: placement::Strategy::Prefix,
             pin: None,
             affinity,
+            ..RoutingPreference::default()
         })
     };
     let first = granted(core.acquire(
@@ -46,6 +47,68 @@ fn a_prompt_goes_to_the_endpoint_that_saw_its_prefix() {
     ));
     assert_ne!(node(&first), node(&other));
     assert_eq!(node(&first), node(&again));
+}
+
+fn with_context(node: &str, tokens: Option<u32>) -> TestEndpoint {
+    TestEndpoint {
+        context_length: tokens,
+        ..idle(node, 1)
+    }
+}
+
+fn needs(at_least: Option<u32>, likely: Option<u32>) -> Arc<RoutingPreference> {
+    Arc::new(RoutingPreference {
+        context: ContextNeed { at_least, likely },
+        ..RoutingPreference::default()
+    })
+}
+
+// spec: PATH-120
+#[test]
+fn an_estimated_context_orders_endpoints_and_excludes_none() {
+    let endpoints = [
+        with_context("a", Some(1000)),
+        with_context("b", Some(8000)),
+        with_context("c", None),
+    ];
+    let mut core = core(&endpoints);
+    let likely = needs(None, Some(2000));
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        let preference = &likely;
+        let wanted = AcquireRequest {
+            preference,
+            ..request("m")
+        };
+        let grant = granted(core.acquire(&wanted, MS, || 0));
+        nodes.push(node(&grant).to_owned());
+    }
+    nodes[..2].sort();
+    assert_eq!(
+        nodes,
+        ["b", "c", "a"],
+        "the one that seems too small comes last"
+    );
+}
+
+// spec: PATH-121
+#[test]
+fn a_refused_context_excludes_what_is_no_larger() {
+    let mut core = core(&[with_context("a", Some(1000)), with_context("b", Some(8000))]);
+    assert!(core.has_context("m", 8000) && !core.has_context("m", 8001));
+    let preference = &needs(Some(1001), None);
+    let wanted = AcquireRequest {
+        preference,
+        ..request("m")
+    };
+    assert_eq!(node(&granted(core.acquire(&wanted, MS, || 0))), "b");
+    // It waits for the large one although the small one is free, and blocks no other request.
+    let waiting = core.acquire(&wanted, MS, || 1);
+    assert!(
+        matches!(waiting, AcquireDecision::Queued { .. }),
+        "{waiting:?}"
+    );
+    assert_eq!(node(&take(&mut core, MS)), "a");
 }
 
 // spec: PLACE-11

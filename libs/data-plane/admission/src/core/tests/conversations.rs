@@ -56,6 +56,7 @@ impl Conversation {
                 session: Some(session_key(&number.to_string())),
                 blocks: blocks.finish(),
             },
+            ..RoutingPreference::default()
         })
     }
 
@@ -363,8 +364,7 @@ proptest! {
             let preference = Arc::new(RoutingPreference {
                 strategy: if by_prompt { Strategy::Prefix } else { Strategy::Session },
                 pin: None,
-                affinity,
-            });
+                affinity, ..RoutingPreference::default() });
             let request = AcquireRequest { preference: &preference, ..request("m") };
             let grant = granted(core.acquire(&request, MS, || 0));
             *counts.entry(replica_of(&grant).to_owned()).or_insert(0) += 1;
@@ -398,6 +398,7 @@ fn a_session_with_two_models_is_two_conversations() {
             session: Some(7),
             blocks: Vec::new(),
         },
+        ..RoutingPreference::default()
     });
     let mut replicas = BTreeSet::new();
     for _ in 0..5 {
@@ -427,6 +428,7 @@ fn a_conversation_moves_to_the_replica_that_the_node_used() {
                     session: Some(7),
                     blocks: blocks.to_vec(),
                 },
+                ..RoutingPreference::default()
             })
         };
         let mut now = MS;
@@ -467,6 +469,7 @@ fn a_prompt_prefix_belongs_to_the_replica_that_the_node_used() {
                 session: None,
                 blocks: blocks.to_vec(),
             },
+            ..RoutingPreference::default()
         })
     };
     for used in ["r1", "unknown"] {

@@ -257,6 +257,10 @@ pub(crate) fn rows() -> Vec<Row> {
             "a head that is too long",
             with(&format!("x-a: {}", "x".repeat(100_000)), "hello"),
         ),
+        refused(
+            "a head without end",
+            "HTTP/1.1 200 OK\r\n".to_owned() + &"x-a: 1\r\n".repeat(2_000_000),
+        ),
         refused("HTTP/0.9", "hello"),
         refused("another protocol", "SSH-2.0-OpenSSH_9.9\r\n\r\n"),
         refused(

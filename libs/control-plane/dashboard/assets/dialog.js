@@ -1,0 +1,36 @@
+// A dialog that asks before it acts, and shows why the server refused.
+
+import { announce, h, show, text } from "./dom.js";
+
+/** `act` sends the request and returns what to announce; `field` is an element between the words and the buttons. */
+export function confirmation({ title, words, field, verb, warns, act }) {
+  const problem = h("p", { class: "problem", role: "alert", hidden: true });
+  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
+  const go = h("button", { type: "submit", class: warns ? "primary warn" : "primary" }, verb);
+  const form = h(
+    "form",
+    { method: "dialog", onsubmit: submit },
+    h("h2", { id: "dialog-title" }, title),
+    h("p", {}, words),
+    field,
+    problem,
+    h("p", { class: "dialog-buttons" }, cancel, go),
+  );
+  const dialog = h("dialog", { "aria-labelledby": "dialog-title", onclose: () => dialog.remove() }, form);
+  document.body.append(dialog);
+  dialog.showModal();
+  go.focus();
+
+  async function submit(event) {
+    event.preventDefault();
+    go.disabled = true;
+    try {
+      announce(await act());
+      dialog.close();
+    } catch (error) {
+      text(problem, error.message);
+      show(problem, true);
+      go.disabled = false;
+    }
+  }
+}

@@ -1,0 +1,34 @@
+//! The server of llama-cpp-python.
+
+use crate::{
+    dialect::{Dialect, Figures, MODELS, Profile, Report, ask},
+    parse::{json, text},
+};
+
+/// Its description of itself. It has no other place for its version.
+const DESCRIPTION: &str = "/openapi.json";
+
+/// How it is asked.
+const PROFILE: Profile = Profile {
+    readiness: MODELS,
+    questions: &[ask(DESCRIPTION, Figures::Traits)],
+    reports_tasks: false,
+};
+
+pub(crate) struct LlamaCppPython;
+
+impl Dialect for LlamaCppPython {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
+    }
+
+    fn read(&self, path: &str, body: &[u8], report: &mut Report) -> bool {
+        if path != DESCRIPTION {
+            return false;
+        }
+        // It computes one request at a time: by default, a second one interrupts a running stream.
+        report.slots = Some(1);
+        report.version = json(body).and_then(|answer| text(answer.pointer("/info/version")));
+        report.version.is_some()
+    }
+}

@@ -1,0 +1,22 @@
+//! Any server with the OpenAI API: only its list of models is known to exist.
+
+use crate::dialect::{Dialect, MODELS, Profile, Report};
+
+/// How it is asked.
+const PROFILE: Profile = Profile {
+    readiness: MODELS,
+    questions: &[],
+    reports_tasks: false,
+};
+
+pub(crate) struct OpenAi;
+
+impl Dialect for OpenAi {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
+    }
+
+    fn read(&self, _path: &str, _body: &[u8], _report: &mut Report) -> bool {
+        false
+    }
+}
