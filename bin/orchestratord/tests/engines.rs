@@ -1,9 +1,5 @@
 //! HOME with a pool file: the daemon starts engines, the next one adopts them, and a stop ends
 //! them.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect has failed"
-)]
 
 use std::{fs, path::Path, thread};
 

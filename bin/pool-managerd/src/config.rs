@@ -161,7 +161,7 @@ fn pool_file(reader: &mut SettingsReader, is_cloud: bool) -> Option<PoolFileAt> 
         .ok()
 }
 
-/// The pool of a node for which nobody has named any.
+/// The pool of a node whose operator has named none.
 fn default_pool() -> Option<PoolId> {
     PoolId::new("pool-0").ok()
 }

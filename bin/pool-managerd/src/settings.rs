@@ -63,8 +63,8 @@ pub(crate) static POOLS: Setting<Option<Vec<PoolId>>> = Setting::list("POOL_MANA
     .help("pools of this node; others are refused")
     .document(
         "the pools of this node, separated by commas; when set, handoffs of other pools are \
-         refused, except those of the pool file; without any, pool-0 is shown until a handoff names \
-         a pool",
+         refused, except those of the pool file; without any, pool-0 is shown until a handoff \
+         names a pool",
     );
 
 pub(crate) static HEARTBEAT_INTERVAL: Setting<Duration> = Setting::seconds(

@@ -15,12 +15,7 @@ use crate::{
 /// The GPUs of nodes.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/gpus", tag = "capacity",
-    params(
-        ("limit" = Option<u32>, Query, description = "The most nodes.", minimum = 1,
-            maximum = 1000),
-        ("after" = Option<pool_registry_types::NodeId>, Query,
-            description = "Only nodes after this one; see `next_after`."),
-    ),
+    params(crate::query::PageParameters),
     responses((status = 200, description = "By node, then by index.", body = GpusAnswer))
 ))]
 pub(crate) async fn gpus(
@@ -35,12 +30,7 @@ pub(crate) async fn gpus(
 /// Slots are as last reported by the node; `GET /v2/status` counts them live.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/pools", tag = "capacity",
-    params(
-        ("limit" = Option<u32>, Query, description = "The most nodes.", minimum = 1,
-            maximum = 1000),
-        ("after" = Option<pool_registry_types::NodeId>, Query,
-            description = "Only nodes after this one; see `next_after`."),
-    ),
+    params(crate::query::PageParameters),
     responses((status = 200, description = "By node, pool and replica.", body = PoolsAnswer))
 ))]
 pub(crate) async fn pools(

@@ -73,10 +73,7 @@ impl ControlApi {
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/nodes", tag = "nodes",
     params(
-        ("limit" = Option<u32>, Query, description = "The most nodes.", minimum = 1,
-            maximum = 1000),
-        ("after" = Option<NodeId>, Query,
-            description = "Only nodes after this one; see `next_after`."),
+        crate::query::PageParameters,
         ("status" = Option<NodeStatus>, Query, description = "Only nodes with this status."),
         ("model" = Option<pool_registry_types::schema::ModelName>, Query,
             description = "Only nodes with an endpoint that serves this model."),

@@ -28,6 +28,19 @@ pub struct NodesQuery {
     pub filter: NodeFilter,
 }
 
+/// The parameters of a page, for the OpenAPI document.
+#[cfg(feature = "openapi")]
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "`NodesQuery` parses them")]
+pub(crate) struct PageParameters {
+    /// The most nodes.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// Only nodes after this one; see `next_after`.
+    after: Option<NodeId>,
+}
+
 impl Default for NodesQuery {
     /// The first page of all nodes.
     fn default() -> Self {

@@ -107,8 +107,8 @@ impl ClientResponse {
         Ok(Self { head, content })
     }
 
-    /// The context that the request needs, when this is the refusal of an engine for which it is too
-    /// long; see [`refused`](crate::context_length::refused).
+    /// The context that the request needs, when this is the refusal of an engine for which it is
+    /// too long; see [`refused`](crate::context_length::refused).
     pub(crate) fn refused_context(&self, known: Option<u32>) -> Option<u32> {
         match &self.content {
             Content::Whole(body) if self.head.status.is_client_error() => {

@@ -227,9 +227,15 @@ const SHARE_PER_CONVERSATION: u32 = 1 << 14;
 
 /// The rank of an endpoint for a new conversation, without a tie-breaker.
 pub(crate) fn spread(summary: &EndpointSummary, load: Load) -> Rank {
-    let slots = u64::from(summary.slots_total.max(1));
-    let share = u64::from(load.conversations) * u64::from(SHARE_PER_CONVERSATION) / slots;
-    let share = u32::try_from(share).map_or(FULL_SHARE, |share| share.min(FULL_SHARE));
+    let share = match load.conversations {
+        // Most fleets hold none, and the division is slow.
+        0 => 0,
+        conversations => {
+            let slots = u64::from(summary.slots_total.max(1));
+            let share = u64::from(conversations) * u64::from(SHARE_PER_CONVERSATION) / slots;
+            u32::try_from(share).map_or(FULL_SHARE, |share| share.min(FULL_SHARE))
+        }
+    };
     let busy = Utilization::new(summary, load);
     let busy_byte = (busy.fraction() >> (FRACTION_BITS - u8::BITS)).min(FULL_BYTE);
     let first = (TieKind::None as u32) << TIE_KIND_SHIFT | share;

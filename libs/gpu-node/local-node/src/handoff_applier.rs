@@ -68,7 +68,10 @@ impl HandoffApplier {
         warn_of_unknown_kind(&handoff, &path);
         let key = handoff.api_key_file.as_deref().map(read_key).transpose();
         if let Err(reason) = &key {
-            tracing::warn!(%pool_id, %replica_id, %reason, "Engine has no key and gets no requests");
+            tracing::warn!(
+                %pool_id, %replica_id, %reason,
+                "Engine has no key and gets no requests"
+            );
         }
         if let Err(error) = self.registry.upsert_with_key(handoff, key) {
             tracing::warn!(

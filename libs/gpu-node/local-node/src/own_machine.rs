@@ -121,7 +121,8 @@ mod tests {
         ip link add plain0 type veth peer name plain1
         ip address add 10.77.0.1/16 dev plain0
         unshare --net sleep 60 & container=$!
-        while [ \"$(readlink /proc/$container/ns/net)\" = \"$(readlink /proc/$$/ns/net)\" ]; do :; done
+        own=$(readlink /proc/$$/ns/net)
+        while [ \"$(readlink /proc/$container/ns/net)\" = \"$own\" ]; do :; done
         ip link set eth0 netns $container
         status=0
         INSIDE=1 \"$0\" --exact own_machine::tests::containers_behind_a_bridge_are_on_this_machine \

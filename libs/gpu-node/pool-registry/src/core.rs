@@ -52,7 +52,7 @@ impl From<bool> for ReportUrgency {
 pub(crate) struct Pool {
     /// Named in the configuration: it is reported even without replicas.
     pub(crate) configured: bool,
-    /// Nobody has named it: it is reported only while the node has no other pool.
+    /// No operator has named it: it is reported only while the node has no other pool.
     pub(crate) placeholder: bool,
     pub(crate) draining: bool,
     /// Replicas that an operator drains, whether they exist or not.
@@ -234,7 +234,7 @@ impl RegistryCore {
         let reason_before = replica.not_ready().cloned();
         let is_definite = outcome.is_definite;
         let changes = replica.probed(outcome);
-        // Whoever corrects the configuration wants to see what is wrong with it now.
+        // An operator who corrects the configuration wants to see what is wrong with it now.
         let changed = (is_definite && reason_before.as_ref() != replica.not_ready())
             || models_before.as_deref() != replica.models().map(|models| &**models)
             || context_before != replica.context_length();

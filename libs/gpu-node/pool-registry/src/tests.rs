@@ -1,6 +1,7 @@
 //! The registry from outside: only its public functions are used.
 
 mod absent;
+mod claims;
 mod events;
 mod hints;
 mod model;

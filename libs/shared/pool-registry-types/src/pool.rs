@@ -60,7 +60,7 @@ pub struct PoolStatus {
     /// None of its engines runs, and the first request starts one: its slots are promised.
     #[serde(skip_serializing_if = "is_false")]
     pub sleeping: bool,
-    /// Nobody has named it: it only shows that the node has no pools yet.
+    /// No operator has named it: it only shows that the node has no pools yet.
     #[serde(skip_serializing_if = "is_false")]
     pub placeholder: bool,
 }

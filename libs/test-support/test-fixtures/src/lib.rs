@@ -49,8 +49,8 @@ pub struct TestEndpoint {
 }
 
 impl TestEndpoint {
-    /// An idle pool with that many slots, which serves [`MODEL`] at an address that nobody
-    /// contacts.
+    /// An idle pool with that many slots, which serves [`MODEL`]. Nothing listens at its
+    /// address.
     #[must_use]
     pub fn of_pool(node: &str, slots: u32) -> Self {
         Self {

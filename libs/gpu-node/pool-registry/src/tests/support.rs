@@ -1,7 +1,8 @@
 //! Handoffs and ids for tests.
 
-use crate::{PoolRegistry, SlotLease};
 use pool_registry_types::{Handoff, HttpUrl, PoolId, PoolStatus, ReplicaId};
+
+use crate::{PoolRegistry, ProbeOutcome, SlotLease};
 
 pub(crate) fn pool(id: &str) -> PoolId {
     PoolId::new(id).unwrap()
@@ -41,4 +42,23 @@ pub(crate) fn status(registry: &PoolRegistry, id: &str) -> PoolStatus {
 /// As many leases as the pool gives.
 pub(crate) fn claim_all(registry: &PoolRegistry, id: &str) -> Vec<SlotLease> {
     std::iter::from_fn(|| registry.claim(&pool(id), None).ok()).collect()
+}
+
+pub(crate) fn generation(registry: &PoolRegistry) -> u64 {
+    registry.replicas()[0].generation
+}
+
+/// That many probes of the first replica fail.
+pub(crate) fn fail(registry: &PoolRegistry, times: u32) {
+    for _ in 0..times {
+        let outcome = ProbeOutcome::failed("connection refused");
+        registry.probed(&pool("p"), &replica("r0"), generation(registry), outcome);
+    }
+}
+
+/// A registry with one replica.
+pub(crate) fn one_engine(slots: u32) -> PoolRegistry {
+    let registry = PoolRegistry::new(vec![pool("p")]);
+    registry.upsert(handoff("p", "r0", 8081, slots)).unwrap();
+    registry
 }
