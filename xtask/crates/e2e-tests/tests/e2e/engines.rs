@@ -39,7 +39,8 @@ fn an_engine_with_a_key_serves_with_it_alone(profile: Profile) -> Result<()> {
             why_not_ready(&node).contains("the engine demands an API key")
         })?;
         assert!(why_not_ready(&node).contains("set api_key_file"));
-        assert_eq!(node.client().chat(3)?.status, 503);
+        let models = node.client().get_json("/v1/models")?;
+        assert_eq!(models["data"], json!([]), "nothing is served: {models}");
 
         let mut with = without;
         with["api_key_file"] = json!(path);
