@@ -80,38 +80,35 @@ mod tests {
     fn refusals_of_engines_are_recognised() {
         let bad = StatusCode::BAD_REQUEST;
         for (status, body, known, needed) in [
-            // llama.cpp b10434, recorded.
+            // Recorded from runs.
             (
                 bad,
-                r#"{"error":{"code":400,"message":"request (5004 tokens) exceeds the available context size (2048 tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":5004,"n_ctx":2048}}"#,
+                include_str!("refusals/llamacpp-b10434.json"),
                 None,
                 Some(5005),
             ),
-            // llama-cpp-python 0.3.36, recorded.
             (
                 bad,
-                r#"{"error":{"message":"This model's maximum context length is 1024 tokens. However, you requested 5007 tokens (5003 in the messages, 4 in the completion). Please reduce the length of the messages or completion.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+                include_str!("refusals/llama-cpp-python-0.3.36.json"),
                 Some(1024),
                 Some(1025),
             ),
-            // vLLM 0.33, from its source.
+            // From the sources of the versions.
             (
                 bad,
-                r#"{"error":{"message":"'max_tokens' or 'max_completion_tokens' is too large: 9000. This model's maximum context length is 4096 tokens and your request has 10 input tokens (9000 > 4096 - 10).","type":"BadRequestError","param":"max_tokens","code":400}}"#,
+                include_str!("refusals/vllm-0.33.0.json"),
                 Some(4096),
                 Some(4097),
             ),
-            // SGLang 0.5.23, from its source.
             (
                 bad,
-                r#"{"object":"error","message":"The input (5000 tokens) is longer than the model's context length (4096 tokens).","type":"BadRequestError","param":null,"code":400}"#,
+                include_str!("refusals/sglang-0.5.23.json"),
                 Some(4096),
                 Some(4097),
             ),
-            // TGI 3.3, from its source.
             (
                 StatusCode::UNPROCESSABLE_ENTITY,
-                r#"{"error":"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens and 20 `max_new_tokens`","error_type":"validation"}"#,
+                include_str!("refusals/tgi-3.3.6.json"),
                 Some(4096),
                 Some(4097),
             ),
