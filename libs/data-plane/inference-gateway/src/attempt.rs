@@ -261,7 +261,7 @@ fn classify_refusal(
         ),
         // No engine has the request: the node could not connect to one, or knows that none is
         // ready.
-        Some(ErrorCode::PoolUnavailable) => failed(
+        Some(ErrorCode::PoolUnavailable) if !executed => failed(
             Signal::EngineUnreachable,
             ErrorCode::PoolUnavailable,
             "the node cannot serve this model at the moment",

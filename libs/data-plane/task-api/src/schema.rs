@@ -2,7 +2,10 @@
 
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::Type},
+    openapi::{
+        ObjectBuilder, OneOfBuilder, RefOr, Schema,
+        schema::{Type, empty},
+    },
 };
 
 use crate::event::Forecast;
@@ -39,8 +42,8 @@ pub(crate) struct Content;
 
 impl PartialSchema for Content {
     fn schema() -> RefOr<Schema> {
-        let parts = utoipa::openapi::ArrayBuilder::new()
-            .items(ObjectBuilder::new().schema_type(Type::Object));
+        // Parts are objects. Only the engine checks them.
+        let parts = utoipa::openapi::ArrayBuilder::new().items(RefOr::T(empty()));
         OneOfBuilder::new()
             .item(ObjectBuilder::new().schema_type(Type::String))
             .item(parts)

@@ -21,8 +21,10 @@ def what_is_valid_is_not_refused_by_us(ctx, response, case):
     meta = case.meta
     if meta is None or meta.generation.mode != GenerationMode.POSITIVE:
         return
-    # Which model is meant by a body that names none depends on how many there are just then.
-    names_none = isinstance(case.body, dict) and case.body.get("model") is None
+    # Which model is meant by a request that names none depends on how many there are just then.
+    names_none = (isinstance(case.body, dict) and case.body.get("model") is None) or (
+        case.method == "GET" and not (case.query or {}).get("model")
+    )
     # A schema cannot relate two fields, and cannot require that ids in a list of objects differ.
     beyond_schema = any(
         rule in response.text

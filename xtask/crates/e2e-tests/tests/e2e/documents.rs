@@ -274,7 +274,7 @@ fn see_several_machines() -> Result<()> {
         };
         // The model of the page is another name of the model of the tests.
         let aliases = cluster.directory().join("aliases.toml");
-        std::fs::write(&aliases, "my-model = \"tiny\"\n")?;
+        std::fs::write(&aliases, "[aliases]\nmy-model = \"tiny\"\n")?;
         let aliases = aliases.to_string_lossy();
         let token = ("LLORCH_API_TOKEN", "documents-several-1b7e");
         let settings = [token, ("ORCHESTRATORD_ALIASES_FILE", &*aliases)];
