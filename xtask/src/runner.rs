@@ -144,7 +144,12 @@ impl Runner {
 
 /// Runs the tests in the documentation, which nextest leaves out.
 pub(crate) fn doctests() -> Result<Counts> {
-    run_and_count(&mut cargo(&["test", "--workspace", "--doc"]))
+    run_and_count(&mut cargo(&[
+        "test",
+        "--workspace",
+        "--doc",
+        "--no-fail-fast",
+    ]))
 }
 
 /// Runs a command, prints its output, and counts the tests in it.

@@ -26,7 +26,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use placement::{
     Conversations, Loads, PlacementError, PlacementQuery, PrefixIndex, Strategy, sticky_endpoint,
 };
-use routing_table::{Endpoint, EndpointKey, RoutingTable};
+use routing_table::{Endpoint, EndpointKey, EndpointState, RoutingTable};
 
 use crate::{
     circuit_breaker::{BreakerChange, EndpointFailure},
@@ -329,6 +329,7 @@ impl<W> AdmissionCore<W> {
         now: Duration,
     ) -> Option<Grant> {
         let endpoint = Arc::clone(self.table.endpoint(index)?);
+        let state = self.table.report(index)?.state;
         let probe = self.slots_mut(index)?.claim(now);
         self.round_robin.advance(model);
         let has_affinity = matches!(preference.strategy, Strategy::Session | Strategy::Prefix);
@@ -337,6 +338,7 @@ impl<W> AdmissionCore<W> {
             index,
             ticket,
             since: now,
+            starts_engine: state == EndpointState::ScaledToZero,
             probe,
             preference: has_affinity.then(|| Arc::clone(preference)),
             known_blocks: 0,

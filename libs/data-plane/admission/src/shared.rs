@@ -156,6 +156,13 @@ impl Lease {
         self.has_waited
     }
 
+    /// Whether the endpoint was scaled to zero when it was chosen, so that the request makes its
+    /// node start the engine.
+    #[must_use]
+    pub fn starts_engine(&self) -> bool {
+        self.grant.starts_engine
+    }
+
     /// Sets how the request ended. Only the first call takes effect. Without a call there is no
     /// evidence: the client left early, or the request was never sent.
     pub fn ended(&self, outcome: LeaseOutcome) {

@@ -67,18 +67,26 @@ impl FailedAttempt {
     }
 }
 
-/// Classifies a request that got no response. `is_stream` tells whether it asked for a stream, and
-/// `context` names it in the log.
+/// What was known of an attempt when it was sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SentAttempt {
+    /// The request asked for a stream.
+    pub(crate) is_stream: bool,
+    /// The endpoint had to start its engine first.
+    pub(crate) starts_engine: bool,
+}
+
+/// Classifies a request that got no response. `context` names it in the log.
 pub(crate) fn classify_error(
     error: TransportError,
-    is_stream: bool,
+    sent: SentAttempt,
     context: LogContext<'_>,
 ) -> FailedAttempt {
     match error {
         TransportError::Failed { error, replica } => FailedAttempt {
             replica,
             ..FailedAttempt::new(
-                signal_of(&error, is_stream),
+                signal_of(&error, sent.is_stream),
                 GatewayError::attempt_failed(&error, context),
             )
         },
@@ -86,7 +94,7 @@ pub(crate) fn classify_error(
             Signal::NodeUnreachable,
             GatewayError::attempt_failed(&error, context),
         ),
-        TransportError::Refused(refusal) => classify_refusal(refusal, is_stream, context),
+        TransportError::Refused(refusal) => classify_refusal(refusal, sent, context),
         TransportError::NotANode(status) => {
             log_request!(
                 warn,
@@ -178,7 +186,7 @@ pub(crate) fn classify_response(
 /// A node refused the request itself.
 fn classify_refusal(
     refusal: NodeRefusal,
-    is_stream: bool,
+    sent: SentAttempt,
     context: LogContext<'_>,
 ) -> FailedAttempt {
     let NodeRefusal {
@@ -247,7 +255,7 @@ fn classify_refusal(
         // A node names the engine that was too late. Without one, no engine has the request.
         Some(ErrorCode::DeadlineExceeded) => failed(
             if has_replica {
-                late(is_stream)
+                late(sent.is_stream)
             } else {
                 Signal::StillAsleep
             },
@@ -260,8 +268,8 @@ fn classify_refusal(
             "the engine closed the connection before it responded",
         ),
         // No engine has the request: the node could not connect to one, or knows that none is
-        // ready.
-        Some(ErrorCode::PoolUnavailable) if !executed => failed(
+        // ready. After a failed start, the request would only make the node try again.
+        Some(ErrorCode::PoolUnavailable) if !sent.starts_engine => failed(
             Signal::EngineUnreachable,
             ErrorCode::PoolUnavailable,
             "the node cannot serve this model at the moment",
@@ -351,7 +359,7 @@ mod tests {
             replica: None,
         };
         let error = TransportError::Refused(busy);
-        let failed = classify_error(error, false, LogContext::default());
+        let failed = classify_error(error, SentAttempt::default(), LogContext::default());
         assert_eq!(failed.error.code, ErrorCode::QueueFull);
         assert_eq!(failed.signal, Signal::PoolBusy { pause });
         assert!(failed.failure(false).is_some());
@@ -368,13 +376,32 @@ mod tests {
                 replica,
             };
             let error = TransportError::Refused(refusal);
-            let failed = classify_error(error, true, LogContext::default());
+            let failed = classify_error(error, SentAttempt::default(), LogContext::default());
             assert_eq!(
                 failed.failure(false).unwrap().kind,
                 FailureKind::Unreachable
             );
             assert!(!failed.excludes_endpoint());
         }
+    }
+
+    // spec: PROV-21
+    #[test]
+    fn an_engine_that_cannot_be_started_is_not_started_again_by_the_same_request() {
+        let refusal = NodeRefusal {
+            code: Some(ErrorCode::PoolUnavailable),
+            pause: None,
+            executed: false,
+            replica: None,
+        };
+        let sent = SentAttempt {
+            starts_engine: true,
+            ..SentAttempt::default()
+        };
+        let error = TransportError::Refused(refusal);
+        let failed = classify_error(error, sent, LogContext::default());
+        assert_eq!(failed.signal, Signal::EngineUnavailable);
+        assert!(failed.excludes_endpoint());
     }
 
     // spec: PATH-41, PATH-42

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, field};
 
 use crate::{
-    attempt::{FailedAttempt, classify_error, classify_response},
+    attempt::{FailedAttempt, SentAttempt, classify_error, classify_response},
     body::GatewayBody,
     config::GatewayConfig,
     dialect::Dialect,
@@ -207,6 +207,10 @@ impl Forwarding<'_> {
         let outbound = &mut self.request.outbound;
         set_trace(outbound, &span);
         let is_stream = self.request.is_stream;
+        let sent = SentAttempt {
+            is_stream,
+            starts_engine: lease.starts_engine(),
+        };
         let config = &self.inference.config;
         let timeouts = config.timeouts_of(is_stream, observer.retry.deadline());
         let sending = self.inference.transport.send(NodeRequest {
@@ -229,7 +233,7 @@ impl Forwarding<'_> {
             );
         }
         let mut response =
-            result.map_err(|error| classify_error(error, is_stream, observer.log_context()))?;
+            result.map_err(|error| classify_error(error, sent, observer.log_context()))?;
         // Boxed: few responses are read here, and every request moves this future.
         let has_json_error = may_be_a_proxys(response.response.status())
             && Box::pin(has_json_error(&mut response.response))

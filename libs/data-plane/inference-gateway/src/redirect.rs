@@ -1,5 +1,6 @@
 //! Redirects of engines. They name an address of the engine, so no client gets one.
 
+use http::StatusCode;
 use node_transport::NodeResponse;
 use pool_registry_types::ErrorCode;
 
@@ -19,7 +20,8 @@ pub(crate) fn without_redirect(
     context: LogContext<'_>,
 ) -> Result<NodeResponse, FailedAttempt> {
     let status = response.response.status();
-    if !status.is_redirection() {
+    // 304 answers a conditional request and names no address.
+    if !status.is_redirection() || status == StatusCode::NOT_MODIFIED {
         return Ok(response);
     }
     log_request!(

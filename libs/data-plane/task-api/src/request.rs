@@ -318,12 +318,15 @@ fn check_deadline(ms: u64) -> Result<Duration, ApiError> {
     Ok(deadline)
 }
 
-/// Checks that each message is an object with a role. Messages are passed to the engine unchanged.
+/// Checks that each message is an object with a role, and that its content is a text or a list of
+/// parts. Messages are passed to the engine unchanged.
 fn check_messages(messages: &[Box<RawValue>]) -> Result<(), ApiError> {
     #[derive(Deserialize)]
-    struct Message {
+    struct Message<'a> {
         #[serde(rename = "role")]
         _role: String,
+        #[serde(borrow)]
+        content: Option<&'a RawValue>,
     }
 
     if messages.is_empty() {
@@ -331,10 +334,19 @@ fn check_messages(messages: &[Box<RawValue>]) -> Result<(), ApiError> {
     }
     for (index, message) in messages.iter().enumerate() {
         // By default a list would be read as the fields in order.
-        let is_object = message.get().starts_with('{');
-        if !is_object || serde_json::from_str::<Message>(message.get()).is_err() {
+        let fields = message
+            .get()
+            .starts_with('{')
+            .then(|| serde_json::from_str::<Message<'_>>(message.get()).ok())
+            .flatten();
+        let Some(fields) = fields else {
             let message =
                 format!("messages[{index}]: must be an object with a `role` that is a string");
+            return Err(ApiError::invalid(message));
+        };
+        let is_text_or_parts = |content: &RawValue| content.get().starts_with(['"', '[']);
+        if !fields.content.is_none_or(is_text_or_parts) {
+            let message = format!("messages[{index}].content: must be a string or a list of parts");
             return Err(ApiError::invalid(message));
         }
     }

@@ -260,10 +260,9 @@ impl EngineSearch<'_> {
         } = self.request;
         let registry = &self.shared.registry;
         let claimed = registry.claim_or_start(pool, model, hint, &self.tried);
-        claimed.map_err(|error| match (error, wake_error) {
-            // A failed start of an engine counts as an execution: the sender does not repeat it.
-            (ClaimError::NotReady(_), Some(error)) => DispatchError::no_slot(error).after(1),
-            (error, _) => DispatchError::no_slot(error),
+        claimed.map_err(|error| match error {
+            ClaimError::NotReady(_) => DispatchError::no_slot(wake_error.unwrap_or(error)),
+            error => DispatchError::no_slot(error),
         })
     }
 

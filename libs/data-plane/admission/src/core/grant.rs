@@ -19,6 +19,8 @@ pub(crate) struct Grant {
     pub(crate) ticket: Ticket,
     /// When the slot was granted.
     pub(crate) since: Duration,
+    /// The endpoint was scaled to zero, so the request makes its node start the engine.
+    pub(crate) starts_engine: bool,
     /// The probe number, if the request is a probe of the endpoint's breaker.
     pub(crate) probe: Option<u64>,
     /// For strategies that remember where requests went; `None` for the others.

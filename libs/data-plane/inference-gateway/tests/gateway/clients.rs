@@ -178,6 +178,8 @@ async fn no_redirect_of_an_engine_reaches_a_client() {
             "{error}"
         );
     }
+    // This one answers a conditional request.
+    assert_eq!(service.chat(false, "status=304").await.status(), 304);
     // It says nothing about the health of the endpoint.
     assert_eq!(service.chat(false, "").await.status(), 200);
     service.all_slots_back().await;

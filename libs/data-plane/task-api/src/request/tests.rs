@@ -146,6 +146,14 @@ fn every_invalid_field_is_named() {
             with(chat(), "messages", json!([["user", "hi"]])),
             "messages[0]",
         ),
+        (
+            with(chat(), "messages", json!([{"role": "user", "content": {}}])),
+            "messages[0].content",
+        ),
+        (
+            with(chat(), "messages", json!([{"role": "user", "content": 1}])),
+            "messages[0].content",
+        ),
         (with(chat(), "messages", Value::Null), "messages"),
         (with(chat(), "prompt", json!("hi")), "prompt"),
         (with(chat(), "inputs", json!("hi")), "inputs"),
