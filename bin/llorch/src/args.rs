@@ -113,7 +113,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ID", requires = "follow")]
         after: Option<String>,
     },
-    /// Generate or check API tokens
+    /// Make, list, rotate and revoke the tokens of clients, nodes and operators
     #[command(subcommand)]
     Token(Token),
     /// Measure any OpenAI-compatible server under load
@@ -326,6 +326,69 @@ pub(crate) enum Token {
     Generate,
     /// Check whether the server accepts the configured token
     Check,
+    /// Create a key on the server, and print its token
+    Create(CreateKey),
+    /// List the keys of the server
+    List,
+    /// Give a key a new token, and print it; the old one stays valid for a while
+    Rotate(RotateKey),
+    /// Revoke a key: its next request is refused
+    Revoke {
+        /// The id or the name of the key
+        key: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateKey {
+    /// The name of the key, for people
+    pub(crate) name: String,
+    /// What it may be used for; several times for several scopes
+    #[arg(long = "scope", value_name = "SCOPE", required = true)]
+    pub(crate) scopes: Vec<ScopeArg>,
+    /// The only node that it may act for; needed with the scope node
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<NodeId>,
+    /// Its life, such as 90days; without it the key has no end
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) expires: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateKey {
+    /// The id or the name of the key
+    pub(crate) key: String,
+    /// How long the old token stays valid, such as 1h or 0s [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) overlap: Option<Duration>,
+    /// The new life of the key from now on; without it its end stays
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) expires: Option<Duration>,
+}
+
+/// What a key may be used for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ScopeArg {
+    /// Use models and tasks
+    Client,
+    /// Register and report one node
+    Node,
+    /// Read the state of the fleet
+    Observer,
+    /// Change the fleet and its keys
+    Operator,
+}
+
+impl ScopeArg {
+    /// Its name on the wire.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Node => "node",
+            Self::Observer => "observer",
+            Self::Operator => "operator",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -22,6 +22,7 @@ pub(crate) fn reference() -> Reference {
         dashboard::openapi(),
         inference_gateway::openapi(),
         task_api::openapi(),
+        key_api::openapi(),
         http_server::openapi(),
     ];
     Reference::new(&ABOUT, parts)

@@ -10,6 +10,7 @@ use http_server::{
     AllowedOrigins, Authenticated, CrossOrigin, HttpService, Routes, ServerHandle, with_fallbacks,
 };
 use inference_gateway::PathRouter;
+use key_api::KeyApi;
 use local_node::Node;
 use pool_registry_types::{HealthAnswer, ORCHESTRATORD};
 use registry_runtime::NodesMetrics;
@@ -32,6 +33,7 @@ const TASKS_END_BEFORE_DEADLINE: Duration = Duration::from_secs(1);
 /// Runs the control plane until a stop is requested.
 pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let listeners = daemon.bind(&config.settings)?;
+    daemon.follow_keys(&config.settings);
     let store = config.store_location();
     let (settings, grace) = (config.settings, config.shutdown_grace);
     let origins = config.allowed_origins;
@@ -61,7 +63,12 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         .with_data_path(data_path.view.clone());
     let metrics = register_metrics(&control_plane, &data_path, node.as_ref(), &daemon);
     let live = start_live(&control_api, &daemon);
-    let others = [routes, live, service_routes(&readiness, &metrics)];
+    let keys = KeyApi::load(Arc::clone(&control_plane.keys), settings.auth.clone())?;
+    let others = [
+        routes.merge(keys.routes()),
+        live,
+        service_routes(&readiness, &metrics),
+    ];
     let service = service(&control_api, &data_path, others, &settings, origins);
     let server = daemon.serve(listeners, service, &metrics)?;
     show_progress(&control_plane, data_path.view, &daemon);

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use daemon::Daemon;
 use event_log::EventLog;
 use registry_runtime::RegistryHandle;
-use registry_store::{FileStore, MemoryStore, RegistryStore, StoreError};
+use registry_store::{FileStore, KeyStore, MemoryStore, RegistryStore, StoreError};
 use state_file::{DirectoryLock, lock_directory};
 
 /// The name of the control plane's lock file, and its owner for people.
@@ -19,6 +19,8 @@ const LOCK: (&str, &str) = ("control-plane", "the control plane");
 /// The registry that runs, and the lock on the directory of its store.
 pub(crate) struct ControlPlane {
     pub(crate) registry: RegistryHandle,
+    /// The store of keys.
+    pub(crate) keys: Arc<dyn KeyStore>,
     /// The directory of its store; `None` when drains are lost with the process.
     pub(crate) directory: Option<PathBuf>,
     _lock: Option<DirectoryLock>,
@@ -36,8 +38,24 @@ pub(crate) enum StoreLocation {
 /// A store, and the directory that it keeps locked.
 struct OpenStore {
     store: Arc<dyn RegistryStore>,
+    keys: Arc<dyn KeyStore>,
     directory: Option<PathBuf>,
     lock: Option<DirectoryLock>,
+}
+
+impl OpenStore {
+    fn of<S: RegistryStore + KeyStore>(
+        store: Arc<S>,
+        directory: Option<PathBuf>,
+        lock: Option<DirectoryLock>,
+    ) -> Self {
+        Self {
+            keys: Arc::clone(&store) as Arc<dyn KeyStore>,
+            store,
+            directory,
+            lock,
+        }
+    }
 }
 
 impl ControlPlane {
@@ -52,6 +70,7 @@ impl ControlPlane {
     ) -> anyhow::Result<Self> {
         let OpenStore {
             store,
+            keys,
             directory,
             lock,
         } = open_store(location)?;
@@ -65,6 +84,7 @@ impl ControlPlane {
         }
         Ok(Self {
             registry: built.handle,
+            keys,
             directory,
             _lock: lock,
         })
@@ -83,11 +103,7 @@ fn open_store(location: StoreLocation) -> anyhow::Result<OpenStore> {
     }
     let lock = lock_directory(&dir, LOCK.0, LOCK.1).context("see ORCHESTRATORD_STATE_DIR")?;
     match FileStore::open(&dir) {
-        Ok(store) => Ok(OpenStore {
-            store: Arc::new(store),
-            directory: Some(dir),
-            lock,
-        }),
+        Ok(store) => Ok(OpenStore::of(Arc::new(store), Some(dir), lock)),
         Err(error @ StoreError::Unusable { .. }) if is_optional => {
             Ok(in_memory(&dir, &error, lock))
         }
@@ -102,12 +118,8 @@ fn in_memory(
 ) -> OpenStore {
     tracing::warn!(
         dir = %dir.display(), error,
-        "the state directory cannot be used: drains are lost when this process ends; see \
+        "the state directory cannot be used: drains and keys are lost when this process ends; see \
          ORCHESTRATORD_STATE_DIR"
     );
-    OpenStore {
-        store: Arc::new(MemoryStore::default()),
-        directory: None,
-        lock,
-    }
+    OpenStore::of(Arc::new(MemoryStore::default()), None, lock)
 }

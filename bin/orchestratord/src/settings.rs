@@ -37,6 +37,9 @@ const LIMITS: &[(&str, &[Limit])] = &[
     ("task-api", task_api::LIMITS),
     ("control-api", control_api::LIMITS),
     ("dashboard", dashboard::LIMITS),
+    ("key-file", key_file::LIMITS),
+    ("access-keys", access_keys::LIMITS),
+    ("key-api", key_api::LIMITS),
     ("event-log", event_log::LIMITS),
     ("registry-runtime", registry_runtime::LIMITS),
 ];

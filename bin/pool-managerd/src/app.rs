@@ -22,6 +22,7 @@ const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Runs the agent until a stop is requested.
 pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let listeners = daemon.bind(&config.settings)?;
+    daemon.follow_keys(&config.settings);
     let node = start_node(&config, &listeners, &daemon)?;
     let readiness = Readiness::new();
     let scanned = readiness.latch("handoffs");

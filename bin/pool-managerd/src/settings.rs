@@ -31,6 +31,7 @@ const LIMITS: &[(&str, &[Limit])] = &[
     ("pool-registry-types", pool_registry_types::limits::LIMITS),
     ("http-server", http_server::LIMITS),
     ("daemon", daemon::LIMITS),
+    ("key-file", key_file::LIMITS),
     ("stream-proxy", stream_proxy::LIMITS),
     ("node-registration", node_registration::LIMITS),
 ];

@@ -8,6 +8,7 @@ mod drain;
 mod events;
 mod explain;
 mod gpus;
+mod keys;
 mod models;
 mod nodes;
 mod pages;
@@ -59,6 +60,10 @@ impl App {
                 after,
             } => self.events(follow, limit, after),
             Command::Token(args::Token::Check) => self.check_token(),
+            Command::Token(args::Token::Create(create)) => self.create_key(create),
+            Command::Token(args::Token::List) => self.list_keys(),
+            Command::Token(args::Token::Rotate(rotate)) => self.rotate_key(&rotate),
+            Command::Token(args::Token::Revoke { key }) => self.revoke_key(&key),
             Command::Bench(bench) => self.bench(&bench),
             // `run_offline` runs these before there is an `App`.
             Command::Token(args::Token::Generate)

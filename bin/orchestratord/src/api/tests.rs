@@ -3,10 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use admission::Admission;
+use bearer_auth::AuthPolicy;
 use dashboard::{Live, LiveConfig};
 use event_log::EventLog;
 use http_server::service_routes;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, explain_routes};
+use key_api::KeyApi;
 use node_transport::TcpTransport;
 use registry_store::MemoryStore;
 use service_runtime::{Readiness, Shutdown, Tasks};
@@ -37,7 +39,12 @@ fn mounted() -> BTreeSet<(String, String)> {
     );
     let service = service_routes(Readiness::new(), Arc::new(String::new));
     let live = Live::new(LiveConfig::default(), Shutdown::new());
-    let others = [explain.merge(tasks.routes()), live.routes(), service];
+    let keys = KeyApi::load(Arc::new(MemoryStore::default()), AuthPolicy::default()).unwrap();
+    let others = [
+        explain.merge(tasks.routes()).merge(keys.routes()),
+        live.routes(),
+        service,
+    ];
     routes(ControlApi::new(registry.handle), others)
         .mounted()
         .iter()

@@ -114,6 +114,10 @@ impl Client {
         self.transport.base_url()
     }
 
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// Whether the client sends a token.
     #[must_use]
     pub fn has_token(&self) -> bool {

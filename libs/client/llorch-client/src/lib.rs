@@ -24,6 +24,7 @@ mod clock;
 mod drain_target;
 mod error;
 mod event_stream;
+mod keys;
 mod pagination;
 mod resources;
 mod response;
@@ -33,13 +34,14 @@ mod subscription;
 mod task;
 mod transport;
 
-pub use bearer_auth::{ApiToken, TokenError};
+pub use bearer_auth::{AccessToken, ApiToken, TokenError};
 pub use chat::{ChatCompletion, ChatDelta, ChatRequest, ChatStream, ChatSummary, ChatTiming};
 pub use chat::{Message, Role};
 pub use client::{Client, ClientBuilder};
 pub use drain_target::{DrainTarget, DrainTargetError, PoolTarget};
 pub use error::ClientError;
 pub use event_stream::ServerEvent;
+pub use keys::{Key, KeyWithToken, Keys, NewKey};
 pub use pagination::NodesQuery;
 pub use pool_registry_types::{ErrorCode, HttpUrl, NodeId, NodeStatus, PoolId, ReplicaId, TaskId};
 pub use resources::{

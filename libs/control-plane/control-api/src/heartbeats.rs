@@ -7,7 +7,7 @@ use axum::{body::Body, response::IntoResponse as _};
 use futures_util::{FutureExt as _, future};
 use http::{Method, Request, Response};
 use http_body_util::Either;
-use http_server::{ApiError, HttpService, RequestBody};
+use http_server::{Access, ApiError, HttpService, RequestBody, authorize};
 use pool_registry_types::{MAX_NODE_BODY_BYTES, NodeId};
 use registry_runtime::RegistryHandle;
 
@@ -50,9 +50,14 @@ impl<S: HttpService> HttpService for Heartbeats<S> {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Self::Body>> + Send {
         if let (Some(registry), Some(node_id)) = (self.registry, heartbeat_of(&request)) {
+            if let Err(error) = authorize(&request, Access::NODE, Some(node_id.as_str())) {
+                let response = error.into_response().map(Either::Left);
+                return future::Either::Left(future::Either::Left(future::ready(response)));
+            }
             // In a box: the server moves the future of every request, and this one is large.
             let answer = Box::pin(respond(registry, node_id, request.into_body()));
-            return future::Either::Left(answer.map(|answer| answer.map(Either::Left)));
+            let answer = answer.map(|answer| answer.map(Either::Left));
+            return future::Either::Left(future::Either::Right(answer));
         }
         let answer = self.inner.respond(request);
         future::Either::Right(answer.map(|response| response.map(Either::Right)))

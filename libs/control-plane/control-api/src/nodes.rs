@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{RawQuery, Request, State},
     response::Response,
 };
 use bytes::Bytes;
 use http::{HeaderValue, header::CONTENT_TYPE};
-use http_server::{ApiError, ApiJson, ApiPath, read_body, read_json};
+use http_server::{Access, ApiError, ApiJson, ApiPath, Principal, forbidden, read_body, read_json};
 use pool_registry_types::{
     Ack, HeartbeatRequest, MAX_NODE_BODY_BYTES, NodeId, RegisterRequest, RegisterResponse, millis,
 };
@@ -47,8 +47,13 @@ impl ControlApi {
 pub(crate) async fn register(
     _: RegistrationsAllowed,
     State(api): State<ControlApi>,
+    Extension(caller): Extension<Principal>,
     ApiJson(request): ApiJson<RegisterRequest, MAX_NODE_BODY_BYTES>,
 ) -> Result<Json<RegisterResponse>, ApiError> {
+    // The path names no node, so the route could not tell.
+    caller
+        .acts_for(Access::NODE, request.node_id.as_str())
+        .map_err(|error| forbidden(&error))?;
     let node_id = request.node_id.clone();
     let outcome = api
         .registry

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{extract::State, response::Response};
 use bytes::Bytes;
-use http_server::{ApiError, EventSource, Routes, event_stream};
+use http_server::{Access, ApiError, EventSource, Routes, event_stream};
 use pool_registry_types::ErrorCode;
 use serde_json::Value;
 use service_runtime::Shutdown;
@@ -115,7 +115,9 @@ impl Live {
     /// The route.
     #[must_use]
     pub fn routes(self) -> Routes {
-        Routes::new().get("/v2/live", live).with_state(self)
+        Routes::new()
+            .get("/v2/live", Access::OBSERVER, live)
+            .with_state(self)
     }
 
     /// Reads the sources: once a second with clients, and at the interval of samples without.

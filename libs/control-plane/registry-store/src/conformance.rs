@@ -15,10 +15,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use access_keys::{AccessKey, AccessKeys, Effect, Event, NewKey};
+use bearer_auth::Scope;
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, PoolStatus, RegisterRequest, Slots};
 use service_registry::{PersistedDrain, PersistedNode, PersistedRegistration};
 
-use crate::{Change, RegistryStore, StoredNode};
+use crate::{Change, KeyStore, RegistryStore, StoredNode};
 
 /// Enough for more than one page of a file.
 const MANY: usize = 300;
@@ -33,6 +35,47 @@ pub fn check(empty: impl Fn() -> Box<dyn RegistryStore>) {
     changes_may_be_repeated(&*empty());
     many_nodes_come_and_go(&*empty());
     threads_do_not_lose_each_others_changes(&*empty());
+}
+
+/// Checks stores of keys that `empty` makes. Each must be new and empty.
+pub fn check_keys(empty: impl Fn() -> Box<dyn KeyStore>) {
+    let store = &*empty();
+    let load = || store.load_keys().expect("a healthy store can be read");
+    let apply = |changes: &[Effect]| {
+        store
+            .apply_keys(changes)
+            .expect("a healthy store takes changes");
+    };
+    assert_eq!(load(), []);
+    apply(&[]);
+    let mut keys = AccessKeys::default();
+    let mut all = Vec::new();
+    for number in 0..MANY {
+        let event = Event::Create {
+            digest: format!("{number:08x}").repeat(8).parse().expect("a digest"),
+            request: NewKey::new(format!("key {number}"), Scope::Operator.into()),
+        };
+        all.extend(keys.apply(event, UNIX_EPOCH).expect("a new key"));
+    }
+    apply(&all);
+    // Made again, they change nothing.
+    apply(&all);
+    let stored = |keys: &AccessKeys| -> Vec<AccessKey> {
+        let page = keys.page(None, usize::MAX).keys;
+        page.iter().map(|key| AccessKey::clone(key)).collect()
+    };
+    assert_eq!(load(), stored(&keys), "sorted by id");
+    let first = load().remove(0).key_id;
+    let revoked = keys.apply(
+        Event::Revoke {
+            key_id: first.clone(),
+        },
+        UNIX_EPOCH,
+    );
+    apply(&revoked.expect("a known key"));
+    assert_eq!(load(), stored(&keys), "the last record counts");
+    apply(&[Effect::Forget(first), Effect::Forget("never-there".into())]);
+    assert_eq!(load(), stored(&keys)[1..]);
 }
 
 /// A node with one pool, drained for two hours from `now`, to be forgotten in twenty.

@@ -1,7 +1,7 @@
-//! Stores what the control plane keeps across restarts: nodes and drains.
+//! Stores what the control plane keeps across restarts: nodes, drains, and the keys of clients.
 //!
-//! [`RegistryStore`] is the trait. [`FileStore`] keeps everything in one file, [`MemoryStore`] in
-//! the process. Both pass one test suite (the feature `conformance`), and so must every other
+//! [`RegistryStore`] and [`KeyStore`] are the traits. [`FileStore`] keeps everything in one file,
+//! [`MemoryStore`] in the process. Both pass one test suite (the feature `conformance`), and so must every other
 //! store.
 //!
 //! A [`StoredNode`] is a [`PersistedNode`](service_registry::PersistedNode) with wall-clock times
@@ -24,7 +24,7 @@ pub use error::StoreError;
 pub use file::fuzzing;
 pub use file::{FILE_NAME, FileStore};
 pub use memory::MemoryStore;
-pub use store::{Change, RegistryStore};
+pub use store::{Change, KeyStore, RegistryStore};
 pub use stored::StoredNode;
 
 /// What the README shows is compiled with the tests, and run where it can be.

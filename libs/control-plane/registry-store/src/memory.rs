@@ -2,15 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use access_keys::{AccessKey, Effect};
 use parking_lot::Mutex;
 use pool_registry_types::NodeId;
 
-use crate::{Change, RegistryStore, StoreError, StoredNode};
+use crate::{Change, KeyStore, RegistryStore, StoreError, StoredNode};
 
 /// Keeps everything in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     nodes: Mutex<BTreeMap<NodeId, Arc<StoredNode>>>,
+    keys: Mutex<BTreeMap<Arc<str>, Arc<AccessKey>>>,
 }
 
 impl RegistryStore for MemoryStore {
@@ -31,6 +33,24 @@ impl RegistryStore for MemoryStore {
     }
 }
 
+impl KeyStore for MemoryStore {
+    fn load_keys(&self) -> Result<Vec<AccessKey>, StoreError> {
+        let keys = self.keys.lock();
+        Ok(keys.values().map(|key| AccessKey::clone(key)).collect())
+    }
+
+    fn apply_keys(&self, changes: &[Effect]) -> Result<(), StoreError> {
+        let mut keys = self.keys.lock();
+        for change in changes {
+            match change {
+                Effect::Save(key) => keys.insert(Arc::clone(&key.key_id), Arc::clone(key)),
+                Effect::Forget(key_id) => keys.remove(key_id),
+            };
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +59,6 @@ mod tests {
     #[test]
     fn the_store_in_memory_passes_the_suite() {
         crate::conformance::check(|| Box::new(MemoryStore::default()));
+        crate::conformance::check_keys(|| Box::new(MemoryStore::default()));
     }
 }

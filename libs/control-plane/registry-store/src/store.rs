@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use access_keys::{AccessKey, Effect};
 use pool_registry_types::NodeId;
 
 use crate::{error::StoreError, stored::StoredNode};
@@ -23,6 +24,23 @@ pub trait RegistryStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the store cannot be written. It may have the changes or not; make them again.
     fn apply(&self, changes: &[Change]) -> Result<(), StoreError>;
+}
+
+/// Keeps the keys of clients across restarts. Their tokens are there as digests only.
+///
+/// The methods block, as those of [`RegistryStore`] do.
+pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
+    /// All keys, sorted by id.
+    ///
+    /// # Errors
+    /// When the store cannot be read or understood.
+    fn load_keys(&self) -> Result<Vec<AccessKey>, StoreError>;
+
+    /// Makes all changes, or none of them. When it returns, they survive a kill.
+    ///
+    /// # Errors
+    /// When the store cannot be written. It may have the changes or not; make them again.
+    fn apply_keys(&self, changes: &[Effect]) -> Result<(), StoreError>;
 }
 
 /// A change of the store.

@@ -17,7 +17,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use control_api::ControlApi;
 use event_log::EventLog;
-use http_server::{Limits, bind, with_fallbacks};
+use http_server::{Limits, bind, unguarded_router, with_fallbacks};
 use registry_store::MemoryStore;
 use routing_table::{RouteChange, RouteSink};
 use service_runtime::{Shutdown, Tasks, signals};
@@ -58,7 +58,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let api = ControlApi::new(parts.handle);
     let server = bind(addr, Limits::default())?;
     tracing::info!(addr = %server.local_addr(), "Listening");
-    let server = server.serve(with_fallbacks(api.router()), &tasks, shutdown.clone())?;
+    let server = server.serve(
+        unguarded_router(with_fallbacks(api.router())),
+        &tasks,
+        shutdown.clone(),
+    )?;
 
     shutdown.requested().await;
     server.close(DRAIN).await;

@@ -160,7 +160,12 @@ impl From<PeekError> for GatewayError {
 
 impl From<BodyError> for GatewayError {
     fn from(error: BodyError) -> Self {
-        let error = ApiError::from(error);
+        ApiError::from(error).into()
+    }
+}
+
+impl From<ApiError> for GatewayError {
+    fn from(error: ApiError) -> Self {
         Self::new(error.code, error.message)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use admission::{Admission, ContextNeed, RoutingPreference};
 use axum::{Json, extract::State};
-use http_server::{ApiJson, Routes};
+use http_server::{Access, ApiJson, Routes, Scope};
 use placement::{Affinity, PlacementError, SkipReason, Strategy, prompt_blocks, session_key};
 use pool_registry_types::{NodeId, PoolId, ReplicaId};
 use serde::{Deserialize, Serialize};
@@ -95,7 +95,11 @@ pub fn explain_routes(admission: Admission, config: &GatewayConfig) -> Routes {
         aliases: Arc::new(config.aliases.clone()),
     };
     Routes::new()
-        .post("/v2/placement/explain", explain)
+        .post(
+            "/v2/placement/explain",
+            Access::CLIENT.or(Scope::Observer),
+            explain,
+        )
         .with_state(explainer)
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use admission::Admission;
 use http::{HeaderValue, Method, Request, Response};
-use http_server::{RequestBody, RequestId};
+use http_server::{Access, RequestBody, RequestId, authorize};
 use node_transport::NodeTransport;
 use percent_encoding::percent_decode_str;
 use pool_registry_types::{
@@ -86,7 +86,12 @@ impl Gateway {
         let id = id
             .filter(|_| ClientApi::of(path) == ClientApi::Anthropic)
             .cloned();
-        let mut response = match self.respond(path, request).await {
+        let allowed = authorize(&request, Access::CLIENT, None).map_err(GatewayError::from);
+        let result = match allowed {
+            Ok(()) => self.respond(path, request).await,
+            Err(error) => Err(error),
+        };
+        let mut response = match result {
             Ok(response) => response,
             Err(error) => error_response(&error, route::dialect(path), None, id.as_ref()),
         };

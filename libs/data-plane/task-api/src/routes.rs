@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header::LOCATION};
-use http_server::{ApiError, ApiJson, ApiPath, Routes, event_stream, last_event_id};
+use http_server::{Access, ApiError, ApiJson, ApiPath, Routes, event_stream, last_event_id};
 use pool_registry_types::{ErrorCode, TaskId};
 
 use crate::{
@@ -25,10 +25,10 @@ impl TaskApi {
     #[must_use]
     pub fn routes(self) -> Routes {
         Routes::new()
-            .post("/v2/tasks", submit)
-            .get("/v2/tasks/{task_id}", show)
-            .get("/v2/tasks/{task_id}/events", events)
-            .post("/v2/tasks/{task_id}/cancel", cancel)
+            .post("/v2/tasks", Access::CLIENT, submit)
+            .get("/v2/tasks/{task_id}", Access::CLIENT, show)
+            .get("/v2/tasks/{task_id}/events", Access::CLIENT, events)
+            .post("/v2/tasks/{task_id}/cancel", Access::CLIENT, cancel)
             .with_state(self)
     }
 

@@ -3,7 +3,7 @@
 use std::{fmt::Debug, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
-use http_server::{ApiError, ApiJson, ApiPath, Routes};
+use http_server::{Access, ApiError, ApiJson, ApiPath, Routes};
 use pool_registry::{DrainTarget, PoolRegistry};
 use pool_registry_types::{DrainRequest, ErrorCode, GpuStatus, PoolId, ReplicaId};
 use serde::Serialize;
@@ -52,22 +52,26 @@ pub fn routes(
     drains: Arc<Drains>,
     engines: Option<Arc<dyn EngineControl>>,
 ) -> Routes {
-    let hardware = Routes::new().get("/v2/gpus", all_gpus).with_state(gpus);
+    let hardware = Routes::new()
+        .get("/v2/gpus", Access::OBSERVER, all_gpus)
+        .with_state(gpus);
     let of_pools = Routes::new()
-        .get("/v2/pools", pools)
-        .get("/v2/pools/{pool_id}", pool)
-        .post("/v2/pools/{pool_id}/drain", drain)
-        .post("/v2/pools/{pool_id}/undrain", undrain)
+        .get("/v2/pools", Access::OBSERVER, pools)
+        .get("/v2/pools/{pool_id}", Access::OBSERVER, pool)
+        .post("/v2/pools/{pool_id}/drain", Access::OPERATOR, drain)
+        .post("/v2/pools/{pool_id}/undrain", Access::OPERATOR, undrain)
         .post(
             "/v2/pools/{pool_id}/replicas/{replica_id}/drain",
+            Access::OPERATOR,
             drain_replica,
         )
         .post(
             "/v2/pools/{pool_id}/replicas/{replica_id}/undrain",
+            Access::OPERATOR,
             undrain_replica,
         )
-        .post("/v2/pools/{pool_id}/restart", restart)
-        .post("/v2/pools/{pool_id}/reload", reload)
+        .post("/v2/pools/{pool_id}/restart", Access::OPERATOR, restart)
+        .post("/v2/pools/{pool_id}/reload", Access::OPERATOR, reload)
         .with_state(Control {
             registry,
             drains,

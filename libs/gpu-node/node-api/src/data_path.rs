@@ -7,7 +7,7 @@ use axum::body::Body as ControlBody;
 use futures_util::{FutureExt as _, future};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, request::Parts, uri::PathAndQuery};
 use http_body_util::Either;
-use http_server::{ApiError, HttpService, RequestBody, RequestId};
+use http_server::{Access, ApiError, HttpService, RequestBody, RequestId, authorize};
 use pool_registry_types::{
     ErrorCode, PoolId, ReplicaId,
     engine_path::{EnginePath, classify},
@@ -76,6 +76,9 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
             let response = response.map(|response| response.map(Either::Right));
             return future::Either::Right(future::Either::Left(response));
         };
+        if let Err(error) = authorize(&request, Access::CLIENT, None) {
+            return future::Either::Right(future::Either::Right(refused(error)));
+        }
         // The engine's path starts with the slash before its first part.
         let start = request.uri().path().len() - path.len() - 1;
         match PoolId::new(pool) {

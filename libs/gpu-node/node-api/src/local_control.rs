@@ -3,7 +3,7 @@
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
-use http_server::{Routes, with_fallbacks};
+use http_server::{Routes, unguarded_router, with_fallbacks};
 use tower::ServiceExt as _;
 
 /// The control routes of this node, without a socket between. Cloning is cheap.
@@ -14,7 +14,7 @@ impl LocalControl {
     /// A caller of [`routes`](crate::routes).
     #[must_use]
     pub fn new(routes: Routes) -> Self {
-        Self(with_fallbacks(routes.into_router()))
+        Self(unguarded_router(with_fallbacks(routes.into_router())))
     }
 
     /// Sends `POST` with the JSON `body`, which may be empty, to `path`. Returns status and body.

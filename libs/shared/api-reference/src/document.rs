@@ -64,8 +64,9 @@ pub(crate) fn complete(about: &About, parts: impl IntoIterator<Item = OpenApi>) 
     // All of it can be serialised as JSON.
     let mut document = serde_json::to_value(&whole).unwrap_or_default();
     let scheme = json!({"type": "http", "scheme": "bearer", "description":
-        "The API token, as `Authorization: Bearer …`, `x-api-key` or `api-key`. A server without \
-            one serves peers on its own machine only."});
+        "The API token, or the token of a key whose scopes allow the route, as `Authorization: \
+            Bearer …`, `x-api-key` or `api-key`. A server that has neither serves peers on its own \
+            machine only."});
     document["components"]["securitySchemes"] = json!({"token": scheme});
     document["security"] = json!([{"token": []}]);
     for (path, method, operation) in operations(&mut document) {

@@ -19,7 +19,7 @@ use http::{
         X_CONTENT_TYPE_OPTIONS,
     },
 };
-use http_server::Routes;
+use http_server::{Access, Routes};
 use utoipa::{OpenApi as _, openapi::OpenApi};
 
 pub use document::About;
@@ -64,13 +64,13 @@ impl Reference {
     pub fn routes(&self) -> Routes {
         let (json, html) = (Arc::clone(&self.json), Arc::clone(&self.html));
         Routes::new()
-            .get("/openapi.json", async move || {
+            .get("/openapi.json", Access::Open, async move || {
                 served("application/json", json.to_string())
             })
-            .get("/docs/api", async move || {
+            .get("/docs/api", Access::Open, async move || {
                 served("text/html; charset=utf-8", html.to_string())
             })
-            .get("/docs/api.css", async || {
+            .get("/docs/api.css", Access::Open, async || {
                 served("text/css; charset=utf-8", STYLE.to_owned())
             })
     }

@@ -1,9 +1,16 @@
-//! Bearer tokens: redacted secrets, constant-time verification and the loopback rule.
+//! Who sends a request and what it may do: tokens, scopes, and the loopback rule.
 //!
-//! [`AuthPolicy`] decides for every listener whether a peer with these headers may be served. The
-//! token's clear text exists only inside [`ApiToken`], and leaves it only as a header to be sent.
+//! [`AuthPolicy`] decides for every listener who a peer with these headers is ([`Principal`]).
+//! [`Principal::may`] decides whether it may use a route ([`Access`]). There are two kinds of
+//! tokens: the one [`ApiToken`] of the environment, which may do everything, and the
+//! [`AccessToken`] of each key, which may do what the [`Scope`]s of its key include.
+//!
+//! The clear text of a token exists only inside these two types. It leaves an API token as a header
+//! to be sent, and an access token once, when it is made.
 //!
 //! ```
+//! use std::time::SystemTime;
+//!
 //! use bearer_auth::{ApiToken, AuthPolicy};
 //! use http::{HeaderMap, header::AUTHORIZATION};
 //!
@@ -12,17 +19,27 @@
 //! headers.insert(AUTHORIZATION, token.header_value());
 //!
 //! let policy = AuthPolicy::new(Some(token), false)?;
-//! let peer = [192, 168, 1, 7].into();
-//! assert!(policy.authorize(peer, &headers).is_ok());
-//! assert!(policy.authorize(peer, &HeaderMap::new()).is_err());
+//! let (peer, now) = ([192, 168, 1, 7].into(), SystemTime::now());
+//! assert!(policy.authorize(peer, &headers, now).is_ok());
+//! assert!(policy.authorize(peer, &HeaderMap::new(), now).is_err());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod access_token;
+mod auth_error;
+mod credentials;
 mod policy;
+mod principal;
+mod scope;
 mod token;
 
-pub use policy::{AuthError, AuthPolicy, PolicyError, TOKEN_HEADERS};
-pub use token::{ApiToken, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, TokenError};
+pub use access_token::{ACCESS_TOKEN_PREFIX, AccessToken, AccessTokenError};
+pub use auth_error::AuthError;
+pub use credentials::{Credential, KeySource};
+pub use policy::{AuthPolicy, PolicyError, TOKEN_HEADERS};
+pub use principal::{AnyOf, Identity, MAX_KEY_NAME_CHARS, Principal, ScopeError, is_key_name};
+pub use scope::{Access, Scope, Scopes, UnknownScope};
+pub use token::{ApiToken, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, NotADigest, TokenDigest, TokenError};
 
 /// Compiles the README's examples as tests.
 #[cfg(doctest)]

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use http::HeaderValue;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -89,23 +90,70 @@ impl fmt::Debug for ApiToken {
     }
 }
 
-/// The digest that verification compares. All digests have one length, so the comparison reveals
-/// nothing about the token's length.
-#[derive(Clone, Copy)]
-pub(crate) struct TokenDigest([u8; 32]);
+/// The SHA-256 of a token. All digests have one length, so the comparison reveals nothing about the
+/// token's length.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenDigest([u8; 32]);
+
+/// A text that is no digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a SHA-256 has 64 hexadecimal digits")]
+pub struct NotADigest;
 
 impl TokenDigest {
     pub(crate) fn of(token: &[u8]) -> Self {
         Self(Sha256::digest(token).into())
     }
 
-    /// Constant-time, whatever the result.
+    /// Constant-time, whatever the result. `==` is for tables of digests of random tokens only.
     pub(crate) fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
+    }
+
+    /// Its first twelve digits, which identify a key and give no token away.
+    #[must_use]
+    pub fn short(self) -> String {
+        let mut hex = self.to_hex();
+        hex.truncate(12);
+        hex
+    }
+
+    /// The digest in hexadecimal, as stores and files have it.
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        const_hex::encode(self.0)
+    }
+}
+
+impl FromStr for TokenDigest {
+    type Err = NotADigest;
+
+    fn from_str(hex: &str) -> Result<Self, NotADigest> {
+        // The decoder would take a prefix.
+        if hex.len() != 64 {
+            return Err(NotADigest);
+        }
+        let mut digest = [0; 32];
+        const_hex::decode_to_slice(hex, &mut digest).map_err(|_| NotADigest)?;
+        Ok(Self(digest))
+    }
+}
+
+impl Serialize for TokenDigest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_hex())
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let hex = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        hex.parse().map_err(serde::de::Error::custom)
     }
 }
 
 impl fmt::Debug for TokenDigest {
+    /// The digest of a token that a person has chosen may give it away.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[REDACTED]")
     }
@@ -145,6 +193,22 @@ mod tests {
             TokenError::TooLong
         );
         assert!(ApiToken::new("x".repeat(MAX_TOKEN_BYTES)).is_ok());
+    }
+
+    #[test]
+    fn a_digest_is_read_as_it_is_written() {
+        let digest = TokenDigest::of(b"x");
+        let hex = digest.to_hex();
+        assert_eq!(hex.parse(), Ok(digest));
+        assert_eq!(hex.to_uppercase().parse(), Ok(digest));
+        for wrong in [
+            "",
+            &hex[1..],
+            &format!("0x{}", &hex[2..]),
+            &format!("{hex}0"),
+        ] {
+            assert_eq!(wrong.parse::<TokenDigest>(), Err(NotADigest), "{wrong}");
+        }
     }
 
     // spec: AUTH-4

@@ -43,6 +43,9 @@ pub(crate) fn common(report: &mut Report, program: &Program, settings: &Settings
     let beyond_loopback = !settings.addr.ip().is_loopback();
     if settings.token.is_some() {
         report.ok(token, "set");
+    } else if settings.keys_file.is_some() {
+        let found = "none: peers present the token of a key of the file";
+        report.ok(token, found);
     } else if beyond_loopback {
         let found = format!(
             "none, and it listens on {}: requests from other machines get 401",

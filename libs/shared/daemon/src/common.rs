@@ -73,6 +73,14 @@ pub(crate) static REQUIRE_AUTH: Setting<RequireAuth> =
              machines can reach it",
         );
 
+pub(crate) static KEYS_FILE: Setting<Option<PathBuf>> = Setting::optional_path("KEYS_FILE")
+    .after_prefix()
+    .help("keys of clients (TOML)")
+    .document(
+        "a file with [keys of clients](SECURITY.md#a-file-of-keys), read again when it changes. \
+         With it every peer must present a token, loopback peers too",
+    );
+
 pub(crate) static ALLOWED_HOSTS: Setting<Option<Vec<HostName>>> = Setting::list("ALLOWED_HOSTS")
     .after_prefix()
     .unset_means("this machine's names")
@@ -172,6 +180,7 @@ pub(crate) static COMMON: &[&dyn DescribeSetting] = &[
     &CLOUD_PROFILE,
     &TOKEN,
     &REQUIRE_AUTH,
+    &KEYS_FILE,
     &ALLOWED_HOSTS,
     &RUNTIME_DIR,
     &STATE_DIR,

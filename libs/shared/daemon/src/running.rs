@@ -234,6 +234,14 @@ impl Daemon {
         Ok(())
     }
 
+    /// Follows the file of keys, if there is one.
+    pub fn follow_keys(&self, settings: &Settings) {
+        if let Some(file) = settings.keys_file.clone() {
+            let (policy, shutdown) = (settings.auth.clone(), self.shutdown.clone());
+            self.tasks.spawn("key-file", file.follow(policy, shutdown));
+        }
+    }
+
     /// A client for upstream servers, and a task that closes its idle connections.
     #[must_use]
     pub fn proxy(&self) -> StreamProxy {

@@ -4,10 +4,14 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use bearer_auth::{ApiToken, AuthPolicy};
 use http_server::{AllowedHosts, HostName};
+use key_file::KeyFile;
 use telemetry::LogFormat;
 use tracing::Span;
 
-use crate::{common, program::Program, reader::SettingsReader, require_auth::RequireAuth};
+use crate::{
+    common, directory::require_regular_file, program::Program, reader::SettingsReader,
+    require_auth::RequireAuth,
+};
 
 const MIB: usize = 1024 * 1024;
 
@@ -22,6 +26,8 @@ pub struct Settings {
     pub is_cloud: bool,
     /// The token that clients and daemons present to each other.
     pub token: Option<ApiToken>,
+    /// The keys of clients, if they are in a file.
+    pub keys_file: Option<KeyFile>,
     /// Which requests are let in.
     pub auth: AuthPolicy,
     /// The hosts that requests may name while no token is set.
@@ -49,11 +55,15 @@ impl Settings {
     pub fn read(reader: &mut SettingsReader, program: &Program) -> Self {
         let addr = reader.read(program.address);
         let token = reader.read(&common::TOKEN);
+        let keys_file = reader.read(&common::KEYS_FILE);
+        let auth = auth(reader, token.clone(), addr, keys_file.is_some());
+        let keys_file = keys_file.and_then(|path| open_keys_file(reader, path, &auth));
         Self {
             addr,
             metrics_addr: metrics_addr(reader, program, addr),
             is_cloud: reader.read(&common::CLOUD_PROFILE),
-            auth: auth(reader, token.clone(), addr),
+            keys_file,
+            auth,
             token,
             allowed_hosts: allowed_hosts(reader),
             runtime_dir: reader.read(&common::RUNTIME_DIR),
@@ -78,8 +88,30 @@ impl Settings {
     }
 }
 
-fn auth(reader: &mut SettingsReader, token: Option<ApiToken>, addr: SocketAddr) -> AuthPolicy {
+/// Reads the keys now, so that mistakes of the file are reported with those of the settings.
+fn open_keys_file(
+    reader: &mut SettingsReader,
+    path: PathBuf,
+    auth: &AuthPolicy,
+) -> Option<KeyFile> {
+    if !require_regular_file(reader, &common::KEYS_FILE, &path) {
+        return None;
+    }
+    KeyFile::open(path, auth)
+        .map_err(|error| reader.problem(&common::KEYS_FILE, error.to_string()))
+        .ok()
+}
+
+fn auth(
+    reader: &mut SettingsReader,
+    token: Option<ApiToken>,
+    addr: SocketAddr,
+    has_keys_file: bool,
+) -> AuthPolicy {
     let required = reader.read(&common::REQUIRE_AUTH);
+    if has_keys_file {
+        return AuthPolicy::with_keys_only(token);
+    }
     AuthPolicy::new(token, required.at(addr)).unwrap_or_else(|error| {
         let because = match required {
             RequireAuth::BeyondLoopback => format!(" (it listens on {addr}, beyond loopback)"),
@@ -201,6 +233,30 @@ mod tests {
                 "{problems}"
             );
         }
+    }
+
+    // spec: AUTH-40, AUTH-41
+    #[test]
+    fn a_file_of_keys_is_read_with_the_settings() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.toml");
+        let file = path.to_str().unwrap();
+        std::fs::write(&path, "").unwrap();
+        // It is the wish for credentials, so that it also stands for the token that is required.
+        let settings = read(&[("DEMO_KEYS_FILE", file), ("DEMO_REQUIRE_AUTH", "true")]).unwrap();
+        assert!(settings.keys_file.is_some());
+        assert!(settings.auth.describe().contains("the token of a key"));
+        std::fs::write(&path, "[[key]]\nname = 7\n").unwrap();
+        let problems = read(&[("DEMO_KEYS_FILE", file)]).unwrap_err();
+        assert!(
+            problems.contains("DEMO_KEYS_FILE: the key file"),
+            "{problems}"
+        );
+        assert!(
+            problems.contains("line 2: name: must be a text"),
+            "{problems}"
+        );
+        assert!(read(&[("DEMO_KEYS_FILE", "/no/such/file")]).is_err());
     }
 
     // spec: CONF-8

@@ -3,7 +3,9 @@
 
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
-use http_server::{ApiPath, Limits, Routes, bind, service_routes, with_fallbacks};
+use http_server::{
+    Access, ApiPath, Limits, Routes, bind, service_routes, unguarded_router, with_fallbacks,
+};
 use service_runtime::{Readiness, Shutdown, Tasks, signals};
 
 /// Streams that take longer than this to finish are cut at shutdown.
@@ -17,16 +19,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let readiness = Readiness::new();
     let routes = Routes::new()
-        .get("/hello/{name}", async |ApiPath(name): ApiPath<String>| {
-            format!("Hello, {name}!\n")
-        })
+        .get(
+            "/hello/{name}",
+            Access::Open,
+            async |ApiPath(name): ApiPath<String>| format!("Hello, {name}!\n"),
+        )
         .merge(service_routes(
             readiness.clone(),
             Arc::new(|| "# EOF\n".to_owned()),
         ));
     let server = bind(SocketAddr::from(([127, 0, 0, 1], 8080)), Limits::default())?;
     let handle = server.serve(
-        with_fallbacks(routes.into_router()),
+        unguarded_router(with_fallbacks(routes.into_router())),
         &tasks,
         shutdown.clone(),
     )?;

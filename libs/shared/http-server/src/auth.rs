@@ -1,10 +1,10 @@
 //! Refuses requests before a service sees them: without a valid token, for another host, or from a
 //! page of another origin.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 use axum::body::Body;
-use bearer_auth::AuthPolicy;
+use bearer_auth::{AuthPolicy, Principal};
 use futures_util::{FutureExt as _, future};
 use http::{
     HeaderMap, HeaderName, Request, Response,
@@ -14,7 +14,7 @@ use http_body_util::Either;
 use pool_registry_types::ErrorCode;
 
 use crate::{
-    AllowedHosts, AllowedOrigins, ApiError, HttpService, RequestBody,
+    AllowedHosts, AllowedOrigins, ApiError, HttpService, RequestBody, audit,
     refusal::{FULL, RETRY_AFTER},
 };
 
@@ -24,7 +24,11 @@ const OPEN_PATH: &str = "/health";
 /// A service behind an [`AuthPolicy`]. `/health` is open, and so are the paths of
 /// [`opening`](Self::opening).
 ///
-/// Without a configured token, loopback peers are served. Two exceptions protect browsers on this
+/// It finds out who the caller is; each route decides whether that caller may use it
+/// ([`authorize`](crate::authorize)). The policy is asked for every request, so that a revoked key
+/// ends on open connections too.
+///
+/// Without a token or a key, loopback peers are served. Two exceptions protect browsers on this
 /// machine, both with 403: a request for a host that is not allowed, since any name may resolve to
 /// this machine, and a request from a page of another origin. With a token any host is served:
 /// reverse proxies forward the name that they were requested by.
@@ -105,21 +109,17 @@ impl<S: HttpService> HttpService for Authenticated<S> {
 
     fn respond(
         self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Self::Body>> + Send {
         let path = request.uri().path();
-        if path != OPEN_PATH
-            && !self.open.contains(&path)
-            && let Err(refusal) = self.check(&request)
-        {
-            if let Some(on_refusal) = &self.guard.on_refusal
-                && let Some(peer) = request.body().caller().and_then(|caller| caller.peer)
-            {
-                on_refusal(path, peer.0.ip(), &refusal);
+        if path != OPEN_PATH && !self.open.contains(&path) {
+            match self.check(&request) {
+                Ok(principal) => request.body_mut().set_principal(principal),
+                Err(refusal) => {
+                    let refusal = self.refused(&request, refusal).map(Either::Right);
+                    return future::Either::Left(future::ready(refusal));
+                }
             }
-            let id = request.body().request_id();
-            let refusal = refusal.into_response_for(path, id).map(Either::Right);
-            return future::Either::Left(future::ready(refusal));
         }
         let answer = self.inner.respond(request);
         future::Either::Right(answer.map(|response| response.map(Either::Left)))
@@ -127,19 +127,21 @@ impl<S: HttpService> HttpService for Authenticated<S> {
 }
 
 impl<S> Authenticated<S> {
-    fn check(&self, request: &Request<RequestBody>) -> Result<(), ApiError> {
+    /// Who the caller is, if it is served at all.
+    fn check(&self, request: &Request<RequestBody>) -> Result<Principal, ApiError> {
         let unauthorized = |reason: String| ApiError::new(ErrorCode::Unauthorized, reason);
         let Some(peer) = request.body().caller().and_then(|caller| caller.peer) else {
             return Err(unauthorized("the peer is unknown".to_owned()));
         };
-        self.guard
+        let headers = request.headers();
+        let principal = self
+            .guard
             .policy
-            .authorize(peer.0.ip(), request.headers())
+            .authorize(peer.0.ip(), headers, SystemTime::now())
             .map_err(|error| unauthorized(error.to_string()))?;
-        // A page of any origin may present the token: its user gave it the token.
-        if !self.guard.policy.has_token() {
-            self.hosts.check(request.headers())?;
-            let headers = request.headers();
+        // A page of any origin may present a token: its user gave it the token.
+        if principal == Principal::Loopback {
+            self.hosts.check(headers)?;
             if !is_our_own(headers) && self.origins.of(headers).is_none() {
                 let reason = "no token is set on this server, so only pages of its own origin and \
                               of the allowed origins are served";
@@ -147,13 +149,24 @@ impl<S> Authenticated<S> {
             }
         }
         if request.body().authenticate() {
-            return Ok(());
+            return Ok(principal);
         }
         Err(ApiError::new(ErrorCode::TooManyConnections, FULL).retry_after(RETRY_AFTER))
     }
+
+    fn refused(&self, request: &Request<RequestBody>, refusal: ApiError) -> Response<Body> {
+        let (method, path) = (request.method(), request.uri().path());
+        let peer = request.body().caller().and_then(|caller| caller.peer);
+        let peer = peer.map(|peer| peer.0.ip());
+        audit::request_refused(None, peer, (method, path), &refusal);
+        if let (Some(on_refusal), Some(peer)) = (&self.guard.on_refusal, peer) {
+            on_refusal(path, peer, &refusal);
+        }
+        refusal.into_response_for(path, request.body().request_id())
+    }
 }
 
-/// A service without authentication that serves only some hosts, if any are configured. `/health`
+/// A service without authentication, for all callers, that serves only some hosts, if any are configured. `/health`
 /// is open.
 #[derive(Debug, Clone)]
 pub struct OnlyFor<S> {
@@ -174,7 +187,7 @@ impl<S: HttpService> HttpService for OnlyFor<S> {
 
     fn respond(
         self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Self::Body>> + Send {
         let path = request.uri().path();
         if path != OPEN_PATH
@@ -185,6 +198,7 @@ impl<S: HttpService> HttpService for OnlyFor<S> {
             let refusal = refusal.into_response_for(path, id).map(Either::Right);
             return future::Either::Left(future::ready(refusal));
         }
+        request.body_mut().set_principal(Principal::Process);
         let answer = self.inner.respond(request);
         future::Either::Right(answer.map(|response| response.map(Either::Left)))
     }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bearer_auth::Principal;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -37,6 +38,8 @@ pub struct RequestBody {
     limit: u64,
     ended: bool,
     caller: Option<Caller>,
+    /// Who the caller is, once that is known.
+    principal: Option<Principal>,
 }
 
 enum Source {
@@ -75,6 +78,7 @@ impl RequestBody {
         Self {
             ended,
             caller: Some(caller),
+            principal: None,
             source: Source::Connection(Connection {
                 incoming,
                 state,
@@ -107,6 +111,18 @@ impl RequestBody {
     pub fn sent_by(mut self, caller: Caller) -> Self {
         self.caller = Some(caller);
         self
+    }
+
+    /// Who the caller is; `None` before authentication. A body that was made in this process is
+    /// this process's.
+    #[must_use]
+    pub fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
+    /// Sets who the caller is.
+    pub fn set_principal(&mut self, principal: Principal) {
+        self.principal = Some(principal);
     }
 
     /// Marks the connection as authenticated. Returns false if no more authenticated connections
@@ -219,6 +235,7 @@ impl From<Bytes> for RequestBody {
         Self {
             ended: bytes.is_empty(),
             caller: None,
+            principal: Some(Principal::Process),
             remaining: bytes.len() as u64,
             limit: bytes.len() as u64,
             source: Source::Memory(Some(bytes).filter(|bytes| !bytes.is_empty())),

@@ -34,7 +34,9 @@
 
 mod accept;
 mod api_error;
+pub mod audit;
 mod auth;
+mod authorization;
 mod body;
 mod body_error;
 mod bounds;
@@ -71,6 +73,8 @@ mod whole_numbers;
 
 pub use api_error::ApiError;
 pub use auth::{Authenticated, OnlyFor};
+pub use authorization::{Unguarded, authorize, forbidden, unguarded_router};
+pub use bearer_auth::{Access, Principal, Scope};
 pub use body::RequestBody;
 pub use body_error::{ACCEPTED_CODINGS, BodyError};
 pub use bounds::LIMITS;

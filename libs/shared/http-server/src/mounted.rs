@@ -6,10 +6,15 @@ use axum::{
     Router,
     handler::Handler,
     http::Method,
+    middleware,
     routing::{MethodRouter, delete, get, post},
 };
+use bearer_auth::Access;
 
-/// An axum router with a list of its routes, against which documents and tests are checked.
+use crate::authorization::guard;
+
+/// An axum router with a list of its routes, against which documents and tests are checked. Each
+/// route says who may use it.
 pub struct Routes<S = ()> {
     router: Router<S>,
     mounted: Vec<(Method, &'static str)>,
@@ -27,24 +32,46 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
 
     /// Adds `GET path`, which also serves `HEAD`.
     #[must_use]
-    pub fn get<H: Handler<T, S>, T: 'static>(self, path: &'static str, handler: H) -> Self {
-        self.add(Method::GET, path, get(handler))
+    pub fn get<H: Handler<T, S>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.add(Method::GET, path, access, get(handler))
     }
 
     /// Adds `POST path`.
     #[must_use]
-    pub fn post<H: Handler<T, S>, T: 'static>(self, path: &'static str, handler: H) -> Self {
-        self.add(Method::POST, path, post(handler))
+    pub fn post<H: Handler<T, S>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.add(Method::POST, path, access, post(handler))
     }
 
     /// Adds `DELETE path`.
     #[must_use]
-    pub fn delete<H: Handler<T, S>, T: 'static>(self, path: &'static str, handler: H) -> Self {
-        self.add(Method::DELETE, path, delete(handler))
+    pub fn delete<H: Handler<T, S>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.add(Method::DELETE, path, access, delete(handler))
     }
 
-    fn add(mut self, method: Method, path: &'static str, handler: MethodRouter<S>) -> Self {
-        self.router = self.router.route(path, handler);
+    fn add(
+        mut self,
+        method: Method,
+        path: &'static str,
+        access: Access,
+        handler: MethodRouter<S>,
+    ) -> Self {
+        let guarded = handler.route_layer(middleware::from_fn_with_state(access, guard));
+        self.router = self.router.route(path, guarded);
         self.mounted.push((method, path));
         self
     }

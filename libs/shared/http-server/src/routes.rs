@@ -7,6 +7,7 @@ use axum::{
     http::{Method, Uri},
     response::{IntoResponse, Response},
 };
+use bearer_auth::Access;
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE},
@@ -52,7 +53,8 @@ pub fn service_routes_of<S: Clone + Send + Sync + 'static>(
     readiness: Readiness,
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
 ) -> Routes<S> {
-    health_and_metrics(health, metrics_render).get("/ready", async move || ready(&readiness))
+    health_and_metrics(health, metrics_render)
+        .get("/ready", Access::ANY, async move || ready(&readiness))
 }
 
 /// `GET /health` and `GET /metrics` of [`service_routes`], for a separate listener without a token.
@@ -67,10 +69,14 @@ fn health_and_metrics<S: Clone + Send + Sync + 'static>(
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
 ) -> Routes<S> {
     Routes::new()
-        .get("/health", async move || json(StatusCode::OK, &health()))
-        .get("/metrics", async move |headers: HeaderMap| {
-            metrics(metrics_render(), &headers)
+        .get("/health", Access::Open, async move || {
+            json(StatusCode::OK, &health())
         })
+        .get(
+            "/metrics",
+            Access::OBSERVER,
+            async move |headers: HeaderMap| metrics(metrics_render(), &headers),
+        )
 }
 
 #[derive(Serialize)]

@@ -59,6 +59,8 @@ codes! {
     NodeIdConflict => "NODE_ID_CONFLICT", 409, false;
     /// The task id stands for another request.
     TaskIdConflict => "TASK_ID_CONFLICT", 409, false;
+    /// Keys in their present state do not allow this change of a key.
+    KeyConflict => "KEY_CONFLICT", 409, false;
     /// The client cancelled the task. Sent in events only, which have no status.
     Cancelled => "CANCELLED", 409, false;
     /// This agent does not start the engines of this pool.

@@ -8,12 +8,17 @@
 //!   token.
 //! * The verdict is the same for every peer.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use bearer_auth::{ApiToken, AuthError, AuthPolicy, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES};
+use bearer_auth::{ApiToken, AuthError, AuthPolicy, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, Principal};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 7));
+/// The API token has no end.
+const NOW: SystemTime = UNIX_EPOCH;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// See the top of this file.
@@ -36,7 +41,7 @@ pub fn authorization(input: &[u8]) {
     let Ok(policy) = AuthPolicy::new(Some(token), true) else {
         panic!("a token is there");
     };
-    assert_eq!(policy.authorize(REMOTE, &own), Ok(()));
+    assert_eq!(policy.authorize(REMOTE, &own, NOW), Ok(Principal::ApiToken));
     let is_right = match values.as_slice() {
         [value] => is_bearer(value.as_bytes(), text.trim().as_bytes()),
         _ => false,
@@ -45,10 +50,10 @@ pub fn authorization(input: &[u8]) {
         .into_iter()
         .map(|value| (AUTHORIZATION, value))
         .collect();
-    let verdict = policy.authorize(REMOTE, &headers);
+    let verdict = policy.authorize(REMOTE, &headers, NOW);
     assert_eq!(verdict.is_ok(), is_right, "{verdict:?}");
     assert_ne!(verdict, Err(AuthError::NotLoopback));
-    assert_eq!(policy.authorize(LOOPBACK, &headers), verdict);
+    assert_eq!(policy.authorize(LOOPBACK, &headers, NOW), verdict);
 }
 
 /// Read from behind: the token, blanks, a space, the scheme.

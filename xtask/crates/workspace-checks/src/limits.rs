@@ -46,6 +46,7 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "what a message repeats",
     ),
     ("http-server", "MAX_ECHO_CHARS", "what a message repeats"),
+    ("http-server", "MAX_PATH_CHARS", "what a message repeats"),
     (
         "http-server",
         "MAX_TRUSTED_RESERVE_BYTES",

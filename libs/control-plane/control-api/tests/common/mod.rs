@@ -94,6 +94,10 @@ impl Drop for Api {
     }
 }
 
+fn unguarded(api: ControlApi) -> Router {
+    http_server::unguarded_router(http_server::with_fallbacks(api.router()))
+}
+
 impl Api {
     /// CLOUD, without a prober, because no process listens at the addresses.
     pub fn cloud() -> Self {
@@ -134,7 +138,7 @@ impl Api {
         tasks.spawn("registry-writer", parts.writer.run());
         let api = ControlApi::new(parts.handle.clone()).with_events(events.clone());
         Self {
-            router: http_server::with_fallbacks(wire(api).router()),
+            router: unguarded(wire(api)),
             registry: parts.handle,
             events,
             shutdown,
@@ -144,7 +148,7 @@ impl Api {
     /// The same nodes, with another wiring.
     pub fn rewired(&self, wire: impl FnOnce(ControlApi) -> ControlApi) -> Router {
         let api = ControlApi::new(self.registry.clone()).with_events(self.events.clone());
-        http_server::with_fallbacks(wire(api).router())
+        unguarded(wire(api))
     }
 
     /// Every route.

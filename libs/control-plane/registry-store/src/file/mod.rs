@@ -4,6 +4,7 @@
 mod create;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod keys;
 mod options;
 mod schema;
 
@@ -15,10 +16,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use access_keys::{AccessKey, Effect};
 use parking_lot::Mutex;
 use redb::{Database, DatabaseError};
 
-use crate::{Change, RegistryStore, StoreError, StoredNode};
+use crate::{Change, KeyStore, RegistryStore, StoreError, StoredNode};
 use schema::FileError;
 
 /// The name of the file.
@@ -133,6 +135,19 @@ impl RegistryStore for FileStore {
             return Ok(());
         }
         self.with(|database| schema::write(database, changes))
+    }
+}
+
+impl KeyStore for FileStore {
+    fn load_keys(&self) -> Result<Vec<AccessKey>, StoreError> {
+        self.with(keys::read)
+    }
+
+    fn apply_keys(&self, changes: &[Effect]) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.with(|database| keys::write(database, changes))
     }
 }
 

@@ -8,7 +8,7 @@ use fake_engine::{FakeEngine, Script};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
-use http_server::Limits;
+use http_server::{Limits, Unguarded};
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, PathRouter};
 use node_transport::{
     NodeReport, NodeRequest, NodeResponse, NodeTransport, TcpTransport, TransportError,
@@ -150,7 +150,11 @@ impl Service {
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
         bound
-            .serve(PathRouter::new(gateway, others), &tasks, shutdown)
+            .serve(
+                Unguarded::new(PathRouter::new(gateway, others)),
+                &tasks,
+                shutdown,
+            )
             .unwrap();
         let service = Self {
             url,

@@ -129,7 +129,8 @@ impl Service {
         );
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
-        let router = http_server::with_fallbacks(api.clone().router());
+        let router =
+            http_server::unguarded_router(http_server::with_fallbacks(api.clone().router()));
         bound.serve(router, &tasks, shutdown).unwrap();
         Self {
             url,

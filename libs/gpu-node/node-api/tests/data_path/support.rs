@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fake_engine::FakeEngine;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
-use http_server::Limits;
+use http_server::{Limits, Unguarded};
 use node_api::{DataPath, DataPathConfig, Dispatcher, NodeMetrics};
 use pool_registry::PoolRegistry;
 use pool_registry_types::{Handoff, HttpUrl};
@@ -84,7 +84,7 @@ impl Node {
             None,
             NodeMetrics::default(),
         );
-        let service = DataPath::new(dispatcher.clone(), control);
+        let service = Unguarded::new(DataPath::new(dispatcher.clone(), control));
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
         bound.serve(service, &tasks, shutdown).unwrap();

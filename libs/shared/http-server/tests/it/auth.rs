@@ -1,18 +1,20 @@
 //! Which requests are refused before the service.
 
+use std::sync::Arc;
+
 use axum::{Router, routing::get};
-use bearer_auth::AuthPolicy;
+use bearer_auth::{AccessToken, AuthPolicy, Credential, Identity, KeySource};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header::HOST};
 use http_body_util::BodyExt as _;
 use http_server::{
-    AllowedHosts, AllowedOrigins, Authenticated, Caller, CrossOrigin, HttpService, Limits, OnlyFor,
-    PeerAddr, RequestBody, RequestId, bind,
+    Access, AllowedHosts, AllowedOrigins, Authenticated, Caller, CrossOrigin, HttpService, Limits,
+    OnlyFor, PeerAddr, RequestBody, RequestId, Routes, Scope, Unguarded, bind, with_fallbacks,
 };
 use service_runtime::{Shutdown, Tasks};
 use tokio::net::TcpStream;
 
-use crate::support::{Client, hello};
+use crate::support::{Client, Server, hello};
 
 const TOKEN: &str = "a-long-enough-token";
 /// The path that the tests open.
@@ -379,4 +381,91 @@ async fn a_page_of_an_allowed_origin_reads_the_response_and_errors_too() {
         let varies = answer.headers().get("vary").is_some();
         assert_eq!(varies, is_allowed, "caches keep the responses apart");
     }
+}
+
+fn key(token: &AccessToken, scope: Scope, node: Option<&str>, is_revoked: bool) -> Credential {
+    Credential {
+        digest: token.digest(),
+        identity: Arc::new(Identity {
+            id: "k1".into(),
+            name: "some key".into(),
+            scopes: scope.into(),
+            node: node.map(|node| node.parse().unwrap()),
+            expires_at: None,
+        }),
+        valid_until: None,
+        is_revoked,
+    }
+}
+
+/// Two routes, of an observer and of a node.
+fn scoped_routes() -> Router {
+    let routes = Routes::new()
+        .get("/v2/x", Access::OBSERVER, async || "x")
+        .get("/v2/nodes/{node_id}", Access::NODE, async || "node");
+    with_fallbacks(routes.into_router())
+}
+
+// spec: AUTH-32
+#[tokio::test]
+async fn a_revoked_key_ends_on_an_open_connection() {
+    let policy = AuthPolicy::default();
+    let token = AccessToken::generate().unwrap();
+    let publish = |is_revoked| {
+        let key = key(&token, Scope::Observer, None, is_revoked);
+        policy.replace_keys(KeySource::Store, vec![key]);
+    };
+    publish(false);
+    let service = Authenticated::new(policy.clone(), hosts(), scoped_routes());
+    let server = Server::start(Limits::default(), service);
+    let mut client = server.connect();
+    let token = token.reveal().to_owned();
+    let request = format!("GET /v2/x HTTP/1.1\r\nhost: h\r\nx-api-key: {token}\r\n\r\n");
+    for (is_revoked, status) in [(false, 200), (true, 401), (false, 200)] {
+        publish(is_revoked);
+        client.send(&request).await;
+        assert_eq!(client.reply().await.status, status, "{is_revoked}");
+    }
+}
+
+// spec: AUTH-24, AUTH-25
+#[tokio::test]
+async fn a_route_is_for_those_with_its_scope() {
+    for (scope, own, path, status) in [
+        (Scope::Observer, None, "/v2/x", 200),
+        (Scope::Operator, None, "/v2/x", 200),
+        (Scope::Client, None, "/v2/x", 403),
+        (Scope::Node, Some("a"), "/v2/nodes/a", 200),
+        (Scope::Node, Some("a"), "/v2/nodes/%61", 200),
+        (Scope::Node, Some("a"), "/v2/nodes/b", 403),
+        (Scope::Node, Some("a"), "/v2/nodes/%62", 403),
+        (Scope::Node, Some("a"), "/v2/nodes/%ff", 403),
+        (Scope::Operator, None, "/v2/nodes/a", 403),
+        (Scope::Client, None, "/v2/other", 404),
+    ] {
+        let policy = AuthPolicy::default();
+        let token = AccessToken::generate().unwrap();
+        policy.replace_keys(KeySource::File, vec![key(&token, scope, own, false)]);
+        let service = Authenticated::new(policy, hosts(), scoped_routes());
+        let server = Server::start(Limits::default(), service);
+        let mut client = server.connect();
+        let token = token.reveal();
+        client
+            .send(format!(
+                "GET {path} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(client.reply().await.status, status, "{scope} {path}");
+    }
+}
+
+// spec: AUTH-24
+#[tokio::test]
+async fn a_caller_that_nobody_has_authenticated_is_refused() {
+    let server = Server::start(Limits::default(), scoped_routes());
+    let mut client = server.connect();
+    assert_eq!(client.get("/v2/x").await.status, 401);
+    let server = Server::start(Limits::default(), Unguarded::new(scoped_routes()));
+    let mut client = server.connect();
+    assert_eq!(client.get("/v2/x").await.status, 200);
 }

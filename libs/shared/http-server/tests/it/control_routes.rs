@@ -6,7 +6,9 @@ use axum::{
     Extension, Router,
     routing::{get, post},
 };
-use http_server::{ApiJson, ApiPath, Limits, PeerAddr, RequestId, service_routes, with_fallbacks};
+use http_server::{
+    ApiJson, ApiPath, Limits, PeerAddr, RequestId, service_routes, unguarded_router, with_fallbacks,
+};
 use pool_registry_types::{HeartbeatRequest, NodeId, PoolId};
 use service_runtime::Readiness;
 use tokio::io::DuplexStream;
@@ -185,7 +187,7 @@ async fn service_routes_report() {
     let page = || "# EOF\n".to_owned();
     let server = Server::start(
         Limits::default(),
-        service_routes::<()>(readiness.clone(), Arc::new(page)).into_router(),
+        unguarded_router(service_routes::<()>(readiness.clone(), Arc::new(page)).into_router()),
     );
     let mut client = server.connect();
     let reply = client.get("/health").await;

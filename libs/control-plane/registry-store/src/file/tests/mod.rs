@@ -61,6 +61,11 @@ fn it_conforms() {
         let own = directory.path().join(count.get().to_string());
         Box::new(FileStore::open(&own).unwrap())
     });
+    conformance::check_keys(|| {
+        count.set(count.get() + 1);
+        let name = format!("{}", count.get());
+        Box::new(FileStore::open(&directory.path().join(name)).unwrap())
+    });
 }
 
 #[test]

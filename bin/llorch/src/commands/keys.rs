@@ -1,0 +1,135 @@
+//! `token create`, `list`, `rotate` and `revoke`: the keys of the control plane.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use llorch_client::{Key, KeyWithToken, NewKey, Response};
+use serde_json::json;
+
+use super::{App, cells::NONE};
+use crate::{
+    args,
+    exit::{Exit, Failure, Outcome},
+    output::{Cell, Table, millis, note},
+};
+
+impl App {
+    pub(super) fn create_key(&self, create: args::CreateKey) -> Outcome {
+        let scopes = create.scopes.iter().map(|scope| scope.name().to_owned());
+        let key = NewKey {
+            name: create.name,
+            scopes: scopes.collect(),
+            node: create.node,
+            expires_in: create.expires,
+        };
+        self.show_token(&self.client.create_key(&key)?)
+    }
+
+    pub(super) fn list_keys(&self) -> Outcome {
+        let answer = self.client.keys()?;
+        if self.output.json {
+            return Ok(self.output.json(&answer.raw)?);
+        }
+        let keys = answer.read()?.keys;
+        if keys.is_empty() {
+            return Ok(self
+                .output
+                .line("there is no key; `llorch token create` makes one")?);
+        }
+        let mut table = Table::new(&["KEY", "NAME", "SCOPES", "NODE", "STATE", "ENDS", "AGE"])
+            .optional(&["AGE", "NODE"]);
+        let now = now_ms();
+        for key in &keys {
+            table.row([
+                Cell::new(&key.key_id),
+                Cell::new(&key.name),
+                Cell::new(key.scopes.join(", ")),
+                Cell::new(key.node.as_ref().map_or(NONE, |node| node.as_str())),
+                Cell::new(state(key, now)),
+                Cell::new(key.expires_at_ms.map_or_else(
+                    || "never".to_owned(),
+                    |end| left(end, now).unwrap_or_else(|| "over".to_owned()),
+                )),
+                Cell::number(millis(now.saturating_sub(key.created_at_ms) as f64)),
+            ]);
+        }
+        Ok(self.output.table(&table)?)
+    }
+
+    pub(super) fn rotate_key(&self, rotate: &args::RotateKey) -> Outcome {
+        let key = self.find_key(&rotate.key)?;
+        let answer = self
+            .client
+            .rotate_key(&key.key_id, rotate.overlap, rotate.expires)?;
+        self.show_token(&answer)
+    }
+
+    pub(super) fn revoke_key(&self, name_or_id: &str) -> Outcome {
+        let key = self.find_key(name_or_id)?;
+        self.client.revoke_key(&key.key_id)?;
+        if self.output.json {
+            let value = json!({"key_id": key.key_id, "revoked": true});
+            return Ok(self.output.json(&value)?);
+        }
+        Ok(self
+            .output
+            .line(&format!("{} ({}) is revoked", key.name, key.key_id))?)
+    }
+
+    /// The key with this id, or the one in use with this name.
+    fn find_key(&self, name_or_id: &str) -> Result<Key, Failure> {
+        let keys = self.client.keys()?.read()?.keys;
+        let by_id = keys.iter().find(|key| key.key_id == name_or_id);
+        let by_name = || {
+            let mut named = keys.iter().filter(|key| key.name == name_or_id);
+            // Keys in use have different names; keys that have ended come last.
+            named.clone().find(|key| key.valid).or_else(|| named.next())
+        };
+        by_id.or_else(by_name).cloned().ok_or_else(|| {
+            let text = format!("there is no key {name_or_id:?}; `llorch token list` lists them");
+            Failure::Message(Exit::NotFound, text)
+        })
+    }
+
+    /// The token on standard output, so that a script can keep it; all else beside it.
+    fn show_token(&self, answer: &Response<KeyWithToken>) -> Outcome {
+        if self.output.json {
+            return Ok(self.output.json(&answer.raw)?);
+        }
+        let KeyWithToken { key, token, .. } = answer.read()?;
+        note(&format!(
+            "key {} ({}); the token is shown this once:",
+            key.key_id, key.name
+        ));
+        self.output.line(&token)?;
+        if let Some(left) = key
+            .previous_valid_until_ms
+            .and_then(|end| left(end, now_ms()))
+        {
+            note(&format!("the old token stays valid for {left}"));
+        }
+        Ok(())
+    }
+}
+
+fn state(key: &Key, now: u64) -> String {
+    match (key.valid, key.revoked_at_ms) {
+        (_, Some(_)) => "revoked".to_owned(),
+        (false, None) => "expired".to_owned(),
+        (true, None) => match key.previous_valid_until_ms.and_then(|end| left(end, now)) {
+            Some(left) => format!("valid, old token {left}"),
+            None => "valid".to_owned(),
+        },
+    }
+}
+
+/// The time until then; `None` when it is over.
+fn left(end_ms: u64, now: u64) -> Option<String> {
+    let left = end_ms.checked_sub(now).filter(|left| *left > 0)?;
+    let whole = Duration::from_secs(left.div_ceil(1000));
+    Some(humantime::format_duration(whole).to_string())
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
