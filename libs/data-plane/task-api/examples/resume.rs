@@ -126,5 +126,6 @@ fn service(engine: &FakeEngine) -> Result<Router, Box<dyn Error>> {
         Arc::new(Direct(StreamProxy::new())),
         GatewayMetrics::default(),
     );
-    Ok(TaskApi::new(TaskConfig::default(), gateway, admission, tasks).router())
+    let api = TaskApi::new(TaskConfig::default(), gateway, admission, tasks);
+    Ok(http_server::unguarded_router(api.router()))
 }
