@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, ops::Bound, sync::Arc, time::Duration};
 
 use pool_registry_types::{
     Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
-    RefusedHandoff,
+    RefusedHandoff, Text,
 };
 use routing_table::EndpointKey;
 
@@ -51,7 +51,7 @@ pub struct NodeView {
     /// The incarnation of its agent.
     pub incarnation: Option<u64>,
     /// The version of its agent.
-    pub version: Option<Arc<str>>,
+    pub version: Option<Text>,
     /// Its hardware.
     pub capabilities: Arc<Capabilities>,
     /// Its GPUs as last reported; `None` before the first report.

@@ -26,6 +26,7 @@ mod health;
 mod heartbeat;
 mod id;
 mod invalid;
+mod key_file;
 pub mod limits;
 mod models;
 mod node;
@@ -35,6 +36,7 @@ mod register;
 mod replica;
 #[cfg(feature = "openapi")]
 pub mod schema;
+mod shared_str;
 mod slots;
 mod text;
 mod url;
@@ -48,19 +50,20 @@ pub use health::{HealthAnswer, ORCHESTRATORD, POOL_MANAGERD};
 pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
 pub use id::{BootId, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use invalid::InvalidField;
+pub use key_file::KeyFile;
 pub use limits::{
     MAX_CONTEXT_LENGTH, MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES,
     MAX_MODELS, MAX_NODE_BODY_BYTES, MAX_PATH_BYTES, MAX_POOLS, MAX_REPLICAS, MAX_SLOTS,
     MAX_TEXT_BYTES,
 };
-pub use models::{is_model_name, usable_models};
+pub use models::{ModelName, bounded_models, is_model_name, usable_models};
 pub use node::{Ack, DrainRequest, NodeStatus};
 pub use pool::PoolStatus;
 pub use refused::RefusedHandoff;
 pub use register::{Capabilities, RegisterRequest, RegisterResponse};
 pub use replica::{EngineLoad, ReplicaStatus};
 pub use slots::Slots;
-pub use text::{lines, one_line, quoted};
+pub use text::{ErrorText, Text, lines, one_line, quoted};
 pub use url::{HttpUrl, UrlError};
 
 /// Compiles the README's examples as tests.
