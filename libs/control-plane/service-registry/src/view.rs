@@ -30,6 +30,7 @@ pub enum Availability {
 
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NodeView {
     /// Its id.
     pub node_id: NodeId,
@@ -76,6 +77,7 @@ impl NodeView {
 
 /// One pool of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolView {
     /// The last report.
     pub status: Arc<PoolStatus>,
@@ -98,6 +100,7 @@ pub struct NodeFilter {
 
 /// A page of nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NodesPage {
     /// Sorted by id.
     pub nodes: Vec<NodeView>,

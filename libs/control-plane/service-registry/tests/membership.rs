@@ -4,8 +4,7 @@ mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
 use pool_registry_types::{
-    BootId, ErrorText, GpuStatus, HttpUrl, NodeStatus, RefusedHandoff, RegisterRequest, Slots,
-    Text,
+    BootId, ErrorText, GpuStatus, HttpUrl, NodeStatus, RefusedHandoff, RegisterRequest, Slots, Text,
 };
 use service_registry::{
     Delta, FORGET_AFTER, HeartbeatOutcome, HolderAnswer, LeftReason, RegisterOutcome, RegistryError,
@@ -284,7 +283,7 @@ fn another_start_of_a_machine_takes_the_id_when_the_holder_does_not_answer() {
             "{error}"
         );
         assert!(
-            error.to_string().contains("POOL_MANAGERD_NODE_ID"),
+            error.to_string().contains("a node id of its own"),
             "{error}"
         );
         let mut taken_over = world.registry.clone();

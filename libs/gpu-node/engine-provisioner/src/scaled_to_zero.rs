@@ -101,7 +101,10 @@ mod tests {
         save(dir.path(), &spec(POOL), &offer).unwrap();
         assert_eq!(known(POOL), Some(offer.clone()));
         let more = known(&POOL.replace("slots=1", "slots=2\nmodels=[\"n\"]")).unwrap();
-        assert_eq!((more.slots(), more.models.unwrap()), (2, vec!["n".parse().unwrap()]));
+        assert_eq!(
+            (more.slots(), more.models.unwrap()),
+            (2, vec!["n".parse().unwrap()])
+        );
         assert_eq!(
             known(&POOL.replace("\"x\"]", "\"y\"]")),
             None,

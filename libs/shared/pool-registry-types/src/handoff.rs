@@ -174,6 +174,27 @@ mod tests {
         assert_eq!(parse(&serde_json::to_string(&long).unwrap()).unwrap(), long);
     }
 
+    // spec: WIRE-48
+    #[test]
+    fn a_handoff_is_built_within_its_bounds() {
+        let url: HttpUrl = "http://localhost:1".parse().unwrap();
+        let ids = ("p".parse().unwrap(), "r".parse().unwrap());
+        let mut handoff = Handoff::new(ids.0, ids.1, EngineKind::new("x").unwrap(), url, 0);
+        assert_eq!(handoff.slots(), 1);
+        handoff.set_slots(u32::MAX);
+        assert_eq!(handoff.slots(), MAX_SLOTS);
+        let error = KeyFile::new("engine.key").unwrap_err().to_string();
+        assert!(
+            error.starts_with("api_key_file must be the absolute path"),
+            "{error}"
+        );
+        handoff.api_key_file = Some(KeyFile::new("/etc/llorch/engine.key").unwrap());
+        assert_eq!(
+            parse(&serde_json::to_string(&handoff).unwrap()),
+            Ok(handoff)
+        );
+    }
+
     // spec: WIRE-43, WIRE-44
     #[test]
     fn a_known_spelling_and_the_end_v1_are_taken() {

@@ -52,7 +52,8 @@ impl HeartbeatRequest {
         }
     }
 
-    /// Cuts lists that a control plane would refuse. Of several entries with one id the first stays.
+    /// Cuts lists that a control plane would refuse. Of several entries with one id the first
+    /// stays.
     ///
     /// The message may still be larger than
     /// [`MAX_NODE_BODY_BYTES`](crate::limits::MAX_NODE_BODY_BYTES).

@@ -4,9 +4,11 @@
 //! handoff file that announces an engine, the register and heartbeat messages, the error envelope,
 //! and the names of headers. It does no I/O and has no clock, so any Rust service can depend on it.
 //!
-//! * **A value that exists is valid.** Identifiers, URLs and messages are checked while they are
-//!   deserialised; the error names the field and says what would be right. A message type has a
-//!   constructor for its required fields, and a twin `Unvalidated…` that serde reads first.
+//! * **A value that exists is valid.** Identifiers, URLs, names of models and texts are checked
+//!   where they are built, also while they are deserialised; the error names the field and says
+//!   what would be right. A message type has a constructor for its required fields, and a twin
+//!   `Unvalidated…` that serde reads first where fields depend on one another. `bound()` cuts the
+//!   lists of a message before it is sent.
 //! * **Unknown fields are ignored**, because node and control plane are upgraded separately. New
 //!   fields are optional, so the short form of a message always works. Structs are
 //!   `#[non_exhaustive]`, so a new field breaks no caller.

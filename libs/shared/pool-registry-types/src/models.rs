@@ -30,7 +30,8 @@ fn check_model_name(name: &str) -> Result<(), InvalidField> {
     Err(InvalidField::new(
         "model",
         format!(
-            "must be a name of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters, not {}",
+            "must be a name of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters, \
+             not {}",
             quoted(name, MAX_ECHO_CHARS)
         ),
     ))
@@ -91,6 +92,26 @@ pub(crate) fn bound_models(models: &mut Option<Vec<ModelName>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // spec: WIRE-48
+    #[test]
+    fn an_impossible_name_is_refused_with_what_would_be_right() {
+        let long = "x".repeat(MAX_MODEL_NAME_BYTES + 1);
+        for bad in ["", "a\u{1b}[31m", &long] {
+            let error = ModelName::new(bad).unwrap_err().to_string();
+            assert!(
+                error.starts_with("model must be a name of 1 to 256 bytes without control"),
+                "{error}"
+            );
+            assert!(error.len() < 200 && !error.contains('\u{1b}'), "{error}");
+            let json = serde_json::to_string(&["a", bad]).unwrap();
+            let mut json = serde_json::Deserializer::from_str(&json);
+            let read = serde_path_to_error::deserialize::<_, Vec<ModelName>>(&mut json);
+            assert_eq!(read.unwrap_err().path().to_string(), "[1]");
+        }
+        let name: ModelName = "org/a model".parse().unwrap();
+        assert_eq!(serde_json::to_string(&name).unwrap(), r#""org/a model""#);
+    }
 
     #[test]
     fn usable_names_are_kept_and_the_others_counted() {

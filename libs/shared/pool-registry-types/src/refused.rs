@@ -60,13 +60,15 @@ mod tests {
     use super::*;
     use crate::limits::MAX_TEXT_BYTES;
 
-    // spec: WIRE-43, WIRE-14
+    // spec: WIRE-46, WIRE-14
     #[test]
     fn texts_are_cut_and_cannot_forge_a_line() {
         let long = format!("/a/{}/pool-0_r0.json", "ü".repeat(300));
         let json = serde_json::json!({"file": long, "reason": "x\ny".repeat(1000), "later": 1});
         let refused: RefusedHandoff = serde_json::from_value(json).unwrap();
-        assert!(refused.file().len() <= MAX_TEXT_BYTES && refused.file().ends_with("/pool-0_r0.json"));
+        assert!(
+            refused.file().len() <= MAX_TEXT_BYTES && refused.file().ends_with("/pool-0_r0.json")
+        );
         assert!(refused.reason().len() <= MAX_REFUSAL_BYTES && !refused.reason().contains('\n'));
         assert_eq!(RefusedHandoff::new("a", "b").file(), "a");
     }

@@ -254,8 +254,10 @@ mod tests {
             let mut odd = long.clone();
             odd["context_length"] = impossible.into();
             odd["owned_by"] = "a\u{1b}[31m".into();
-            let replica: ReplicaStatus = serde_json::from_value(odd).unwrap();
-            assert_eq!(replica.context_length, None);
+            let mut replica: ReplicaStatus = serde_json::from_value(odd).unwrap();
+            assert_eq!(replica.context_length(), None);
+            replica.set_context_length(Some(impossible));
+            assert_eq!(replica.context_length(), None);
             assert_eq!(replica.owned_by.as_deref(), Some("a [31m"));
         }
     }

@@ -106,7 +106,7 @@ impl ErrorText {
     ///
     /// ```
     /// use pool_registry_types::ErrorText;
-    /// assert_eq!(ErrorText::cut("out of memory\n\u{1b}[31mat layer 3"), "out of memory\n [31mat layer 3");
+    /// assert_eq!(ErrorText::cut("no memory\n\u{1b}[31mlayer 3"), "no memory\n [31mlayer 3");
     /// ```
     #[must_use]
     pub fn cut(text: &str) -> Self {
@@ -151,7 +151,44 @@ mod tests {
         assert_eq!(one_line("\n", 99), "");
     }
 
+    // spec: WIRE-48
+    #[test]
+    fn an_impossible_text_is_refused_with_what_would_be_right() {
+        let error = Text::new("a\nb").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"text must be at most 256 bytes without control characters, not "a\nb""#
+        );
+        assert_eq!(Text::new("").unwrap(), Text::default());
+        assert!(Text::new(&"x".repeat(MAX_TEXT_BYTES + 1)).is_err());
+        let long = format!("{}/pool-0_r0.json", "ü".repeat(MAX_TEXT_BYTES));
+        let end = Text::cut_start(&long);
+        assert!(end.ends_with("ü/pool-0_r0.json") && end.len() <= MAX_TEXT_BYTES);
+        assert!(serde_json::from_str::<Text>("7").is_err(), "only a string");
+    }
+
     proptest! {
+        // spec: WIRE-14, WIRE-48
+        #[test]
+        fn a_text_is_within_its_bounds_however_it_is_built(
+            part in "\\PC*|(?s).{0,40}", times in 1..400_usize,
+        ) {
+            let text = part.repeat(times.min(20_000 / part.len().max(1) + 1));
+            let line = Text::cut(&text);
+            prop_assert!(is_text(&line));
+            prop_assert_eq!(Text::new(&text).is_ok(), line == *text);
+            let lines = ErrorText::cut(&text);
+            prop_assert!(lines.len() <= MAX_ERROR_BYTES);
+            prop_assert!(lines.chars().all(|c| !c.is_control() || c == '\n'));
+            // A message is read in the same way, and what it holds is written as it is.
+            let json = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(serde_json::from_str::<ErrorText>(&json).unwrap(), lines);
+            let read: Text = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(&read, &line);
+            let written = serde_json::to_string(&read).unwrap();
+            prop_assert_eq!(written, serde_json::to_string(line.as_str()).unwrap());
+        }
+
         // spec: WIRE-14
         #[test]
         fn a_cleaned_text_is_short_clean_and_stable(

@@ -79,7 +79,12 @@ impl<W> AdmissionCore<W> {
     fn queues_for(&self, freed: &FreedModels) -> Vec<(Ticket, String)> {
         let named = freed.named.iter().flat_map(|models| models.iter());
         let mut queues: Vec<(Ticket, String)> = named
-            .filter_map(|model| Some((self.queues.get(model.as_str())?.oldest()?, model.to_string())))
+            .filter_map(|model| {
+                Some((
+                    self.queues.get(model.as_str())?.oldest()?,
+                    model.to_string(),
+                ))
+            })
             .collect();
         if freed.unnamed {
             let unnamed = self
