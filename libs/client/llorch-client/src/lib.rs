@@ -43,7 +43,9 @@ pub use error::ClientError;
 pub use event_stream::ServerEvent;
 pub use keys::{Key, KeyWithToken, Keys, NewKey};
 pub use pagination::NodesQuery;
-pub use pool_registry_types::{ErrorCode, HttpUrl, NodeId, NodeStatus, PoolId, ReplicaId, TaskId};
+pub use pool_registry_types::{
+    ErrorCode, ErrorText, HttpUrl, ModelName, NodeId, NodeStatus, PoolId, ReplicaId, TaskId, Text,
+};
 pub use resources::{
     Catalog, Drain, DrainStarted, Gpu, Gpus, Model, Node, NodePool, Nodes, PlacementCandidate,
     PlacementExplanation, Pool, Pools, Quarantine, RefusedNode, Replica,

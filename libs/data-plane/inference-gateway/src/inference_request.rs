@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use admission::{Admission, Priority, RoutingPreference};
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, Request, Uri,
+    HeaderMap, HeaderName, Uri,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, COOKIE, FORWARDED, ORIGIN, REFERER},
     request::Parts,
     uri::PathAndQuery,
@@ -70,18 +70,22 @@ pub(crate) struct InferenceRequest {
 
 impl InferenceRequest {
     /// Reads a request and tells `observer` its model and its limits. A request for a stored
-    /// response goes to its `owner`.
+    /// response goes to its `owner`. Takes the headers out of `parts`.
     pub(crate) async fn read(
-        request: Request<RequestBody>,
+        parts: &mut Parts,
+        body: &mut RequestBody,
         config: &GatewayConfig,
         admission: &Admission,
         owner: Option<&ResponseOwner>,
         observer: &mut RequestObserver,
     ) -> Result<Self, GatewayError> {
-        let (mut parts, body) = request.into_parts();
         let (started, route) = (observer.started(), observer.route());
         let options = RequestOptions::read(&parts.headers, config.strategy, started)?;
-        let body = read_body(&mut parts, body, config.max_body_bytes).await?;
+        let body = body
+            .read_decoded(&parts.headers, config.max_body_bytes)
+            .await?;
+        parts.headers.remove(CONTENT_ENCODING);
+        let body = without_mark(body);
         let mut is_stream = false;
         let model = match (owner, route.method) {
             (Some(owner), _) => owner.model.as_ref().to_owned(),
@@ -150,21 +154,14 @@ fn only_model(admission: &Admission) -> Result<String, GatewayError> {
     })
 }
 
-/// The body as it goes to an engine: decoded, and without a byte order mark, which some engines
-/// refuse.
-async fn read_body(
-    parts: &mut Parts,
-    body: RequestBody,
-    max_bytes: usize,
-) -> Result<Bytes, GatewayError> {
-    let body = body.read_decoded(&parts.headers, max_bytes).await?;
-    parts.headers.remove(CONTENT_ENCODING);
+/// The same body without a byte order mark, which some engines refuse.
+fn without_mark(body: Bytes) -> Bytes {
     let text = without_byte_order_mark(&body);
-    Ok(if text.len() == body.len() {
+    if text.len() == body.len() {
         body
     } else {
         body.slice_ref(text)
-    })
+    }
 }
 
 /// Removes what proxies before this server say about the client's connection.
@@ -179,12 +176,13 @@ fn remove_forwarded(headers: &mut HeaderMap) {
     }
 }
 
-fn outbound(parts: Parts, route: Route, body: Bytes) -> Result<Outbound, GatewayError> {
+fn outbound(parts: &mut Parts, route: Route, body: Bytes) -> Result<Outbound, GatewayError> {
     let path = path_for_engine(&parts.uri, route)?;
+    let headers = std::mem::take(&mut parts.headers);
     Ok(Outbound {
         removed_headers: &NOT_FORWARDED,
         set_headers: Vec::with_capacity(SET_HEADERS),
-        ..Outbound::new(parts.method, path, parts.headers, body)
+        ..Outbound::new(parts.method.clone(), path, headers, body)
     })
 }
 

@@ -85,7 +85,7 @@ impl Inference {
     ) -> Result<Response<GatewayBody>, GatewayError> {
         let started = Instant::now();
         let caller = request.body().caller().cloned();
-        let (parts, body) = self.read(request).await?;
+        let (mut parts, body) = self.read(request).await?;
         let translated = match kind {
             Kind::Chat => chat_request(&body),
             Kind::Generate | Kind::Raw => generate_request(&body),
@@ -116,14 +116,14 @@ impl Inference {
         if let Some(caller) = caller {
             inner = inner.sent_by(caller);
         }
-        let request = for_engine(parts, forward.path, inner);
-        let response = self.serve(route, None, request).await;
+        for_engine(&mut parts, forward.path);
+        let response = self.serve(route, None, &mut parts, &mut inner).await;
         Ok(respond(&forward, started, response).await)
     }
 
     /// Reads the body of a request, decoded.
     async fn read(&self, request: Request<RequestBody>) -> Result<(Parts, Bytes), GatewayError> {
-        let (parts, body) = request.into_parts();
+        let (parts, mut body) = request.into_parts();
         let body = body
             .read_decoded(&parts.headers, self.config.max_body_bytes)
             .await?;
@@ -149,14 +149,13 @@ fn invalid(error: &RequestError) -> GatewayError {
     GatewayError::new(ErrorCode::InvalidRequest, error.to_string())
 }
 
-/// The same request for another path, with a JSON body.
-fn for_engine(mut parts: Parts, path: &'static str, body: RequestBody) -> Request<RequestBody> {
+/// Makes it a request for another path, with a JSON body.
+fn for_engine(parts: &mut Parts, path: &'static str) {
     parts.method = Method::POST;
     parts.uri = Uri::from_static(path);
     parts.headers.remove(CONTENT_ENCODING);
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONTENT_TYPE, JSON);
-    Request::from_parts(parts, body)
 }
 
 /// Translates the response of an engine, or an error of this gateway.

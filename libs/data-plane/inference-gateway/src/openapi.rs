@@ -6,9 +6,9 @@
 )]
 
 use pool_registry_types::{
-    ErrorCode,
+    ErrorCode, ModelName,
     headers::{ATTEMPTS, NODE, POOL, QUEUE_MS, REPLICA},
-    schema::{EventStream, ModelName},
+    schema::EventStream,
 };
 use utoipa::{
     OpenApi as _, PartialSchema as _,

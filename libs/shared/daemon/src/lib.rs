@@ -79,7 +79,7 @@ mod setting;
 mod settings;
 mod unused;
 
-pub use common::{RUNTIME_DIR, STATE_DIR};
+pub use common::{RUNTIME_DIR, SECRET_VARIABLES, STATE_DIR};
 pub use directory::{DirectoryUse, check_directory, require_directory, require_regular_file};
 pub use entry::main;
 pub use program::Program;

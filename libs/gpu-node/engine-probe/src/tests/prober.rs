@@ -71,7 +71,7 @@ async fn a_replica_is_ready_before_its_first_probe_and_its_models_follow() {
         announce(&registry, "r0", &engine.url(), "");
         assert!(registry.statuses()[0].ready, "trusted at once");
         until(&registry, |pool| {
-            pool.models_available.as_deref() == Some(&["tiny".to_owned()])
+            pool.models_available.as_deref() == Some(&["tiny".parse().unwrap()])
         })
         .await;
     })
