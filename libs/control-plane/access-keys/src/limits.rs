@@ -30,7 +30,7 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("POST /v2/keys")
         .beyond("409 KEY_CONFLICT"),
     Limit::new(
-        "MAX_KEY_NAME_CHARS",
+        "bearer_auth::MAX_KEY_NAME_CHARS",
         MAX_KEY_NAME_CHARS as u64,
         "characters",
     )

@@ -13,7 +13,7 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("`ORCHESTRATORD_KEYS_FILE`, `POOL_MANAGERD_KEYS_FILE`")
         .beyond("an error at the start; later the last good keys stay valid, with a warning"),
     Limit::new(
-        "MAX_KEY_NAME_CHARS",
+        "bearer_auth::MAX_KEY_NAME_CHARS",
         MAX_KEY_NAME_CHARS as u64,
         "characters",
     )
