@@ -4,6 +4,7 @@
 //! answers is known word by word, so a lost, doubled or foreign token fails a test.
 
 mod abandoned_requests;
+mod access;
 mod affinity;
 mod auth;
 mod bad_handoffs;
