@@ -93,7 +93,6 @@ pub(crate) async fn guard(
 
 /// The routes of `router` for callers that are not authenticated: within this process, and on
 /// listeners that serve everyone.
-#[must_use]
 pub fn unguarded_router<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router.layer(Extension(Principal::Process))
 }
