@@ -49,7 +49,7 @@ impl RefusedHandoff {
 mod tests {
     use super::*;
 
-    // spec: WIRE-43, WIRE-14
+    // spec: WIRE-46, WIRE-14
     #[test]
     fn texts_are_cut_and_cannot_forge_a_line() {
         let long = format!("/a/{}/pool-0_r0.json", "ü".repeat(300));
