@@ -103,10 +103,13 @@ impl Inference {
         observer: &mut RequestObserver,
     ) -> Result<(ClientResponse, Lease), GatewayError> {
         let (config, admission) = (&self.config, &self.admission);
-        let owner = owner.as_ref();
-        let request = InferenceRequest::read(request, config, admission, owner, observer).await?;
+        let responses = &self.responses;
+        let reading =
+            InferenceRequest::read(request, config, admission, responses, owner, observer);
+        let request = reading.await?;
         self.budget.lock().earn();
         // Of the replicas on its node, only the owner may be chosen.
+        let owner = request.owner.as_ref();
         let others = owner.map(|owner| admission.others_on_node(&owner.model, &owner.endpoint));
         let mut forwarding = Forwarding {
             inference: self,
@@ -215,6 +218,7 @@ impl Forwarding<'_> {
         let timeouts = config.timeouts_of(is_stream, observer.retry.deadline());
         let sending = self.inference.transport.send(NodeRequest {
             endpoint,
+            is_bound: self.request.owner.is_some(),
             model: observer.model(),
             outbound,
             timeouts,

@@ -43,7 +43,11 @@ fn operation(route: OllamaRoute) -> Operation {
             let version = open_object()
                 .property("version", string())
                 .required("version");
-            about("The version of the API that is translated (Ollama).", version).build()
+            about(
+                "The version of the API that is translated (Ollama).",
+                version,
+            )
+            .build()
         }
         OllamaRoute::Tags => about("All models (Ollama).", models()).build(),
         OllamaRoute::Running => about("Models that are loaded: all (Ollama).", models()).build(),
@@ -69,9 +73,7 @@ fn models() -> ObjectBuilder {
         .property("model", string())
         .required("model");
     let models = ArrayBuilder::new().items(model);
-    open_object()
-        .property("models", models)
-        .required("models")
+    open_object().property("models", models).required("models")
 }
 
 /// A request that names its model.

@@ -52,9 +52,9 @@ pub(super) fn body(content_type: &str, schema: impl Into<RefOr<Schema>>) -> Requ
 
 /// Adds the headers with which a client steers a request.
 pub(super) fn with_options(operation: OperationBuilder) -> OperationBuilder {
-    options().into_iter().fold(operation, |operation, option| {
-        operation.parameter(option)
-    })
+    options()
+        .into_iter()
+        .fold(operation, |operation, option| operation.parameter(option))
 }
 
 /// Adds what may become of any request that goes to an engine.

@@ -366,11 +366,7 @@ async fn a_stored_response_that_is_not_known_is_not_found() {
     }
     for (method, path, allowed) in [
         (Method::PUT, "/v1/responses/resp_1", "GET, DELETE"),
-        (
-            Method::DELETE,
-            "/v1/responses/resp_1/input_items",
-            "GET",
-        ),
+        (Method::DELETE, "/v1/responses/resp_1/input_items", "GET"),
         (Method::GET, "/v1/responses/resp_1/cancel", "POST"),
     ] {
         let answer = service.send(method, path, &[], "").await;
