@@ -320,7 +320,7 @@ fn another_start_of_a_machine_takes_the_id_when_the_holder_does_not_answer() {
     ));
 }
 
-// spec: SEE-40
+// spec: SEE-44
 #[test]
 fn refused_handoffs_and_faults_of_gpus_are_told_when_they_begin_and_end() {
     let mut world = World::with_nodes(&["a"]);

@@ -85,7 +85,7 @@ impl Inference {
             observer.find_response_id(ResponseIdReader::new(&self.responses));
         }
         let span = observer.span();
-        let forwarding = self.forward(parts, body, owner.as_ref(), &mut observer);
+        let forwarding = self.forward(parts, body, owner, &mut observer);
         match forwarding.instrument(span).await {
             Ok((response, lease)) => response.into_response(lease, observer),
             Err(error) => {
@@ -102,14 +102,17 @@ impl Inference {
         &self,
         parts: &mut Parts,
         body: &mut RequestBody,
-        owner: Option<&ResponseOwner>,
+        owner: Option<ResponseOwner>,
         observer: &mut RequestObserver,
     ) -> Result<(ClientResponse, Lease), GatewayError> {
         let (config, admission) = (&self.config, &self.admission);
-        let reading = InferenceRequest::read(parts, body, config, admission, owner, observer);
+        let responses = &self.responses;
+        let reading =
+            InferenceRequest::read(parts, body, config, admission, responses, owner, observer);
         let request = reading.await?;
         self.budget.lock().earn();
         // Of the replicas on its node, only the owner may be chosen.
+        let owner = request.owner.as_ref();
         let others = owner.map(|owner| admission.others_on_node(&owner.model, &owner.endpoint));
         let mut forwarding = Forwarding {
             inference: self,
@@ -218,6 +221,7 @@ impl Forwarding<'_> {
         let timeouts = config.timeouts_of(is_stream, observer.retry.deadline());
         let sending = self.inference.transport.send(NodeRequest {
             endpoint,
+            is_bound: self.request.owner.is_some(),
             model: observer.model(),
             outbound,
             timeouts,
