@@ -204,6 +204,7 @@ impl<'a> PreviousPool<'a> {
                 && endpoint.generation() == generation
                 && endpoint.context_length() == context_length
                 && endpoint.owned_by() == owned_by
+                && endpoint.queue_timeout() == status.queue_timeout()
                 && (same_models((&before.status, route.replica), (status, place))
                     || endpoint.models() == models(status, replica).as_ref())
         };
@@ -221,7 +222,8 @@ impl<'a> PreviousPool<'a> {
         };
         let models = models(status, replica);
         let endpoint = Endpoint::new(key, incarnation, generation, Arc::clone(target), models)
-            .with_model_facts(context_length, owned_by.map(Arc::from));
+            .with_model_facts(context_length, owned_by.map(Arc::from))
+            .with_queue_timeout(status.queue_timeout());
         Route {
             endpoint: Arc::new(endpoint),
             replica: place,

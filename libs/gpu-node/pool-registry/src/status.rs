@@ -142,6 +142,7 @@ impl RegistryCore {
                 .to_owned()
         });
         status.device_mask = device_mask(pool);
+        status.set_queue_timeout(self.queue_timeouts.get(id).copied());
         status.placeholder = pool.is_placeholder();
         status.sleeping = scaled_to_zero.is_some() && !is_running;
         status
