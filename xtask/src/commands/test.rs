@@ -23,11 +23,13 @@ nextest when it is installed. Tests that need a missing tool are left out and li
   --quick  only the tests of the crates";
 
 pub(super) const E2E_USAGE: &str = "\
-cargo xtask e2e [FILTER | --engines | --write-clients]
+cargo xtask e2e [--long] [FILTER | --engines | --write-clients]
 
 Builds the daemons, gets an engine, and runs the tests in xtask/crates/e2e-tests/tests/e2e whose
 names contain FILTER. $LLAMA_SERVER names an engine to use instead of the one that is fetched.
 
+  --long     run tests that have a long form in that form: half a minute of load for each case of
+             many_clients, and 4000 streams at once
   --engines  instead, run the tests with other real engines (tests/engines). Their installation
              into target/ takes ten minutes and six gigabytes the first time
   --write-clients
@@ -53,8 +55,8 @@ pub(super) fn add_tests(report: &mut Report, quick: bool) -> Result<()> {
     });
     if !quick {
         report.tests("doctests", doctests);
-        let noted = [noted_in(&left_out)];
-        report.tests("e2e", || e2e(runner, &Selection::E2e(None), &noted));
+        let variables = [noted_in(&left_out)];
+        report.tests("e2e", || e2e(runner, &Selection::E2e(None), &variables));
     }
     report.leave_out(left_out.lines()?);
     Ok(())
@@ -68,6 +70,7 @@ fn noted_in(left_out: &LeftOut) -> (&'static str, &OsStr) {
 pub(super) fn run_e2e(mut arguments: Arguments) -> Result<()> {
     let engines = arguments.flag("--engines");
     let write_clients = arguments.flag("--write-clients");
+    let long = arguments.flag("--long");
     let filter = arguments.positional();
     arguments.finish()?;
     let mut report = Report::new();
@@ -79,17 +82,18 @@ pub(super) fn run_e2e(mut arguments: Arguments) -> Result<()> {
     } else {
         Selection::E2e(filter)
     };
-    let write = write_clients.then(|| (WRITE_CLIENTS, OsStr::new("1")));
-    let more: Vec<_> = [noted_in(&left_out)].into_iter().chain(write).collect();
-    report.tests("e2e", || e2e(Runner::detect(), &selection, &more));
+    let mut variables = vec![noted_in(&left_out)];
+    variables.extend(long.then_some((test_tools::LONG, OsStr::new("1"))));
+    variables.extend(write_clients.then_some((WRITE_CLIENTS, OsStr::new("1"))));
+    report.tests("e2e", || e2e(Runner::detect(), &selection, &variables));
     report.leave_out(left_out.lines()?);
     report.finish()
 }
 
-fn e2e(runner: Runner, selection: &Selection, environment: &[(&str, &OsStr)]) -> Result<Counts> {
+fn e2e(runner: Runner, selection: &Selection, variables: &[(&str, &OsStr)]) -> Result<Counts> {
     let binaries = Binaries::build()?;
     build_llorch()?;
-    with_daemons(runner, &binaries, selection, environment)
+    with_daemons(runner, &binaries, selection, variables)
 }
 
 /// The tests of daemons that export spans.

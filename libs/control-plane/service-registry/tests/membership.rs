@@ -473,7 +473,8 @@ fn only_what_a_reader_wants_to_know_is_a_change() {
         |p| p.set_slots(Slots::clamped(0, p.slots_total())),
         |p| p.vram_free_bytes = 9,
     ];
-    let loud: [Edit; 7] = [
+    let loud: [Edit; 8] = [
+        |p| p.set_queue_timeout(Some(std::time::Duration::from_secs(9))),
         |p| p.ready = false,
         |p| p.draining = true,
         |p| p.set_slots(Slots::clamped(p.slots_free(), 9)),

@@ -187,7 +187,9 @@ impl Forwarding<'_> {
                 observer.retry.not_acquired(Instant::now());
                 let alias = self.request.alias.as_deref();
                 Err(match self.last_error.take() {
-                    Some(error) if refusal.reason == RefusalReason::Exhausted => error,
+                    Some(error) if refusal.reason == RefusalReason::Exhausted => {
+                        self.with_retry_after(error, observer.model())
+                    }
                     _ => GatewayError::no_slot(&refusal, observer.model(), alias),
                 })
             }
@@ -218,7 +220,12 @@ impl Forwarding<'_> {
             starts_engine: lease.starts_engine(),
         };
         let config = &self.inference.config;
-        let timeouts = config.timeouts_of(is_stream, observer.retry.deadline());
+        let mut timeouts = config.timeouts_of(is_stream, observer.retry.deadline());
+        if sent.starts_engine {
+            // The node lets the request wait for the start as long as its pool says.
+            let start = endpoint.queue_timeout().unwrap_or_default();
+            timeouts.first_byte = timeouts.first_byte.saturating_add(start);
+        }
         let sending = self.inference.transport.send(NodeRequest {
             endpoint,
             is_bound: self.request.owner.is_some(),
@@ -303,13 +310,17 @@ impl Forwarding<'_> {
         Ok(())
     }
 
-    /// Tells the client of a busy endpoint when to try again: admission knows.
+    /// Tells the client of a busy endpoint, or of one that cannot serve now, when to try again:
+    /// admission knows.
     fn with_retry_after(&self, error: GatewayError, model: &str) -> GatewayError {
-        let is_busy = error.code == ErrorCode::QueueFull;
+        let admission = &self.inference.admission;
+        let retry_after = match error.code {
+            ErrorCode::QueueFull => Some(admission.retry_after(model)),
+            ErrorCode::PoolUnavailable => Some(admission.retry_after_outage()),
+            _ => None,
+        };
         GatewayError {
-            retry_after: is_busy
-                .then(|| self.inference.admission.retry_after(model))
-                .or(error.retry_after),
+            retry_after: retry_after.or(error.retry_after),
             ..error
         }
     }

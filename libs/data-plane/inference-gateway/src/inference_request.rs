@@ -132,7 +132,7 @@ impl InferenceRequest {
         };
         let queue_timeout = match parts.extensions.get() {
             Some(QueueTimeout(own)) => *own,
-            None => admission.max_wait(),
+            None => admission.queue_timeout(&model),
         };
         observer.read(model, RetryState::new(deadline, queue_timeout));
         let mut outbound = outbound(parts, route, body)?;

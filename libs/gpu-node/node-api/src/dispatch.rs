@@ -299,16 +299,15 @@ impl EngineSearch<'_> {
         }
     }
 
-    /// The response of a sleeping engine must start as early as that of one that is awake.
+    /// A request waits for a start as long as its pool says, otherwise as long as for the first
+    /// byte of a stream. Whether its own answer is streamed makes no difference.
     fn wake_by(&mut self) -> Instant {
-        let Timeouts {
-            first_byte,
-            deadline,
-            ..
-        } = self.request.timeouts;
+        let (shared, request) = (self.shared, &self.request);
         *self.wake_by.get_or_insert_with(|| {
-            let first_byte = Instant::now() + first_byte;
-            deadline.map_or(first_byte, |deadline| deadline.min(first_byte))
+            let limit = shared.registry.queue_timeout(request.pool);
+            let limit = limit.unwrap_or(shared.config.timeouts.first_byte);
+            let wake_by = Instant::now() + limit;
+            (request.timeouts.deadline).map_or(wake_by, |deadline| deadline.min(wake_by))
         })
     }
 

@@ -1,6 +1,6 @@
 //! The public handle of the registry: the core behind a lock, and waiting for changes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use pool_registry_types::{Handoff, HttpUrl, PoolId, PoolStatus, RefusedHandoff, ReplicaId};
 use tokio::sync::watch;
@@ -136,6 +136,23 @@ impl PoolRegistry {
         if let Some(pool) = self.shared.core.lock().pools.get_mut(pool_id) {
             pool.vram_free_bytes = bytes;
         }
+    }
+
+    /// Sets how long a request for the models of a pool may wait. The pool need not exist yet.
+    pub fn set_queue_timeout(&self, pool_id: &PoolId, timeout: Option<Duration>) {
+        let mut core = self.shared.core.lock();
+        let before = match timeout {
+            Some(timeout) => core.queue_timeouts.insert(pool_id.clone(), timeout),
+            None => core.queue_timeouts.remove(pool_id),
+        };
+        drop(core);
+        self.shared.notify((before != timeout).into());
+    }
+
+    /// How long a request for the models of a pool may wait, if that was set.
+    #[must_use]
+    pub fn queue_timeout(&self, pool_id: &PoolId) -> Option<Duration> {
+        self.shared.core.lock().queue_timeouts.get(pool_id).copied()
     }
 
     /// Claims a slot for a request to `model`, or to any model.
