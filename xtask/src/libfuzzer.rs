@@ -19,8 +19,9 @@ use child_process::succeed;
 
 /// The targets, each with the longest input that is made for it: room for its largest interesting
 /// shape, and little enough for tens of thousands of executions a second.
-pub(crate) const TARGETS: [(&str, u32); 15] = [
+pub(crate) const TARGETS: [(&str, u32); 16] = [
     ("authorization", 256),
+    ("content_coding", 256),
     ("engine_report", 512),
     ("event_stream", 512),
     ("handoff_file", 512),

@@ -16,6 +16,7 @@ use http_server::AllowedOrigins;
 use inference_gateway::{Aliases, GatewayConfig, MAX_ALIASES_FILE_BYTES};
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use service_runtime::env::{Environment, Problems};
+use stream_proxy::Timeouts;
 
 use crate::{
     control_plane::StoreLocation,
@@ -170,10 +171,13 @@ fn home(
             },
             state_dir: StateDir::Optional(settings.state_dir.clone()),
             engines: pool_file,
-            // The gateway bounds the time of each of its requests.
+            // The gateway bounds the time of each of its requests, except their wait for a start.
             data_path: node_api::DataPathConfig {
                 max_body_bytes: settings.max_body_bytes,
-                ..node_api::DataPathConfig::default()
+                timeouts: Timeouts {
+                    first_byte: settings.first_byte_timeout,
+                    ..Timeouts::default()
+                },
             },
         },
         registry_dir: settings.state_dir.join(HOME_DIR),

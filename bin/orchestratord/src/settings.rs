@@ -103,7 +103,11 @@ pub(crate) static QUEUE_WAIT: Setting<Duration> = Setting::millis(
     || admission::AdmissionConfig::default().max_wait,
     0..=86_400_000,
 )
-.help("longest wait of a request for a slot");
+.help("longest wait of a request for a slot")
+.document(
+    "longest wait of a request for a slot; a pool may set [a longer \
+     one](POOL_FILE.md#longer-waits)",
+);
 
 pub(crate) static SHUTDOWN_GRACE: Setting<Duration> = Setting::millis(
     "ORCHESTRATORD_SHUTDOWN_GRACE_MS",

@@ -26,7 +26,8 @@ the machine meanwhile.
   --seconds S        how long each is measured (2.5)
   --only NAMES       contenders, separated by commas: direct, nginx, haproxy, sglang-router,
                      vllm-router, home, cloud, home-before, cloud-before
-  --scenarios NAMES  scenarios, separated by commas: unstreamed, streamed, burst, first, live
+  --scenarios NAMES  scenarios, separated by commas: unstreamed, streamed, burst, first,
+                     live, crowd
   --no-install       skips programs that are not installed
   --profile          builds with symbols, and samples HOME and CLOUD with perf into
                      target/bench/profile-*.data; best alone:

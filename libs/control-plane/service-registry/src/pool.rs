@@ -205,6 +205,7 @@ impl<'a> PreviousPool<'a> {
                 && endpoint.generation() == generation
                 && endpoint.context_length() == context_length
                 && endpoint.owned_by() == owned_by
+                && endpoint.queue_timeout() == status.queue_timeout()
                 && (same_models((&before.status, route.replica), (status, place))
                     || endpoint.models() == models(status, replica).as_ref())
         };
@@ -222,7 +223,8 @@ impl<'a> PreviousPool<'a> {
         };
         let models = models(status, replica);
         let endpoint = Endpoint::new(key, incarnation, generation, Arc::clone(target), models)
-            .with_model_facts(context_length, owned_by.cloned());
+            .with_model_facts(context_length, owned_by.cloned())
+            .with_queue_timeout(status.queue_timeout());
         Route {
             endpoint: Arc::new(endpoint),
             replica: place,

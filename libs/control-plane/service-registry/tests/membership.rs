@@ -320,7 +320,7 @@ fn another_start_of_a_machine_takes_the_id_when_the_holder_does_not_answer() {
     ));
 }
 
-// spec: SEE-40
+// spec: SEE-44
 #[test]
 fn refused_handoffs_and_faults_of_gpus_are_told_when_they_begin_and_end() {
     let mut world = World::with_nodes(&["a"]);
@@ -473,7 +473,8 @@ fn only_what_a_reader_wants_to_know_is_a_change() {
         |p| p.set_slots(Slots::clamped(0, p.slots_total())),
         |p| p.vram_free_bytes = 9,
     ];
-    let loud: [Edit; 7] = [
+    let loud: [Edit; 8] = [
+        |p| p.set_queue_timeout(Some(std::time::Duration::from_secs(9))),
         |p| p.ready = false,
         |p| p.draining = true,
         |p| p.set_slots(Slots::clamped(p.slots_free(), 9)),

@@ -135,10 +135,22 @@ impl Admission {
         self.0.breakers_opened.load(Ordering::Relaxed)
     }
 
-    /// The configured longest wait.
+    /// The longest wait of a request for `model`: the configured one, or the longest queue timeout
+    /// of the pools that may serve the model if that is longer.
     #[must_use]
-    pub fn max_wait(&self) -> Duration {
-        self.0.config.max_wait
+    pub fn queue_timeout(&self, model: &str) -> Duration {
+        let configured = self.0.config.max_wait;
+        if !self.0.has_queue_timeouts.load(Ordering::Relaxed) {
+            return configured;
+        }
+        let of_pools = self.0.core.lock().table().queue_timeout(model);
+        of_pools.map_or(configured, |of_pools| of_pools.max(configured))
+    }
+
+    /// When to try again after no endpoint could serve a request.
+    #[must_use]
+    pub fn retry_after_outage(&self) -> Duration {
+        self.0.config.retry_after_outage()
     }
 
     /// The number of requests before the holder of `ticket` in the queue for `model`.
@@ -251,6 +263,14 @@ impl Admission {
 
 impl RouteSink for Admission {
     fn apply(&self, changes: &[RouteChange]) {
+        // Before the change: a request that sees the endpoint finds its queue timeout.
+        let sets_timeout = |change: &RouteChange| match change {
+            RouteChange::Set(endpoint, _) => endpoint.queue_timeout().is_some(),
+            RouteChange::Remove(_) => false,
+        };
+        if changes.iter().any(sets_timeout) {
+            self.0.has_queue_timeouts.store(true, Ordering::Relaxed);
+        }
         self.0.decide(|core, now| core.apply(changes, now));
     }
 }

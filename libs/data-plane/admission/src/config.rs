@@ -27,6 +27,13 @@ impl AdmissionConfig {
     };
 }
 
+impl AdmissionConfig {
+    /// When to try again after no endpoint could serve a request.
+    pub(crate) fn retry_after_outage(&self) -> Duration {
+        self.max_wait.max(Duration::from_secs(1))
+    }
+}
+
 impl Default for AdmissionConfig {
     fn default() -> Self {
         Self::DEFAULT

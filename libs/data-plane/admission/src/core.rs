@@ -382,7 +382,7 @@ impl<W> AdmissionCore<W> {
     fn refusal(&self, reason: RefusalReason, model: &str, now: Duration) -> Refusal {
         let retry_after = match reason {
             RefusalReason::QueueFull => Some(self.retry_after(model, now)),
-            RefusalReason::NoneRoutable => Some(self.config.max_wait.max(Duration::from_secs(1))),
+            RefusalReason::NoneRoutable => Some(self.config.retry_after_outage()),
             RefusalReason::UnknownModel | RefusalReason::Exhausted | RefusalReason::Deadline => {
                 None
             }

@@ -7,7 +7,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) origin: Instant,
     pub(crate) config: AdmissionConfig,
     pub(crate) breaker_hook: OnceLock<BreakerHook>,
+    /// A pool has set a queue timeout. While none has, requests need not look for one.
+    pub(crate) has_queue_timeouts: AtomicBool,
     /// How often a breaker has opened.
     pub(crate) breakers_opened: AtomicU64,
     /// The next deadline is earlier than the timer task expects.
@@ -53,6 +55,7 @@ impl Shared {
             origin: Instant::now(),
             config,
             breaker_hook: OnceLock::new(),
+            has_queue_timeouts: AtomicBool::new(false),
             breakers_opened: AtomicU64::new(0),
             deadline_moved: Notify::new(),
         }

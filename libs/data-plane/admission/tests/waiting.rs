@@ -186,6 +186,44 @@ async fn a_caller_may_set_its_own_queue_timeout() {
     .await;
 }
 
+// spec: ADM-50
+#[tokio::test(start_paused = true)]
+async fn the_longest_queue_timeout_of_the_pools_of_a_model_counts() {
+    let configured = AdmissionConfig::default().max_wait;
+    let admission = Admission::new(AdmissionConfig::default());
+    let pool = |name: &str, timeout: Option<Duration>| TestEndpoint {
+        pool: name.to_owned(),
+        queue_timeout: timeout,
+        ..TestEndpoint::of_pool("n", 0)
+    };
+    let longer = |factor: u32| Some(configured * factor);
+    let steps = [
+        // A shorter one than the setting has no effect.
+        (pool("a", Some(Duration::from_secs(1))).set(), configured),
+        (pool("b", longer(2)).set(), configured * 2),
+        (pool("c", longer(4)).set(), configured * 4),
+        (pool("c", longer(3)).set(), configured * 3),
+        (
+            RouteChange::Remove(pool("c", longer(3)).endpoint()),
+            configured * 2,
+        ),
+        (pool("b", None).set(), configured),
+    ];
+    for (change, expected) in steps {
+        admission.apply(std::slice::from_ref(&change));
+        assert_eq!(admission.queue_timeout("m"), expected, "{change:?}");
+        assert_eq!(admission.queue_timeout("another"), configured);
+    }
+    // Until it reports its models, a pool may have each model that no other names.
+    let unknown = TestEndpoint {
+        models: None,
+        ..pool("d", longer(5))
+    };
+    admission.apply(&[unknown.set()]);
+    assert_eq!(admission.queue_timeout("another"), configured * 5);
+    assert_eq!(admission.queue_timeout("m"), configured);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_breaker_that_opens_while_a_request_waits_is_probed_by_it() {
     with_slots(1, async |admission| {

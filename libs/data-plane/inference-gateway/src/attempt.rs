@@ -253,14 +253,15 @@ fn classify_refusal(
             )
         }
         // A node names the engine that was too late. Without one, no engine has the request.
-        Some(ErrorCode::DeadlineExceeded) => failed(
-            if has_replica {
-                late(sent.is_stream)
-            } else {
-                Signal::StillAsleep
-            },
+        Some(ErrorCode::DeadlineExceeded) if has_replica => failed(
+            late(sent.is_stream),
             ErrorCode::DeadlineExceeded,
             "the engine did not start to respond within the time limit",
+        ),
+        Some(ErrorCode::DeadlineExceeded) => failed(
+            Signal::StillAsleep,
+            ErrorCode::PoolUnavailable,
+            "the engine that was started for this request did not become ready in time",
         ),
         Some(ErrorCode::WorkerReset) => failed(
             Signal::ConnectionClosed,
@@ -402,6 +403,25 @@ mod tests {
         let failed = classify_error(error, sent, LogContext::default());
         assert_eq!(failed.signal, Signal::EngineUnavailable);
         assert!(failed.excludes_endpoint());
+    }
+
+    // spec: PROV-43
+    #[test]
+    fn an_engine_that_did_not_start_in_time_is_unavailable() {
+        let late = |replica| {
+            let refusal = NodeRefusal {
+                code: Some(ErrorCode::DeadlineExceeded),
+                pause: None,
+                executed: false,
+                replica,
+            };
+            let error = TransportError::Refused(refusal);
+            let failed = classify_error(error, SentAttempt::default(), LogContext::default());
+            failed.error.code
+        };
+        assert_eq!(late(None), ErrorCode::PoolUnavailable);
+        let replica = ReplicaId::new("r0").unwrap();
+        assert_eq!(late(Some(replica)), ErrorCode::DeadlineExceeded);
     }
 
     // spec: PATH-41, PATH-42

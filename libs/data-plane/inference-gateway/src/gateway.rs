@@ -140,15 +140,7 @@ impl Gateway {
                 Ok(Responder::Gateway(Box::new(self.model(name)?)))
             }
             (Target::Models | Target::Model(_), method) => Err(wrong_method(method, path, "GET")),
-            (
-                Target::StoredResponse {
-                    route,
-                    id,
-                    is_cancel,
-                },
-                method,
-            ) => {
-                let allowed = if is_cancel { "POST" } else { "GET, DELETE" };
+            (Target::StoredResponse { route, id, allowed }, method) => {
                 if !allowed.split(", ").any(|allowed| *method == allowed) {
                     return Err(wrong_method(method, path, allowed));
                 }

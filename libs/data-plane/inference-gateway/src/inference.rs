@@ -85,7 +85,7 @@ impl Inference {
             observer.find_response_id(ResponseIdReader::new(&self.responses));
         }
         let span = observer.span();
-        let forwarding = self.forward(parts, body, owner.as_ref(), &mut observer);
+        let forwarding = self.forward(parts, body, owner, &mut observer);
         match forwarding.instrument(span).await {
             Ok((response, lease)) => response.into_response(lease, observer),
             Err(error) => {
@@ -102,14 +102,17 @@ impl Inference {
         &self,
         parts: &mut Parts,
         body: &mut RequestBody,
-        owner: Option<&ResponseOwner>,
+        owner: Option<ResponseOwner>,
         observer: &mut RequestObserver,
     ) -> Result<(ClientResponse, Lease), GatewayError> {
         let (config, admission) = (&self.config, &self.admission);
-        let reading = InferenceRequest::read(parts, body, config, admission, owner, observer);
+        let responses = &self.responses;
+        let reading =
+            InferenceRequest::read(parts, body, config, admission, responses, owner, observer);
         let request = reading.await?;
         self.budget.lock().earn();
         // Of the replicas on its node, only the owner may be chosen.
+        let owner = request.owner.as_ref();
         let others = owner.map(|owner| admission.others_on_node(&owner.model, &owner.endpoint));
         let mut forwarding = Forwarding {
             inference: self,
@@ -184,7 +187,9 @@ impl Forwarding<'_> {
                 observer.retry.not_acquired(Instant::now());
                 let alias = self.request.alias.as_deref();
                 Err(match self.last_error.take() {
-                    Some(error) if refusal.reason == RefusalReason::Exhausted => error,
+                    Some(error) if refusal.reason == RefusalReason::Exhausted => {
+                        self.with_retry_after(error, observer.model())
+                    }
                     _ => GatewayError::no_slot(&refusal, observer.model(), alias),
                 })
             }
@@ -215,9 +220,15 @@ impl Forwarding<'_> {
             starts_engine: lease.starts_engine(),
         };
         let config = &self.inference.config;
-        let timeouts = config.timeouts_of(is_stream, observer.retry.deadline());
+        let mut timeouts = config.timeouts_of(is_stream, observer.retry.deadline());
+        if sent.starts_engine {
+            // The node lets the request wait for the start as long as its pool says.
+            let start = endpoint.queue_timeout().unwrap_or_default();
+            timeouts.first_byte = timeouts.first_byte.saturating_add(start);
+        }
         let sending = self.inference.transport.send(NodeRequest {
             endpoint,
+            is_bound: self.request.owner.is_some(),
             model: observer.model(),
             outbound,
             timeouts,
@@ -299,13 +310,17 @@ impl Forwarding<'_> {
         Ok(())
     }
 
-    /// Tells the client of a busy endpoint when to try again: admission knows.
+    /// Tells the client of a busy endpoint, or of one that cannot serve now, when to try again:
+    /// admission knows.
     fn with_retry_after(&self, error: GatewayError, model: &str) -> GatewayError {
-        let is_busy = error.code == ErrorCode::QueueFull;
+        let admission = &self.inference.admission;
+        let retry_after = match error.code {
+            ErrorCode::QueueFull => Some(admission.retry_after(model)),
+            ErrorCode::PoolUnavailable => Some(admission.retry_after_outage()),
+            _ => None,
+        };
         GatewayError {
-            retry_after: is_busy
-                .then(|| self.inference.admission.retry_after(model))
-                .or(error.retry_after),
+            retry_after: retry_after.or(error.retry_after),
             ..error
         }
     }

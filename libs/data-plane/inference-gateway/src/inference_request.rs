@@ -26,7 +26,7 @@ use crate::{
     query,
     retry::RetryState,
     route::{EngineMethod, Route},
-    stored_responses::ResponseOwner,
+    stored_responses::{ResponseOwner, StoredResponses},
 };
 
 removed_request_headers! {
@@ -46,8 +46,8 @@ removed_request_headers! {
     ];
 }
 
-/// The most headers that are added to a request: its id, its trace, and for a node the token, the
-/// mark of a gateway, the model and the replica.
+/// The most headers that are added to most requests: its id, its trace, and for a node the token,
+/// the mark of a gateway, the model and the replica.
 const SET_HEADERS: usize = 6;
 
 /// How long a request may wait for a slot, instead of the configured time. An extension of requests
@@ -66,17 +66,21 @@ pub(crate) struct InferenceRequest {
     pub(crate) priority: Priority,
     /// The client's name for the model, if it is an alias.
     pub(crate) alias: Option<String>,
+    /// The endpoint that must serve the request, because it has stored what the request needs.
+    pub(crate) owner: Option<ResponseOwner>,
 }
 
 impl InferenceRequest {
     /// Reads a request and tells `observer` its model and its limits. A request for a stored
-    /// response goes to its `owner`. Takes the headers out of `parts`.
+    /// response goes to its `owner`, and one that continues such a response to its owner. Takes the
+    /// headers out of `parts`.
     pub(crate) async fn read(
         parts: &mut Parts,
         body: &mut RequestBody,
         config: &GatewayConfig,
         admission: &Admission,
-        owner: Option<&ResponseOwner>,
+        responses: &StoredResponses,
+        owner: Option<ResponseOwner>,
         observer: &mut RequestObserver,
     ) -> Result<Self, GatewayError> {
         let (started, route) = (observer.started(), observer.route());
@@ -87,7 +91,7 @@ impl InferenceRequest {
         parts.headers.remove(CONTENT_ENCODING);
         let body = without_mark(body);
         let mut is_stream = false;
-        let model = match (owner, route.method) {
+        let model = match (&owner, route.method) {
             (Some(owner), _) => owner.model.as_ref().to_owned(),
             (None, EngineMethod::Get) => {
                 match query::model(parts.uri.query().unwrap_or_default()) {
@@ -116,13 +120,19 @@ impl InferenceRequest {
         let ResolvedModel { model, alias, body } =
             resolve(&config.aliases, model, &mut parts.headers, body)?;
         let (priority, deadline) = (options.priority, options.deadline);
-        let preference = match owner {
+        let owner = match owner {
+            None if route.dialect == Dialect::Responses => {
+                responses.owner_of_previous(&body, &model, admission)?
+            }
+            owner => owner,
+        };
+        let preference = match &owner {
             Some(owner) => options.pinned_to(&owner.endpoint.key().node),
             None => options.routing_preference(&model, &body),
         };
         let queue_timeout = match parts.extensions.get() {
             Some(QueueTimeout(own)) => *own,
-            None => admission.max_wait(),
+            None => admission.queue_timeout(&model),
         };
         observer.read(model, RetryState::new(deadline, queue_timeout));
         let mut outbound = outbound(parts, route, body)?;
@@ -140,6 +150,7 @@ impl InferenceRequest {
             preference,
             priority,
             alias,
+            owner,
         })
     }
 }

@@ -61,21 +61,30 @@ impl Inference {
         since: &str,
         request: Request<RequestBody>,
     ) -> Result<Response<GatewayBody>, GatewayError> {
+        /// Older clients send `name`, and some send both.
         #[derive(serde::Deserialize)]
         struct Show {
-            #[serde(alias = "name")]
-            model: String,
+            model: Option<String>,
+            name: Option<String>,
         }
         let (_, body) = self.read(request).await?;
-        let show: Show = serde_json::from_slice(&body).map_err(|_| {
+        let show: Option<Show> = serde_json::from_slice(&body).ok();
+        let name = show.and_then(|show| show.model.or(show.name));
+        let name = name.ok_or_else(|| {
             GatewayError::invalid("model", "the body must be a JSON object with a `model`")
         })?;
-        let name = self.known_name(&show.model);
-        let model = self.config.aliases.target(name).unwrap_or(name);
+        self.check_served(&name)?;
+        Ok(json(ollama_api::show(since)))
+    }
+
+    /// An error unless a node serves the model that a client calls `name`.
+    fn check_served(&self, name: &str) -> Result<(), GatewayError> {
+        let known = self.known_name(name);
+        let model = self.config.aliases.target(known).unwrap_or(known);
         if self.admission.serves(model) {
-            return Ok(json(ollama_api::show(since)));
+            return Ok(());
         }
-        Err(GatewayError::unknown_model(&show.model, ""))
+        Err(GatewayError::unknown_model(name, ""))
     }
 
     async fn translate(
@@ -95,6 +104,7 @@ impl Inference {
         let forward = match translated {
             Translation::Forward(request) => request,
             Translation::Loaded { kind, model } => {
+                self.check_served(&model)?;
                 let answer = Answer::new(kind, &model);
                 let created_at = rfc3339(SystemTime::now());
                 return Ok(json(answer.loaded(Moment {

@@ -6,7 +6,10 @@ use crate::{
     logs,
     pool_file::{
         MAX_FILE_BYTES,
-        pool::{MAX_CONTEXT, MAX_MODELS_BYTES, MAX_REPLICAS, MAX_SECS, MAX_THREADS},
+        pool::{
+            MAX_CONTEXT, MAX_MODELS_BYTES, MAX_QUEUE_TIMEOUT_SECS, MAX_REPLICAS, MAX_SECS,
+            MAX_THREADS,
+        },
     },
 };
 
@@ -20,6 +23,10 @@ pub const LIMITS: &[Limit] = &[
         .beyond(REJECTED),
     Limit::new("MAX_SECS", MAX_SECS as u64, "s")
         .because("Every time in a pool file.")
+        .enforced_by("engine-provisioner")
+        .beyond(REJECTED),
+    Limit::new("MAX_QUEUE_TIMEOUT_SECS", MAX_QUEUE_TIMEOUT_SECS as u64, "s")
+        .because("The queue timeout of a pool, as in a heartbeat.")
         .enforced_by("engine-provisioner")
         .beyond(REJECTED),
     Limit::new("MAX_CONTEXT", MAX_CONTEXT as u64, "tokens")

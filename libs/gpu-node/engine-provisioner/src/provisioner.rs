@@ -137,6 +137,7 @@ impl Prepared {
         let mut pools = BTreeMap::new();
         for spec in self.file.pools {
             let spec = Arc::new(spec);
+            (supervisor.context.registry).set_queue_timeout(&spec.pool_id, spec.queue_timeout);
             let replicas = spec.replica_ids().map(|replica_id| {
                 let name = (spec.pool_id.clone(), replica_id.clone());
                 let start = match (adoptable.remove(&name), scaled_to_zero.remove(&name)) {

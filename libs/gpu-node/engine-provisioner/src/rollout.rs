@@ -92,6 +92,7 @@ pub(crate) async fn reload(
         // Dropping the handle stops the engine.
         pool.replicas.remove(&replica_id);
     }
+    (supervisor.context.registry).set_queue_timeout(&spec.pool_id, spec.queue_timeout);
     pool.spec = spec;
     Ok(())
 }

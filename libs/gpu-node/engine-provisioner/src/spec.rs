@@ -100,6 +100,8 @@ pub struct PoolSpec {
     pub on_agent_stop: OnAgentStop,
     /// How long the pool must be idle before it is scaled to zero; `None` means never.
     pub sleep_after: Option<Duration>,
+    /// How long a request for its models may wait; `None` leaves that to the control plane.
+    pub queue_timeout: Option<Duration>,
 }
 
 impl PoolSpec {
@@ -122,6 +124,7 @@ impl PoolSpec {
             stop_grace: DEFAULT_STOP_GRACE,
             on_agent_stop: OnAgentStop::Stop,
             sleep_after: None,
+            queue_timeout: None,
         }
     }
 

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use pool_registry_types::{Handoff, HttpUrl, MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId};
@@ -118,6 +119,8 @@ pub(crate) struct RegistryCore {
     /// Why each refused handoff file was refused.
     pub(crate) refused: BTreeMap<String, String>,
     pub(crate) last_generation: u64,
+    /// How long requests for the models of pools may wait, whether the pools exist yet or not.
+    pub(crate) queue_timeouts: BTreeMap<PoolId, Duration>,
 }
 
 impl RegistryCore {

@@ -1,6 +1,6 @@
 //! The public handle of the registry: the core behind a lock, and waiting for changes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use pool_registry_types::{Handoff, HttpUrl, PoolId, PoolStatus, RefusedHandoff, ReplicaId};
 use tokio::sync::watch;
@@ -138,6 +138,23 @@ impl PoolRegistry {
         }
     }
 
+    /// Sets how long a request for the models of a pool may wait. The pool need not exist yet.
+    pub fn set_queue_timeout(&self, pool_id: &PoolId, timeout: Option<Duration>) {
+        let mut core = self.shared.core.lock();
+        let before = match timeout {
+            Some(timeout) => core.queue_timeouts.insert(pool_id.clone(), timeout),
+            None => core.queue_timeouts.remove(pool_id),
+        };
+        drop(core);
+        self.shared.notify((before != timeout).into());
+    }
+
+    /// How long a request for the models of a pool may wait, if that was set.
+    #[must_use]
+    pub fn queue_timeout(&self, pool_id: &PoolId) -> Option<Duration> {
+        self.shared.core.lock().queue_timeouts.get(pool_id).copied()
+    }
+
     /// Claims a slot for a request to `model`, or to any model.
     ///
     /// Takes the ready replica with the most free slots; of equals, the first by id. A replica
@@ -192,6 +209,23 @@ impl PoolRegistry {
         drop(core);
         self.shared.notify_scaled_to_zero();
         Ok(Claim::Pending(PendingSlot::new(self.lease(pending))))
+    }
+
+    /// Claims a slot of one replica, for a request that no other one can serve.
+    ///
+    /// # Errors
+    /// When it is excluded or cannot take the request now; the error gives the reason.
+    pub fn claim_of(
+        &self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        model: Option<&str>,
+        excluded: &[ReplicaId],
+    ) -> Result<SlotLease, ClaimError> {
+        let mut core = self.shared.core.lock();
+        let claimed = core.claim_of(pool_id, replica_id, model, excluded)?;
+        drop(core);
+        Ok(self.lease(claimed))
     }
 
     fn lease(&self, claimed: ClaimedSlot) -> SlotLease {

@@ -141,6 +141,7 @@ impl RegistryCore {
             ErrorText::cut(reason.map_or(NO_ENGINE, |reason| reason))
         });
         status.device_mask = device_mask(pool);
+        status.set_queue_timeout(self.queue_timeouts.get(id).copied());
         status.placeholder = pool.is_placeholder();
         status.sleeping = scaled_to_zero.is_some() && !is_running;
         status

@@ -103,6 +103,11 @@ limits! {
     /// what would overflow a sum.
     MAX_CONTEXT_LENGTH: u32 = 1 << 30, "tokens",
         enforced by "engine-probe, heartbeat", beyond it "the context counts as unknown";
+    /// The longest queue timeout that a pool may set: an hour, in which a large model is downloaded
+    /// and loaded. Each waiting request holds a connection and its body.
+    MAX_QUEUE_TIMEOUT_MS: u32 = 3_600_000, "ms",
+        enforced by "heartbeat, pool file", beyond it "a longer one in a heartbeat is cut; a pool \
+            file is refused";
     /// The longest descriptive text: a version, a GPU's name, a device mask, a timestamp.
     MAX_TEXT_BYTES: usize = 256, "bytes",
         enforced by "register, heartbeat, handoff, pool file",

@@ -1,11 +1,13 @@
 //! What a node reports of each of its pools in every heartbeat.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     EngineKind, PoolId,
     invalid::{InvalidField, check_count, check_unique, fitted},
-    limits::MAX_REPLICAS,
+    limits::{MAX_QUEUE_TIMEOUT_MS, MAX_REPLICAS},
     models::{ModelName, bound_models, check_models},
     replica::{ReplicaStatus, is_false},
     slots::Slots,
@@ -52,6 +54,11 @@ pub struct PoolStatus {
     /// The devices it runs on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_mask: Option<Text>,
+    /// How long a request for its models may wait, in milliseconds; absent when the control plane's
+    /// own queue timeout is enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 3_600_000))]
+    queue_timeout_ms: Option<u32>,
     /// None of its engines runs, and the first request starts one: its slots are promised.
     #[serde(skip_serializing_if = "is_false")]
     pub sleeping: bool,
@@ -77,6 +84,7 @@ impl PoolStatus {
             replicas: None,
             last_error: None,
             device_mask: None,
+            queue_timeout_ms: None,
             sleeping: false,
             placeholder: false,
         }
@@ -107,6 +115,21 @@ impl PoolStatus {
         self.slots_total
     }
 
+    /// How long a request for its models may wait for a slot or for an engine that starts.
+    #[must_use]
+    pub fn queue_timeout(&self) -> Option<Duration> {
+        let millis = self.queue_timeout_ms?;
+        Some(Duration::from_millis(millis.into()))
+    }
+
+    /// Sets how long a request for its models may wait; at most [`MAX_QUEUE_TIMEOUT_MS`].
+    pub fn set_queue_timeout(&mut self, timeout: Option<Duration>) {
+        self.queue_timeout_ms = timeout.map(|timeout| {
+            let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+            millis.min(MAX_QUEUE_TIMEOUT_MS)
+        });
+    }
+
     /// Whether the two differ at most in free slots, free memory and the load of engines, which
     /// change with every request.
     #[must_use]
@@ -124,6 +147,7 @@ impl PoolStatus {
             replicas,
             last_error,
             device_mask,
+            queue_timeout_ms,
             sleeping,
             placeholder,
         } = self;
@@ -149,6 +173,7 @@ impl PoolStatus {
             && (engine, engine_version) == (&other.engine, &other.engine_version)
             && *models_available == other.models_available
             && *placeholder == other.placeholder
+            && *queue_timeout_ms == other.queue_timeout_ms
             && (last_error, device_mask) == (&other.last_error, &other.device_mask)
     }
 
@@ -195,6 +220,7 @@ struct UnvalidatedPool {
     replicas: Option<Vec<ReplicaStatus>>,
     last_error: Option<ErrorText>,
     device_mask: Option<Text>,
+    queue_timeout_ms: Option<u64>,
     #[serde(default)]
     sleeping: bool,
     #[serde(default)]
@@ -211,7 +237,7 @@ impl TryFrom<UnvalidatedPool> for PoolStatus {
         check_count("replicas", replicas.len(), MAX_REPLICAS)?;
         let ids = replicas.iter().map(|replica| &replica.replica_id);
         check_unique("replicas", "replica_id", ids)?;
-        Ok(Self {
+        let mut pool = Self {
             pool_id: raw.pool_id,
             ready: raw.ready,
             draining: raw.draining,
@@ -224,9 +250,12 @@ impl TryFrom<UnvalidatedPool> for PoolStatus {
             replicas: raw.replicas.map(fitted),
             last_error: raw.last_error,
             device_mask: raw.device_mask,
+            queue_timeout_ms: None,
             sleeping: raw.sleeping,
             placeholder: raw.placeholder,
-        })
+        };
+        pool.set_queue_timeout(raw.queue_timeout_ms.map(Duration::from_millis));
+        Ok(pool)
     }
 }
 
@@ -246,8 +275,9 @@ mod tests {
             |pool| pool.replicas.as_mut().unwrap()[0].set_slots(Slots::clamped(0, 2)),
             |pool| pool.replicas.as_mut().unwrap()[0].load.running = Some(1),
         ];
-        let others: [Edit; 6] = [
+        let others: [Edit; 7] = [
             |pool| pool.ready = true,
+            |pool| pool.set_queue_timeout(Some(Duration::from_secs(9))),
             |pool| pool.set_slots(Slots::clamped(1, 3)),
             |pool| pool.last_error = Some(ErrorText::cut("x")),
             |pool| pool.replicas = None,
@@ -268,5 +298,26 @@ mod tests {
                 .into_iter()
                 .any(|edit| pool.eq_except_load(&edited(edit)))
         );
+    }
+
+    // spec: WIRE-46
+    #[test]
+    fn a_pool_may_report_a_queue_timeout_and_a_longer_one_than_the_maximum_is_cut() {
+        let without = serde_json::json!({
+            "pool_id": "p", "ready": true, "draining": false, "slots_free": 1, "slots_total": 2,
+            "vram_free_bytes": 0,
+        });
+        let pool: PoolStatus = serde_json::from_value(without.clone()).unwrap();
+        assert_eq!(pool.queue_timeout(), None);
+        assert_eq!(serde_json::to_value(&pool).unwrap(), without);
+        let longest = u64::from(MAX_QUEUE_TIMEOUT_MS);
+        for (reported, expected) in [(0, 0), (90_000, 90_000), (u64::MAX, longest)] {
+            let mut with = without.clone();
+            with["queue_timeout_ms"] = reported.into();
+            let pool: PoolStatus = serde_json::from_value(with).unwrap();
+            assert_eq!(pool.queue_timeout(), Some(Duration::from_millis(expected)));
+            let sent = serde_json::to_value(&pool).unwrap();
+            assert_eq!(sent["queue_timeout_ms"], expected);
+        }
     }
 }

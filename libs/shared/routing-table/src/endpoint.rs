@@ -1,6 +1,6 @@
 //! The part of an endpoint that rarely changes: its name, its address and its models.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use pool_registry_types::{HttpUrl, ModelName, NodeId, PoolId, ReplicaId, Text};
@@ -46,6 +46,7 @@ pub struct Endpoint {
     models: Option<Arc<[ModelName]>>,
     context_length: Option<u32>,
     owned_by: Option<Text>,
+    queue_timeout: Option<Duration>,
 }
 
 impl Endpoint {
@@ -73,7 +74,23 @@ impl Endpoint {
             models,
             context_length: None,
             owned_by: None,
+            queue_timeout: None,
         }
+    }
+
+    /// The same with how long its pool lets requests wait.
+    #[must_use]
+    pub fn with_queue_timeout(self, queue_timeout: Option<Duration>) -> Self {
+        Self {
+            queue_timeout,
+            ..self
+        }
+    }
+
+    /// How long a request for its models may wait, if its pool says so.
+    #[must_use]
+    pub fn queue_timeout(&self) -> Option<Duration> {
+        self.queue_timeout
     }
 
     /// The same with what the engine reports of its models.

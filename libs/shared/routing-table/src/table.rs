@@ -1,6 +1,6 @@
 //! All endpoints with an index by model, updated in place.
 
-use std::{collections::HashMap, fmt::Debug, sync::Arc};
+use std::{collections::HashMap, fmt::Debug, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
 use pool_registry_types::ModelName;
@@ -47,6 +47,8 @@ struct ModelEndpoints {
     indices: Vec<u32>,
     /// How many of them accept requests.
     routable: u32,
+    /// The longest queue timeout of their pools.
+    queue_timeout: Option<Duration>,
 }
 
 /// All endpoints with an index by model.
@@ -81,7 +83,8 @@ impl RoutingTable {
                 Arc::ptr_eq(&entry.endpoint, endpoint) || entry.endpoint == *endpoint;
             let has_same_models = is_unchanged
                 || (entry.endpoint.key() == endpoint.key()
-                    && entry.endpoint.models() == endpoint.models());
+                    && entry.endpoint.models() == endpoint.models()
+                    && entry.endpoint.queue_timeout() == endpoint.queue_timeout());
             let before = entry.report.state.is_routable();
             if has_same_models {
                 let replaced = std::mem::replace(&mut entry.endpoint, Arc::clone(endpoint));
@@ -161,6 +164,7 @@ impl RoutingTable {
             if let Err(position) = position {
                 list.indices.insert(position, index);
                 list.routable = list.routable.saturating_add(routable);
+                list.queue_timeout = list.queue_timeout.max(endpoint.queue_timeout());
             }
         };
         match endpoint.models() {
@@ -212,6 +216,11 @@ impl RoutingTable {
             if let Ok(position) = search(entries, &list.indices, endpoint.key()) {
                 list.indices.remove(position);
                 list.routable = list.routable.saturating_sub(u32::from(was_routable));
+                if endpoint.queue_timeout().is_some()
+                    && list.queue_timeout == endpoint.queue_timeout()
+                {
+                    list.queue_timeout = longest_queue_timeout(entries, &list.indices);
+                }
             }
         };
         match endpoint.models() {
@@ -314,6 +323,15 @@ impl RoutingTable {
             .indices
     }
 
+    /// The longest queue timeout of the pools that may serve `model`; `None` if none sets one.
+    #[must_use]
+    pub fn queue_timeout(&self, model: &str) -> Option<Duration> {
+        self.by_model
+            .get(model)
+            .unwrap_or(&self.without_models)
+            .queue_timeout
+    }
+
     /// The position of an endpoint among the [`candidates`](Self::candidates) for `model`; `None`
     /// if it is not a candidate.
     #[must_use]
@@ -386,6 +404,14 @@ impl RoutingTable {
             None
         }
     }
+}
+
+fn longest_queue_timeout(entries: &[Option<Entry>], indices: &[u32]) -> Option<Duration> {
+    let timeouts = indices.iter().filter_map(|index| {
+        let entry = entries.get(*index as usize)?.as_ref()?;
+        entry.endpoint.queue_timeout()
+    });
+    timeouts.max()
 }
 
 /// The position of a key in a sorted list of indices, or where it would be inserted.

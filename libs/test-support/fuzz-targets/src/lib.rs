@@ -15,6 +15,7 @@
 
 mod authorization;
 mod bounds;
+mod content_coding;
 mod engine_report;
 mod event_stream;
 mod handoff_file;
@@ -32,6 +33,7 @@ mod stored_node;
 mod task_answer;
 
 pub use authorization::authorization;
+pub use content_coding::content_coding;
 pub use engine_report::engine_report;
 pub use event_stream::event_stream;
 pub use handoff_file::handoff_file;
@@ -66,6 +68,7 @@ macro_rules! targets {
 /// All targets.
 pub const TARGETS: &[Target] = targets![
     authorization,
+    content_coding,
     engine_report,
     event_stream,
     handoff_file,

@@ -141,6 +141,13 @@ fn write(pool: &PoolSpec) -> String {
     if let Some(after) = pool.sleep_after {
         line(&mut out, "sleep_after_secs", &after.as_secs().to_string());
     }
+    if let Some(timeout) = pool.queue_timeout {
+        line(
+            &mut out,
+            "queue_timeout_secs",
+            &timeout.as_secs().to_string(),
+        );
+    }
     let restart = match pool.restart {
         RestartPolicy::Always => "always",
         RestartPolicy::OnFailure => "on-failure",

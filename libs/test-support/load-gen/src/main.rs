@@ -38,6 +38,9 @@ usage: load-gen --target HOST:PORT [--target HOST:PORT ...] [--body JSON] [--pat
   --seconds SECONDS   the measured time (3)
 ";
 
+/// How long the answers that run at the end of the measured time may take to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -94,6 +97,7 @@ fn parse(arguments: &[String]) -> Result<Work, String> {
         expected: Expected::Whole,
         warm_up: Duration::from_millis(500),
         measure: Duration::from_secs(3),
+        drain: DRAIN,
     };
     let (mut stream, mut events, mut get, mut is_paced) = (false, None, false, false);
     let (mut path, mut body) = ("/v1/chat/completions".to_owned(), String::new());

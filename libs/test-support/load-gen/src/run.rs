@@ -27,8 +27,6 @@ use crate::{
 const READ: usize = 64 * 1024;
 /// Ready sockets handled between two looks at the clock.
 const BATCH: usize = 256;
-/// How long the answers that run at the end of the measured time may take to end.
-const DRAIN: Duration = Duration::from_secs(10);
 /// A target that breaks this many answers is no measurement, and trying on is a busy loop.
 const ERRORS_MAX: u64 = 10_000;
 
@@ -47,6 +45,8 @@ pub struct Plan {
     pub warm_up: Duration,
     /// The time that is measured.
     pub measure: Duration,
+    /// How long the answers that run at the end of the measured time may take to end.
+    pub drain: Duration,
 }
 
 /// What is asked.
@@ -176,7 +176,7 @@ impl Generator {
                     Phase::Measure => {
                         measured = time - window_begin;
                         self.phase = Phase::Drain;
-                        phase_end = time + DRAIN;
+                        phase_end = time + plan.drain;
                     }
                     Phase::Drain => break,
                 }

@@ -56,6 +56,7 @@ fn measure_for(
         expected,
         warm_up: Duration::from_millis(20),
         measure,
+        drain: Duration::from_secs(10),
     })
 }
 

@@ -53,6 +53,20 @@ impl Cluster {
         node: &[Setting<'_>],
         environment: &[Setting<'_>],
     ) -> Result<OneNode> {
+        self.one_node_with(profile, &[], node, environment)
+    }
+
+    /// As [`one_node`](Self::one_node), with settings of the control plane.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn one_node_with(
+        &self,
+        profile: Profile,
+        control: &[Setting<'_>],
+        node: &[Setting<'_>],
+        environment: &[Setting<'_>],
+    ) -> Result<OneNode> {
         let prefixed = |prefix: &str| -> Vec<(String, String)> {
             let own = node
                 .iter()
@@ -68,9 +82,12 @@ impl Cluster {
                 .collect()
         }
         let (control, node) = match profile {
-            Profile::Home => (self.home(&settings(&prefixed("ORCHESTRATORD_")))?, None),
+            Profile::Home => {
+                let own = prefixed("ORCHESTRATORD_");
+                (self.home(&[control, &settings(&own)].concat())?, None)
+            }
             Profile::Cloud => {
-                let control = self.orchestrator(&[])?;
+                let control = self.orchestrator(control)?;
                 let node = self.node(NODE, &control, &settings(&prefixed("POOL_MANAGERD_")))?;
                 (control, Some(node))
             }

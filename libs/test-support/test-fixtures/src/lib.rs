@@ -6,7 +6,7 @@
     reason = "a helper of tests panics when something fails, as tests do"
 )]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use pool_registry_types::{HttpUrl, ModelName, NodeId, PoolId, PoolStatus, ReplicaId, Slots};
 use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange};
@@ -46,6 +46,8 @@ pub struct TestEndpoint {
     pub vram_free_bytes: u64,
     /// The most tokens of one request.
     pub context_length: Option<u32>,
+    /// How long its pool lets requests wait.
+    pub queue_timeout: Option<Duration>,
 }
 
 impl TestEndpoint {
@@ -67,6 +69,7 @@ impl TestEndpoint {
             free: slots,
             vram_free_bytes: 0,
             context_length: None,
+            queue_timeout: None,
         }
     }
 
@@ -104,7 +107,8 @@ impl TestEndpoint {
             Arc::new(self.target.clone()),
             models,
         );
-        Arc::new(endpoint.with_model_facts(self.context_length, None))
+        let endpoint = endpoint.with_model_facts(self.context_length, None);
+        Arc::new(endpoint.with_queue_timeout(self.queue_timeout))
     }
 
     /// Its last report.

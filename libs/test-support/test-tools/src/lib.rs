@@ -9,10 +9,12 @@
     reason = "a test run and xtask print to a terminal; there is no log"
 )]
 
+mod long;
 mod python;
 mod tool;
 
 pub use self::{
+    long::{LONG, is_long},
     python::Packages,
     tool::{LeftOut, Tool, VARIABLE, program},
 };

@@ -120,6 +120,17 @@ impl Results {
         median(self.ratios(contender, BASE, scenario, of))
     }
 
+    /// The median over the rounds of a figure relative to that of the engines alone in the same
+    /// round.
+    pub(super) fn to_direct(
+        &self,
+        contender: Contender,
+        scenario: &Scenario,
+        of: impl Fn(&Measurement) -> f64,
+    ) -> Option<f64> {
+        median(self.ratios(contender, Contender::Direct, scenario, of))
+    }
+
     pub(super) fn memory(&self, contender: Contender, of: Peak) -> Option<f64> {
         let (_, all) = self.memory.iter().find(|(whose, _)| *whose == contender)?;
         median(all.iter().map(of).collect())

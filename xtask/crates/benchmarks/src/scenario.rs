@@ -38,9 +38,11 @@ pub(super) const PAUSE: Duration = Duration::from_secs(6);
 
 const FAST: &str = "first_ms=0,token_ms=0,burst=0";
 const LIVE: &str = "first_ms=20,token_ms=10,burst=0";
+/// Slow enough that the events of all streams together keep no part busy.
+const SLOW: &str = "first_ms=20,token_ms=100,burst=0";
 
 /// What is measured, in this order.
-pub(super) const SCENARIOS: [Scenario; 5] = [
+pub(super) const SCENARIOS: [Scenario; 6] = [
     Scenario {
         name: "unstreamed",
         title: "Unstreamed, 32 connections",
@@ -91,12 +93,22 @@ pub(super) const SCENARIOS: [Scenario; 5] = [
         warm_up: false,
         rehearsed: true,
     },
+    Scenario {
+        name: "crowd",
+        title: "4000 live streams: 20 ms to the first token, 100 ms between tokens, all begun at \
+                once on new connections",
+        connections: 4000,
+        streamed: true,
+        engine: SLOW,
+        warm_up: false,
+        rehearsed: false,
+    },
 ];
 
 /// Tokens the engines are ready to answer.
 pub(super) const ENGINE_TOKENS: u32 = STREAM_TOKENS;
 /// Slots of each engine: alone it could serve every scenario, so that slots never limit.
-pub(super) const ENGINE_SLOTS: u32 = 256;
+pub(super) const ENGINE_SLOTS: u32 = 4096;
 /// The directive for engines that answer at once.
 pub(super) const ENGINE_FAST: &str = FAST;
 

@@ -12,7 +12,10 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::harness::{Service, endpoint, engines, error_of, header, table, text};
+use crate::{
+    harness::{Service, endpoint, engines, error_of, header, table, text},
+    watching,
+};
 
 const CHAT: &str = r#"{"model":"tiny","messages":[{"role":"user","content":"hi"}]}"#;
 
@@ -161,6 +164,12 @@ async fn a_stream_that_begins_with_an_error_is_labelled_as_failed() {
     }
     service.all_slots_back().await;
     assert!(!has_open_breaker(&service));
+    let page = watching::page(&service);
+    for (outcome, expected) in [("failed", Some(5.0)), ("served", None)] {
+        let place = r#"endpoint="/v1/chat/completions",model="tiny",node="node-1",pool="pool-0""#;
+        let series = format!(r#"llorch_requests_total{{{place},outcome="{outcome}"}}"#);
+        assert_eq!(watching::value(&page, &series), expected, "{page}");
+    }
 }
 
 // spec: PATH-89

@@ -6,13 +6,13 @@ use http::Method;
 use crate::harness::{Service, engines, text, until};
 
 /// The metrics page.
-fn page(service: &Service) -> String {
+pub(crate) fn page(service: &Service) -> String {
     let metrics = telemetry::Metrics::new("test", "0");
     metrics.register(|registry| service.metrics.register(registry));
     metrics.render()
 }
 
-fn value(page: &str, series: &str) -> Option<f64> {
+pub(crate) fn value(page: &str, series: &str) -> Option<f64> {
     page.lines()
         .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }

@@ -23,6 +23,7 @@ const PROFILE: Profile = Profile {
         ask(ROUTER_MODELS, Figures::Load),
     ],
     reports_tasks: true,
+    is_asked_when_idle: false,
 };
 
 pub(crate) struct LlamaCpp;

@@ -16,6 +16,7 @@ const PROFILE: Profile = Profile {
     readiness: MODELS,
     questions: &[ask(OWN_MODELS, Figures::Both)],
     reports_tasks: false,
+    is_asked_when_idle: false,
 };
 
 pub(crate) struct LmStudio;

@@ -15,6 +15,7 @@ const PROFILE: Profile = Profile {
     readiness: "/readyz",
     questions: &[ask(VERSION, Figures::Traits), ask(SYSTEM, Figures::Load)],
     reports_tasks: false,
+    is_asked_when_idle: false,
 };
 
 pub(crate) struct LocalAi;

@@ -22,6 +22,7 @@ const PROFILE: Profile = Profile {
     // and a prompt that is too long is cut, not refused.
     questions: &[ask(LOADED, Figures::Load)],
     reports_tasks: false,
+    is_asked_when_idle: false,
 };
 
 pub(crate) struct Ollama;

@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use pool_registry_types::{
     EngineKind, KeyFile, MAX_HANDOFF_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_PATH_BYTES,
-    MAX_SLOTS, MAX_TEXT_BYTES, ModelName, PoolId, Text,
+    MAX_SLOTS, MAX_TEXT_BYTES, ModelName, PoolId, Text, limits::MAX_QUEUE_TIMEOUT_MS,
 };
 use toml::de::DeTable;
 
@@ -19,6 +19,8 @@ const LLAMACPP: &str = "llamacpp";
 
 /// A longer time is a mistake.
 pub(crate) const MAX_SECS: u32 = 86_400;
+/// The longest queue timeout that a heartbeat can carry, in seconds.
+pub(crate) const MAX_QUEUE_TIMEOUT_SECS: u32 = MAX_QUEUE_TIMEOUT_MS / 1000;
 /// No model has a longer context.
 pub(crate) const MAX_CONTEXT: u32 = 100_000_000;
 /// More than any machine has cores.
@@ -94,6 +96,7 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
     let ready_timeout = seconds(f, "ready_timeout_secs", DEFAULT_READY_TIMEOUT, 1..=MAX_SECS);
     let drain_timeout = seconds(f, "drain_timeout_secs", DEFAULT_DRAIN_TIMEOUT, 0..=MAX_SECS);
     let sleep_after = f.number("sleep_after_secs", &(1..=MAX_SECS));
+    let queue_timeout = f.number("queue_timeout_secs", &(1..=MAX_QUEUE_TIMEOUT_SECS));
     let stop_grace = seconds(f, "stop_grace_secs", DEFAULT_STOP_GRACE, 0..=MAX_SECS);
     Some(PoolSpec {
         pool_id: pool_id?,
@@ -112,6 +115,7 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
         stop_grace,
         on_agent_stop: on_agent_stop.unwrap_or_default(),
         sleep_after: sleep_after.map(u64::from).map(Duration::from_secs),
+        queue_timeout: queue_timeout.map(u64::from).map(Duration::from_secs),
     })
 }
 

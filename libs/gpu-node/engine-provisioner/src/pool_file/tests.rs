@@ -67,6 +67,7 @@ fn a_command_is_used_unchanged() {
         ready_timeout_secs = 5
         drain_timeout_secs = 0
         stop_grace_secs = 7
+        queue_timeout_secs = 90
         env = { HOST = "127.0.0.1:{port}", KEY = "s3cret" }
         "#,
     )
@@ -86,6 +87,7 @@ fn a_command_is_used_unchanged() {
         (pool.drain_timeout, pool.stop_grace),
         (Duration::ZERO, Duration::from_secs(7))
     );
+    assert_eq!(pool.queue_timeout, Some(Duration::from_secs(90)));
     assert!(!format!("{file:?}").contains("s3cret"));
 }
 
@@ -109,6 +111,24 @@ fn a_changed_configuration_has_another_fingerprint() {
     let timeout = LLAMA.replace("slots = 4", "slots = 4\nstop_grace_secs = 99");
     let timeout = PoolFile::parse(&timeout).unwrap().pools.remove(0);
     assert_eq!(base.fingerprint(), timeout.fingerprint());
+}
+
+// spec: PROV-42
+#[test]
+fn a_queue_timeout_is_as_long_as_a_heartbeat_can_carry() {
+    let with = |secs: &str| {
+        let text = LLAMA.replace(
+            "slots = 4",
+            &format!("slots = 4\nqueue_timeout_secs = {secs}"),
+        );
+        PoolFile::parse(&text).map(|file| file.pools[0].queue_timeout)
+    };
+    assert_eq!(with("3600").unwrap(), Some(Duration::from_secs(3600)));
+    for bad in ["0", "3601", "-1", "\"5\""] {
+        let problem = with(bad).unwrap_err().to_string();
+        let expected = "`queue_timeout_secs` must be a number from 1 to 3600";
+        assert!(problem.contains(expected), "{bad}: {problem}");
+    }
 }
 
 // spec: PROV-1

@@ -1,5 +1,7 @@
 //! Reloads: replaced, rolled back and cancelled.
 
+use std::time::Duration;
+
 use engine_provisioner::{ChangeError, EnginePhase, PoolFile, PoolSpec};
 
 use crate::node::{Home, gone, is_there, pool, pool_p, shell};
@@ -42,6 +44,24 @@ async fn a_new_engine_is_ready_before_the_old_one_stops_getting_requests() {
     assert!(!is_there(old.pid.unwrap()));
     assert_eq!(home.handoffs(), ["p_r0.json"]);
     node.ready(1).await;
+    node.stop().await;
+}
+
+// spec: PROV-42
+#[tokio::test]
+async fn the_queue_timeout_of_a_pool_is_reported_and_changes_with_a_reload() {
+    let home = Home::new();
+    let node = home.start(&pool("queue_timeout_secs = 90"));
+    let reported = || node.registry.statuses().remove(0).queue_timeout();
+    node.ready(1).await;
+    assert_eq!(reported(), Some(Duration::from_secs(90)));
+    node.provisioner
+        .reload(spec(&pool("queue_timeout_secs = 80")))
+        .await
+        .unwrap();
+    assert_eq!(reported(), Some(Duration::from_secs(80)));
+    node.provisioner.reload(spec(&pool(""))).await.unwrap();
+    assert_eq!(reported(), None);
     node.stop().await;
 }
 

@@ -3,11 +3,17 @@
 use std::time::Duration;
 
 use fake_engine::{FakeEngine, Script};
+use http::Method;
 use http_body_util::BodyExt as _;
+use node_api::DataPathConfig;
 use pool_registry::DrainTarget;
-use pool_registry_types::{Handoff, PoolId, ReplicaId};
+use pool_registry_types::{Handoff, PoolId, ReplicaId, headers};
+use stream_proxy::Timeouts;
 
-use crate::support::{Node, TEST_TIMEOUT, handoff_of, header, json, slots};
+use crate::support::{CHAT, Node, TEST_TIMEOUT, handoff_of, header, json, slots};
+
+/// A limit that a test waits for.
+const SHORT: Duration = Duration::from_millis(50);
 
 fn pool() -> PoolId {
     PoolId::new("pool-0").unwrap()
@@ -145,4 +151,33 @@ async fn a_drain_refuses_waiting_requests() {
     };
     let (answer, ()) = tokio::join!(node.chat(""), stops);
     assert_eq!(header(&answer, "x-llorch-refusal"), "POOL_DRAINING");
+}
+
+/// The wait for an engine that never starts ends, also where the request itself has more time.
+// spec: PROV-43
+#[tokio::test]
+async fn the_wait_for_an_engine_that_never_starts_has_an_end() {
+    for (own, of_pool) in [(SHORT, None), (TEST_TIMEOUT, Some(SHORT))] {
+        let config = DataPathConfig {
+            timeouts: Timeouts {
+                first_byte: own,
+                ..Timeouts::default()
+            },
+            ..DataPathConfig::default()
+        };
+        let node = Node::with(config, &[]);
+        node.registry.set_scaled_to_zero(sleeper("r0"));
+        node.registry.set_queue_timeout(&pool(), of_pool);
+        let first_byte = headers::FIRST_BYTE_MS;
+        let hour = [(first_byte.as_str(), "3600000")];
+        let body = r#"{"model":"tiny","messages":[]}"#;
+        let answer = node.send(Method::POST, CHAT, &hour, body).await;
+        let shown = (
+            answer.status().as_u16(),
+            header(&answer, "x-llorch-refusal"),
+        );
+        assert_eq!(shown, (504, "DEADLINE_EXCEEDED"), "{of_pool:?}");
+        node.registry.idle().await;
+        assert_eq!(node.registry.statuses()[0].slots_free(), 2);
+    }
 }

@@ -62,6 +62,14 @@ pub(crate) async fn raw_engine(raw: &'static str) -> String {
 
 impl Node {
     pub(crate) fn over(engines: &[&FakeEngine]) -> Self {
+        let config = DataPathConfig {
+            max_body_bytes: 10_000,
+            ..DataPathConfig::default()
+        };
+        Self::with(config, engines)
+    }
+
+    pub(crate) fn with(config: DataPathConfig, engines: &[&FakeEngine]) -> Self {
         let registry = PoolRegistry::new(Vec::new());
         for (number, engine) in engines.iter().enumerate() {
             registry
@@ -73,10 +81,6 @@ impl Node {
         let gpus = tokio::sync::watch::channel(Arc::default()).1;
         let routes = node_api::routes(registry.clone(), gpus, Arc::default(), None);
         let control = http_server::with_fallbacks(routes.into_router());
-        let config = DataPathConfig {
-            max_body_bytes: 10_000,
-            ..DataPathConfig::default()
-        };
         let dispatcher = Dispatcher::new(
             registry.clone(),
             StreamProxy::new(),

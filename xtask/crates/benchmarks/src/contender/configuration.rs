@@ -19,7 +19,7 @@ pub(super) fn nginx(port: u16, engines: &[SocketAddr], directory: &Path) -> Stri
         .map(|what| format!("  {what}_temp_path {directory}/{what};\n"));
     format!(
         "daemon off;\n{user}worker_processes 2;\npid {directory}/pid;\nerror_log stderr warn;\n\
-         events {{ worker_connections 4096; }}\n\
+         events {{ worker_connections 16384; }}\n\
          http {{\n  access_log off;\n{paths}\
          \x20 upstream engines {{\n{servers}    keepalive 256;\n    keepalive_requests \
           1000000000;\n  }}\n\
@@ -42,7 +42,7 @@ pub(super) fn haproxy(port: u16, engines: &[SocketAddr], _directory: &Path) -> S
         format!("  server e{n} {engine} pool-max-conn 1024 pool-purge-delay 1h\n")
     });
     format!(
-        "global\n  maxconn 8192\n  nbthread 2\ndefaults\n  mode http\n  timeout connect 5s\n  \
+        "global\n  maxconn 16384\n  nbthread 2\ndefaults\n  mode http\n  timeout connect 5s\n  \
          timeout client 300s\n  timeout server 300s\n  option http-keep-alive\n  option \
          http-no-delay\n  http-reuse always\nfrontend all\n  bind 127.0.0.1:{port} backlog 4096\n  \
          default_backend engines\nbackend engines\n  balance roundrobin\n{servers}",

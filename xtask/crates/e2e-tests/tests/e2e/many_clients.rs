@@ -11,12 +11,16 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use test_client::{Client, End, chain};
-use test_clock::wait_for;
+use test_clock::{now, wait_for};
 use test_cluster::{Cluster, Engine, OneNode, Profile};
+use test_tools::is_long;
 
 const SOON: Duration = Duration::from_secs(90);
 /// The words of an answer: short, so that connections are reused often.
 const WORDS: u32 = 8;
+
+/// How long each client of the long form goes on.
+const LONG: Duration = Duration::from_secs(30);
 
 /// A node with engines that have so many slots.
 fn node_with(
@@ -25,7 +29,17 @@ fn node_with(
     engines: usize,
     slots: u32,
 ) -> Result<(OneNode, Vec<Engine>)> {
-    let mut node = cluster.one_node(profile, &[], &[])?;
+    let node = cluster.one_node(profile, &[], &[])?;
+    with_engines(cluster, node, engines, slots)
+}
+
+/// The same for a node that is there.
+pub(crate) fn with_engines(
+    cluster: &Cluster,
+    mut node: OneNode,
+    engines: usize,
+    slots: u32,
+) -> Result<(OneNode, Vec<Engine>)> {
     let engines: Vec<Engine> = (0..engines)
         .map(|_| cluster.engine(slots))
         .collect::<Result<_>>()?;
@@ -39,10 +53,41 @@ fn node_with(
     Ok((node, engines))
 }
 
+/// How often each client of a test asks.
+#[derive(Debug, Clone, Copy)]
+enum Each {
+    Times(usize),
+    For(Duration),
+}
+
+impl Each {
+    /// Calls `ask` as often, and returns its errors.
+    fn ask(self, mut ask: impl FnMut() -> Result<()>) -> Vec<String> {
+        let mut failures = Vec::new();
+        let (begin, mut asked) = (now(), 0);
+        while match self {
+            Self::Times(times) => asked < times,
+            Self::For(time) => begin.elapsed() < time,
+        } {
+            asked += 1;
+            failures.extend(ask().err().map(|error| format!("{error:#}")));
+        }
+        failures
+    }
+}
+
+/// What became of whole streams.
+#[derive(Debug, Default)]
+struct Tally {
+    whole: AtomicUsize,
+    refused: AtomicUsize,
+}
+
 /// One streamed answer, whole; an error says what became of it.
-fn stream(client: &Client) -> Result<()> {
+fn stream(client: &Client, tally: &Tally) -> Result<()> {
     let streamed = client.chat_stream(WORDS)?.finish();
     if streamed.status == 429 && !streamed.header("retry-after").is_empty() {
+        tally.refused.fetch_add(1, Ordering::Relaxed);
         return Ok(());
     }
     ensure!(
@@ -52,18 +97,14 @@ fn stream(client: &Client) -> Result<()> {
         streamed.end
     );
     ensure!(streamed.text() == chain(WORDS as usize), "other words");
+    tally.whole.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }
 
-/// So many clients, each of which sends so many requests one after the other. Returns the failures.
-fn failures(client: &Client, clients: usize, each: usize) -> Vec<String> {
+/// So many clients, each of which sends requests one after the other. Returns the failures.
+fn failures(client: &Client, clients: usize, each: Each, tally: &Tally) -> Vec<String> {
     thread::scope(|scope| {
-        let in_turn = || {
-            let results = (0..each).map(|_| stream(client));
-            results
-                .filter_map(|result| result.err().map(|error| format!("{error:#}")))
-                .collect::<Vec<_>>()
-        };
+        let in_turn = || each.ask(|| stream(client, tally));
         let threads: Vec<_> = (0..clients).map(|_| scope.spawn(in_turn)).collect();
         threads
             .into_iter()
@@ -80,7 +121,17 @@ fn every_stream_of_many_clients_is_whole(profile: Profile) -> Result<()> {
     Cluster::test("many-clients", |cluster| {
         let (node, _engines) = node_with(cluster, profile, 1, 64)?;
         for (clients, each) in [(64, 8), (256, 2)] {
-            let failures = failures(&node.client(), clients, each);
+            let each = if is_long() {
+                Each::For(LONG)
+            } else {
+                Each::Times(each)
+            };
+            let tally = Tally::default();
+            let failures = failures(&node.client(), clients, each, &tally);
+            println!(
+                "{profile:?}, {clients} clients: {tally:?}, {} failures",
+                failures.len()
+            );
             ensure!(failures.is_empty(), "{clients} clients: {failures:?}");
         }
         Ok(())
@@ -134,7 +185,7 @@ fn a_client_that_provokes_errors_disturbs_no_other(profile: Profile) -> Result<(
                 });
                 // Enough errors in a row to open any breaker, before the others begin.
                 let begun = wait_for("errors", SOON, || provoked.load(Ordering::Relaxed) >= 9);
-                let failures = failures(&client, 10, 10);
+                let failures = failures(&client, 10, Each::Times(10), &Tally::default());
                 stop.store(true, Ordering::Relaxed);
                 begun.map(|()| failures)
             })?;
@@ -164,7 +215,7 @@ fn a_restart_of_the_only_engine_fails_no_waiting_request(profile: Profile) -> Re
         let engine = engines.first_mut().context("no engine")?;
         let client = node.client();
         let failures = thread::scope(|scope| {
-            let load = scope.spawn(|| failures(&client, 16, 20));
+            let load = scope.spawn(|| failures(&client, 16, Each::Times(20), &Tally::default()));
             wait_for("requests in the engine", SOON, || engine.busy_slots() > 0)?;
             engine.kill();
             engine.restart()?;

@@ -24,7 +24,8 @@ fn an_engine_puts_nothing_into_a_connection_of_a_client_in_home() -> Result<()> 
             &from_engines::rows(),
             |row| row.name,
             from_engines::run,
-        )
+        )?;
+        from_engines::an_early_answer_is_passed_on(setup)
     })
 }
 
@@ -38,6 +39,7 @@ fn an_engine_puts_nothing_into_a_connection_of_a_client_in_cloud() -> Result<()>
             |row| row.name,
             from_engines::run,
         )?;
+        from_engines::an_early_answer_is_passed_on(setup)?;
         from_engines::answers_to_head_have_no_body(setup)
     })
 }
@@ -51,7 +53,8 @@ fn a_client_puts_nothing_into_a_connection_to_an_engine_in_home() -> Result<()> 
             &from_clients::rows(),
             |row| row.name,
             from_clients::run,
-        )
+        )?;
+        from_clients::expectations_are_met(setup)
     })
 }
 
@@ -64,6 +67,7 @@ fn a_client_puts_nothing_into_a_connection_to_an_engine_in_cloud() -> Result<()>
             &from_clients::rows(),
             |row| row.name,
             from_clients::run,
-        )
+        )?;
+        from_clients::expectations_are_met(setup)
     })
 }

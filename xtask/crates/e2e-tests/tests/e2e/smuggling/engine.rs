@@ -1,7 +1,7 @@
 //! An engine whose every byte the test decides.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     thread,
@@ -16,7 +16,16 @@ pub(crate) enum Then {
     Closes,
     /// Waits for another request on the connection.
     Waits,
+    /// Goes on with this, again and again, until the daemon closes or takes [`FLOOD_BYTES`].
+    Floods(&'static [u8]),
+    /// It has answered before it read the body, and reads the rest.
+    WasEarly,
 }
+
+/// A gibibyte.
+const FLOOD_BYTES: usize = 1 << 30;
+/// What is written of a flood at once.
+const FLOOD_PIECES: usize = 4096;
 
 /// What every proper request is answered with.
 pub(crate) const GOOD: &str =
@@ -89,7 +98,16 @@ impl ScriptedEngine {
 fn serve(stream: TcpStream, state: &Mutex<State>) -> Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut stream = stream;
-    while let Some(seen) = read_request(&mut reader)? {
+    while let Some(head) = read_head(&mut reader)? {
+        let is_probe = head.starts_with("GET /v1/models ");
+        if !is_probe && state.lock().then == Then::WasEarly {
+            let answer = state.lock().answer.clone();
+            stream.write_all(&answer)?;
+            std::io::copy(&mut reader, &mut std::io::sink())?;
+            break;
+        }
+        let body = read_body(&mut reader, &head)?;
+        let seen = Seen { head, body };
         if seen.head.starts_with("GET /v1/models ") {
             let models = r#"{"object":"list","data":[{"id":"tiny","object":"model"}]}"#;
             write!(
@@ -105,15 +123,23 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> Result<()> {
             (state.answer.clone(), state.then)
         };
         stream.write_all(&answer)?;
-        if then == Then::Closes {
-            break;
+        match then {
+            Then::Waits => {}
+            Then::Floods(piece) => {
+                let pieces = piece.repeat(FLOOD_PIECES);
+                for _ in 0..FLOOD_BYTES / pieces.len() {
+                    stream.write_all(&pieces)?;
+                }
+                break;
+            }
+            Then::Closes | Then::WasEarly => break,
         }
     }
     Ok(())
 }
 
-/// Reads a request strictly; `None` when the connection ends before one.
-fn read_request(reader: &mut impl BufRead) -> Result<Option<Seen>> {
+/// Reads the head of a request; `None` when the connection ends before one.
+fn read_head(reader: &mut impl BufRead) -> Result<Option<String>> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head)? == 0 {
@@ -121,12 +147,16 @@ fn read_request(reader: &mut impl BufRead) -> Result<Option<Seen>> {
             return Ok(None);
         }
     }
+    Ok(Some(head))
+}
+
+/// Reads the body of a request strictly.
+fn read_body(reader: &mut impl Read, head: &str) -> Result<String> {
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: "))
         .map_or(Ok(0), str::parse)?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    let body = String::from_utf8(body)?;
-    Ok(Some(Seen { head, body }))
+    Ok(String::from_utf8(body)?)
 }

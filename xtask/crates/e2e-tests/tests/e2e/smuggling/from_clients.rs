@@ -263,13 +263,19 @@ pub(crate) fn rows() -> Vec<Row> {
             ),
             Served,
         ),
+        row(
+            "TE that Connection does not name",
+            sized("te: trailers, deflate;q=0.5"),
+            Served,
+        ),
         row("a proper request", sized("x-a: 1"), Served),
     ]
 }
 
 /// What no engine ever sees.
-const OF_ONE_HOP: [&str; 7] = [
+const OF_ONE_HOP: [&str; 8] = [
     "\r\ntransfer-encoding:",
+    "\r\nexpect:",
     "\r\nconnection:",
     "\r\nupgrade:",
     "\r\nte:",
@@ -324,5 +330,46 @@ pub(crate) fn run(setup: &Setup, place: &Place, row: &Row) -> Result<()> {
         "{smuggled:?}"
     );
     ensure!(place.serves(), "a new connection is not served");
+    Ok(())
+}
+
+/// A client that sends its body only when it is told to is told so, and one that expects something
+/// else is served (RFC 9110, section 10.1.1). No engine sees what was expected.
+pub(crate) fn expectations_are_met(setup: &Setup) -> Result<()> {
+    for place in &setup.places {
+        for (expect, is_told) in [("100-continue", true), ("200-maybe", false)] {
+            setup.engine.take_seen();
+            let head = format!(
+                "POST PATH HTTP/1.1\r\nhost: HOST\r\nx-request-id: first\r\nexpect: {expect}\r\n\
+                 content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                BODY.len()
+            );
+            let mut connection = place.connect()?;
+            connection.send(place.fill_in(&head).as_bytes());
+            if is_told {
+                let interim = connection.answer("POST")?;
+                ensure!(interim.is_some_and(|told| told.status == 100), "{expect}");
+            }
+            connection.send(BODY.as_bytes());
+            let answer = connection.answer("POST")?;
+            ensure!(
+                answer.is_some_and(|answer| answer.status == 200),
+                "{expect}"
+            );
+            let seen = setup.engine.take_seen();
+            let is_foreign = |seen: &super::engine::Seen| seen.head.contains("\r\nexpect");
+            ensure!(seen.len() == 1 && !seen.iter().any(is_foreign), "{seen:?}");
+            connection.last_request(place, "next")?;
+        }
+        // A body that is too large is refused before the client sends it.
+        let mut connection = place.connect()?;
+        let head = "POST PATH HTTP/1.1\r\nhost: HOST\r\nexpect: 100-continue\r\n\
+                    content-length: 1000000000\r\n\r\n";
+        connection.send(place.fill_in(head).as_bytes());
+        let answer = connection.answer("POST")?;
+        ensure!(answer.is_some_and(|answer| answer.status == 413), "no 413");
+        connection.ends()?;
+        ensure!(place.serves(), "a new connection is not served");
+    }
     Ok(())
 }

@@ -261,6 +261,21 @@ pub(crate) fn rows() -> Vec<Row> {
             "a head without end",
             "HTTP/1.1 200 OK\r\n".to_owned() + &"x-a: 1\r\n".repeat(2_000_000),
         ),
+        Row {
+            then: Then::Floods(b"x-a: 1\r\n"),
+            ..refused("a head of a gibibyte", "HTTP/1.1 200 OK\r\n")
+        },
+        Row {
+            then: Then::Floods(b"HTTP/1.1 102 Processing\r\n\r\n"),
+            ..refused("interim answers without end", "")
+        },
+        passed(
+            "the wish for another protocol",
+            "HTTP/1.1 426 Upgrade Required\r\nupgrade: h2c\r\nconnection: upgrade\r\n\
+             content-length: 5\r\n\r\nhello",
+            426,
+            "hello",
+        ),
         refused("HTTP/0.9", "hello"),
         refused("another protocol", "SSH-2.0-OpenSSH_9.9\r\n\r\n"),
         refused(
@@ -384,6 +399,39 @@ pub(crate) fn run(setup: &Setup, place: &Place, row: &Row) -> Result<()> {
     // In step, or closed.
     connection.last_request(place, "next")?;
     ensure!(place.serves(), "a new connection is not served");
+    Ok(())
+}
+
+/// The engine refuses a long request before it has read it.
+pub(crate) fn an_early_answer_is_passed_on(setup: &Setup) -> Result<()> {
+    // More than the buffers of sockets hold.
+    const PROMPT_BYTES: usize = 16 * 1024 * 1024;
+    let body = format!(
+        r#"{{"model":"tiny","prompt":"{}"}}"#,
+        "x".repeat(PROMPT_BYTES)
+    );
+    for place in &setup.places {
+        let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 5\r\n\r\nearly";
+        setup.engine.answer(answer, Then::WasEarly);
+        let mut connection = place.connect()?;
+        let head = format!(
+            "POST PATH HTTP/1.1\r\nhost: HOST\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        connection.send(place.fill_in(&head).as_bytes());
+        connection.send(body.as_bytes());
+        let answer = connection.answer("POST")?.context("no answer")?;
+        setup.engine.answer_well();
+        ensure!(
+            (answer.status, answer.body.as_str()) == (400, "early"),
+            "{answer:?}"
+        );
+        connection
+            .last_request(place, "next")
+            .with_context(|| place.name)?;
+        ensure!(place.serves(), "{}: not served again", place.name);
+    }
     Ok(())
 }
 

@@ -17,10 +17,11 @@ pub(crate) struct Setup {
     pub(crate) places: Vec<Place>,
 }
 
+/// One slot: when a row does not return it, no later request is served.
 fn handoff(engine: &ScriptedEngine) -> serde_json::Value {
     json!({
         "pool_id": "pool-0", "replica_id": "r0", "engine": "scripted", "url": engine.url(),
-        "engine_version": "1", "slots": 4, "models": ["tiny"],
+        "engine_version": "1", "slots": 1, "models": ["tiny"],
     })
 }
 
