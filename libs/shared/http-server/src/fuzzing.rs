@@ -17,8 +17,8 @@ use crate::{ApiError, BodyError, content_coding, extract};
 /// # Errors
 /// When it cannot be decoded, or has more than `cap` bytes then.
 pub fn decode(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Bytes, BodyError> {
-    content_coding::check(headers)?;
-    let mut decoding = pin!(content_coding::decode(headers, body, cap));
+    let coding = content_coding::coding(headers)?;
+    let mut decoding = pin!(content_coding::decode(coding, body, cap));
     // It waits for nothing; it only lets other tasks have their turn.
     loop {
         let mut context = Context::from_waker(Waker::noop());
