@@ -5,10 +5,10 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{limits::MAX_ID_BYTES, text::quoted};
-
-/// How many characters of a refused value an error repeats.
-pub(crate) const MAX_ECHO_CHARS: usize = 40;
+use crate::{
+    limits::MAX_ID_BYTES,
+    text::{MAX_ECHO_CHARS, quoted},
+};
 
 /// A text that is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -1,11 +1,10 @@
 //! The path of the file with the key that an engine demands.
 
 use crate::{
-    id::MAX_ECHO_CHARS,
     invalid::InvalidField,
     limits::MAX_PATH_BYTES,
     shared_str::{checked_str, shared_str},
-    text::quoted,
+    text::{MAX_ECHO_CHARS, quoted},
 };
 
 shared_str! {

@@ -1,11 +1,10 @@
 //! Names of models.
 
 use crate::{
-    id::MAX_ECHO_CHARS,
     invalid::InvalidField,
     limits::{MAX_MODEL_NAME_BYTES, MAX_MODELS},
     shared_str::{checked_str, shared_str},
-    text::quoted,
+    text::{MAX_ECHO_CHARS, quoted},
 };
 
 shared_str! {

@@ -300,7 +300,7 @@ mod tests {
         );
     }
 
-    // spec: WIRE-46
+    // spec: WIRE-49
     #[test]
     fn a_pool_may_report_a_queue_timeout_and_a_longer_one_than_the_maximum_is_cut() {
         let without = serde_json::json!({

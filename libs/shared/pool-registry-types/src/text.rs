@@ -7,11 +7,13 @@
 use std::convert::Infallible;
 
 use crate::{
-    id::MAX_ECHO_CHARS,
     invalid::InvalidField,
     limits::{MAX_ERROR_BYTES, MAX_TEXT_BYTES},
     shared_str::{checked_str, shared_str},
 };
+
+/// How many characters of a refused value an error repeats.
+pub(crate) const MAX_ECHO_CHARS: usize = 40;
 
 /// `text` in one line of at most `max_bytes`. Control characters become spaces, and spaces at its
 /// ends are removed.

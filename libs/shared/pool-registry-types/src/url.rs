@@ -10,7 +10,10 @@ use http::uri::Authority;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{id::MAX_ECHO_CHARS, limits::MAX_URL_BYTES, text::quoted};
+use crate::{
+    limits::MAX_URL_BYTES,
+    text::{MAX_ECHO_CHARS, quoted},
+};
 
 /// The port of `http` if the URL names none.
 const HTTP_PORT: u16 = 80;

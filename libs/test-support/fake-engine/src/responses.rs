@@ -25,8 +25,8 @@ pub(crate) const PATH: &str = "/v1/responses";
 pub(crate) struct Responses(Mutex<BTreeMap<String, Value>>);
 
 impl Responses {
-    /// Answers `POST /v1/responses` with so many tokens. A response that continues another one needs
-    /// that one.
+    /// Answers `POST /v1/responses` with so many tokens. A response that continues another one
+    /// needs that one.
     pub(crate) fn create(&self, script: &Script, body: &[u8], text: &str, tokens: u32) -> Vec<u8> {
         let Ok(asked) = serde_json::from_slice::<Value>(body) else {
             return error(400, "the body is not a JSON object");
