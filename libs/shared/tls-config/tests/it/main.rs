@@ -1,0 +1,5 @@
+//! Files and handshakes, with certificates made for each test.
+
+mod files;
+mod handshakes;
+mod reloads;
