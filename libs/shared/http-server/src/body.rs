@@ -12,6 +12,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tls_config::PeerCertificate;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
@@ -107,6 +108,24 @@ impl RequestBody {
     pub fn sent_by(mut self, caller: Caller) -> Self {
         self.caller = Some(caller);
         self
+    }
+
+    /// The verified certificate that the client presented in its TLS handshake, if it did.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&PeerCertificate> {
+        match &self.source {
+            Source::Connection(connection) => connection.state.peer_certificate(),
+            Source::Memory(_) => None,
+        }
+    }
+
+    /// Whether the request came over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        match &self.source {
+            Source::Connection(connection) => connection.state.is_tls(),
+            Source::Memory(_) => false,
+        }
     }
 
     /// Marks the connection as authenticated. Returns false if no more authenticated connections

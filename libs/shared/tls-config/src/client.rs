@@ -103,6 +103,12 @@ impl ClientTls {
         Ok(Arc::clone(state.config.get_or_init(|| config)))
     }
 
+    /// Whether there are files that may change.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        self.0.state.has_files()
+    }
+
     /// Reads the files again. Connections that are open keep what they began with.
     #[must_use]
     pub fn reload(&self) -> Reload {
@@ -110,6 +116,15 @@ impl ClientTls {
         self.0.state.reload(|| state(trust, identity))
     }
 }
+
+impl PartialEq for ClientTls {
+    /// Whether both share one state.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ClientTls {}
 
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

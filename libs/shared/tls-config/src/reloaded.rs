@@ -72,6 +72,10 @@ impl<T> Reloaded<T> {
         }
     }
 
+    pub(crate) fn has_files(&self) -> bool {
+        !self.paths.is_empty()
+    }
+
     pub(crate) fn current(&self) -> Arc<T> {
         Arc::clone(&self.current.read())
     }

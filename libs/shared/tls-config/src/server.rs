@@ -62,6 +62,14 @@ impl ServerTls {
         Arc::clone(&self.0.state.current())
     }
 
+    /// Checks that the certificate is valid for `name`, by which clients know this server.
+    ///
+    /// # Errors
+    /// When it is not, or can no longer be used.
+    pub fn check_name(&self, name: &str) -> Result<(), TlsError> {
+        self.0.files.identity.load(Some(name)).map(drop)
+    }
+
     /// Reads the files again. Connections that are open keep what they began with.
     #[must_use]
     pub fn reload(&self) -> Reload {

@@ -36,4 +36,5 @@ mod refusals;
 mod restarts;
 mod smuggling;
 mod terminal;
+mod tls;
 mod watching;
