@@ -165,7 +165,7 @@ fn pool_file(reader: &mut SettingsReader, is_cloud: bool) -> Option<PoolFileAt> 
     if !require_regular_file(reader, &POOLS_FILE, &path) {
         return None;
     }
-    PoolFileAt::read(path)
+    PoolFileAt::read(path, &daemon::SECRET_VARIABLES)
         .map_err(|error| reader.problem(&POOLS_FILE, error))
         .ok()
 }

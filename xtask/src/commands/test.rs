@@ -9,6 +9,7 @@ use crate::{
     report::{Counts, Report},
     runner::{Runner, Selection, doctests},
 };
+use e2e_tests::WRITE_CLIENTS;
 use llama_server::{VARIABLE, find_or_fetch};
 use test_tools::LeftOut;
 use workspace_build::{BIN_DIR_VARIABLE, Binaries, build_llorch};
@@ -22,13 +23,16 @@ nextest when it is installed. Tests that need a missing tool are left out and li
   --quick  only the tests of the crates";
 
 pub(super) const E2E_USAGE: &str = "\
-cargo xtask e2e [FILTER | --engines]
+cargo xtask e2e [FILTER | --engines | --write-clients]
 
 Builds the daemons, gets an engine, and runs the tests in xtask/crates/e2e-tests/tests/e2e whose
 names contain FILTER. $LLAMA_SERVER names an engine to use instead of the one that is fetched.
 
   --engines  instead, run the tests with other real engines (tests/engines). Their installation
-             into target/ takes ten minutes and six gigabytes the first time";
+             into target/ takes ten minutes and six gigabytes the first time
+  --write-clients
+             instead, run the tests of the official clients, and write .docs/CLIENTS.md from what
+             they find";
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let quick = arguments.flag("--quick");
@@ -49,7 +53,8 @@ pub(super) fn add_tests(report: &mut Report, quick: bool) -> Result<()> {
     });
     if !quick {
         report.tests("doctests", doctests);
-        report.tests("e2e", || e2e(runner, &Selection::E2e(None), &left_out));
+        let noted = [noted_in(&left_out)];
+        report.tests("e2e", || e2e(runner, &Selection::E2e(None), &noted));
     }
     report.leave_out(left_out.lines()?);
     Ok(())
@@ -62,24 +67,29 @@ fn noted_in(left_out: &LeftOut) -> (&'static str, &OsStr) {
 
 pub(super) fn run_e2e(mut arguments: Arguments) -> Result<()> {
     let engines = arguments.flag("--engines");
+    let write_clients = arguments.flag("--write-clients");
     let filter = arguments.positional();
     arguments.finish()?;
     let mut report = Report::new();
     let left_out = LeftOut::new()?;
     let selection = if engines {
         Selection::Engines
+    } else if write_clients {
+        Selection::E2e(Some("official_clients".to_owned()))
     } else {
         Selection::E2e(filter)
     };
-    report.tests("e2e", || e2e(Runner::detect(), &selection, &left_out));
+    let write = write_clients.then(|| (WRITE_CLIENTS, OsStr::new("1")));
+    let more: Vec<_> = [noted_in(&left_out)].into_iter().chain(write).collect();
+    report.tests("e2e", || e2e(Runner::detect(), &selection, &more));
     report.leave_out(left_out.lines()?);
     report.finish()
 }
 
-fn e2e(runner: Runner, selection: &Selection, left_out: &LeftOut) -> Result<Counts> {
+fn e2e(runner: Runner, selection: &Selection, environment: &[(&str, &OsStr)]) -> Result<Counts> {
     let binaries = Binaries::build()?;
     build_llorch()?;
-    with_daemons(runner, &binaries, selection, &[noted_in(left_out)])
+    with_daemons(runner, &binaries, selection, environment)
 }
 
 /// The tests of daemons that export spans.

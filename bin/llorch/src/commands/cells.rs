@@ -1,5 +1,7 @@
 //! Cells and values that several tables share.
 
+use std::borrow::Borrow;
+
 use llorch_client::{NodeId, NodeStatus, Quarantine};
 use serde_json::{Value, json};
 
@@ -49,7 +51,7 @@ pub(super) fn free_vram(bytes: u64) -> Cell {
     })
 }
 
-pub(super) fn model_names(models: Option<&[String]>) -> String {
+pub(super) fn model_names<S: Borrow<str>>(models: Option<&[S]>) -> String {
     models.map_or_else(|| NONE.to_owned(), |models| models.join(" "))
 }
 

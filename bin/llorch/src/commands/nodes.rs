@@ -80,7 +80,9 @@ impl App {
             for refused in &node.refused_handoffs {
                 let line = format!(
                     "{}: handoff {} is refused: {}",
-                    node.node_id, refused.file, refused.reason
+                    node.node_id,
+                    refused.file(),
+                    refused.reason()
                 );
                 self.output.line(&line.replace('\n', " "))?;
             }

@@ -72,7 +72,7 @@ fn mistakes_in_the_alias_file_are_reported_with_their_line() {
     assert!(missing.contains("cannot read the alias file"), "{missing}");
 }
 
-// spec: CONF-23
+// spec: CONF-23, PROV-14
 #[test]
 fn mistakes_in_the_pool_file_are_reported_with_the_settings() {
     let directory = tempfile::tempdir().unwrap();
@@ -85,7 +85,9 @@ fn mistakes_in_the_pool_file_are_reported_with_the_settings() {
     let good = "[[pool]]\nid=\"a\"\nengine=\"x\"\ncommand=[\"x\",\"{port}\"]\nslots=1\n";
     let node = with(good, &[]).unwrap().home.unwrap().node;
     assert_eq!(node.watch.pools.len(), 1);
-    assert_eq!(node.engines.unwrap().path, path);
+    let engines = node.engines.unwrap();
+    assert_eq!(engines.path, path);
+    assert_eq!(engines.withheld_variables, ["LLORCH_API_TOKEN"]);
     let bad = "[[pool]]\nid = \"a\"\nport = \"x\"\n[[pool]]\nid = 7\n";
     let problems = with(bad, &[("ORCHESTRATORD_ADDR", "8080")]).unwrap_err();
     for expected in ["line 3: `port` must be", "line 5: ", "ORCHESTRATORD_ADDR: "] {

@@ -41,7 +41,9 @@ pub use drain_target::{DrainTarget, DrainTargetError, PoolTarget};
 pub use error::ClientError;
 pub use event_stream::ServerEvent;
 pub use pagination::NodesQuery;
-pub use pool_registry_types::{ErrorCode, HttpUrl, NodeId, NodeStatus, PoolId, ReplicaId, TaskId};
+pub use pool_registry_types::{
+    ErrorCode, ErrorText, HttpUrl, ModelName, NodeId, NodeStatus, PoolId, ReplicaId, TaskId, Text,
+};
 pub use resources::{
     Catalog, Drain, DrainStarted, Gpu, Gpus, Model, Node, NodePool, Nodes, PlacementCandidate,
     PlacementExplanation, Pool, Pools, Quarantine, RefusedNode, Replica,

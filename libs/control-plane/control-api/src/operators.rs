@@ -81,7 +81,7 @@ impl ControlApi {
     params(
         crate::query::PageParameters,
         ("status" = Option<NodeStatus>, Query, description = "Only nodes with this status."),
-        ("model" = Option<pool_registry_types::schema::ModelName>, Query,
+        ("model" = Option<pool_registry_types::ModelName>, Query,
             description = "Only nodes with an endpoint that serves this model."),
     ),
     responses((status = 200, description = "Sorted by id.", body = NodesAnswer))

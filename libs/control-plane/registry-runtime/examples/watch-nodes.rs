@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use event_log::EventLog;
 use pool_registry_types::{
-    HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, RegisterRequest,
+    HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, RegisterRequest, Text,
 };
 use registry_runtime::{Config, build};
 use registry_store::MemoryStore;
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     registration.incarnation = Some(1);
     registration.takes_replica_hint = true;
     println!("{:?}", parts.handle.register(registration)?);
-    let mut heartbeat = HeartbeatRequest::new("2025-09-30T22:00:00Z".to_owned(), vec![]);
+    let mut heartbeat = HeartbeatRequest::new(Text::cut("2025-09-30T22:00:00Z"), vec![]);
     heartbeat.incarnation = Some(1);
     heartbeat.seq = Some(1);
     println!("{:?}", parts.handle.heartbeat(&node_id, heartbeat)?);

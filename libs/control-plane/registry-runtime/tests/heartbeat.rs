@@ -34,10 +34,9 @@ fn joined() -> Running {
 
 /// What people see, but for when it was.
 fn shown(running: &Running) -> NodeView {
-    NodeView {
-        last_heard: Default::default(),
-        ..running.handle.node(&id("a")).unwrap()
-    }
+    let mut view = running.handle.node(&id("a")).unwrap();
+    view.last_heard = Default::default();
+    view
 }
 
 fn send(running: &Running, body: &str) -> Result<HeartbeatOutcome, HeartbeatError> {

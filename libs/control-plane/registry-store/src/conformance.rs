@@ -15,7 +15,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, PoolStatus, RegisterRequest, Slots};
+use pool_registry_types::{
+    HttpUrl, MachineId, ModelName, NodeId, PoolId, PoolStatus, RegisterRequest, Slots, Text,
+};
 use service_registry::{PersistedDrain, PersistedNode, PersistedRegistration};
 
 use crate::{Change, RegistryStore, StoredNode};
@@ -47,15 +49,16 @@ pub fn node(node_id: &str, now: SystemTime) -> StoredNode {
         HttpUrl::new("http://192.168.1.100:9200").expect("a good URL"),
     );
     registration.pools = vec![pool_id.clone()];
-    registration.version = Some("0.1.0".to_owned());
+    registration.version = Some(Text::cut("0.1.0"));
     registration.incarnation = Some(1_763_884_800_123);
     registration.metrics_address =
         Some(HttpUrl::new("http://192.168.1.100:9201").expect("a good URL"));
     registration.takes_replica_hint = true;
     let mut pool = PoolStatus::new(pool_id.clone()).with_slots(Slots::clamped(4, 4));
     pool.ready = true;
-    pool.engine_version = Some("b10434".to_owned());
-    pool.models_available = Some(vec!["tiny".to_owned(), "\u{1f999}".to_owned()]);
+    pool.engine_version = Some(Text::cut("b10434"));
+    let models = ["tiny", "\u{1f999}"].map(|name| ModelName::new(name).expect("a good name"));
+    pool.models_available = Some(models.to_vec());
     let node = PersistedNode {
         node_id,
         registered: Some(PersistedRegistration {

@@ -49,8 +49,8 @@ pub enum RegistryError {
     /// Another machine with the same node id has registered, and still answers at its address.
     #[error(
         "node id {node_id} is in use: the machine that has registered it still answers at \
-         {address}, and this is another machine or another start of one; machines with the \
-         same hostname need different ids (POOL_MANAGERD_NODE_ID)"
+         {address}, and this is another machine or another start of one; give each machine a \
+         node id of its own, because machines with the same hostname get the same one"
     )]
     HolderAnswers {
         /// The id.

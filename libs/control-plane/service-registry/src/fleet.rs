@@ -4,6 +4,7 @@ use pool_registry_types::NodeStatus;
 
 /// The numbers of nodes and pools.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FleetSummary {
     /// Nodes that are online.
     pub online: usize,

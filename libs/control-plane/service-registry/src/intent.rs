@@ -34,6 +34,7 @@ impl fmt::Display for Target {
 
 /// A drain: the target takes no new requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Drain {
     /// When it began.
     pub since: Duration,

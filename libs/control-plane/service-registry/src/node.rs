@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pool_registry_types::{
     BootId, Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
-    RefusedHandoff, RegisterRequest, limits::MAX_POOLS,
+    RefusedHandoff, RegisterRequest, Text, limits::MAX_POOLS,
 };
 use routing_table::{Endpoint, RouteChange};
 
@@ -23,7 +23,7 @@ pub(crate) struct Identity {
     /// Boxed, because few nodes have one.
     pub(crate) metrics_address: Option<Box<HttpUrl>>,
     pub(crate) capabilities: Arc<Capabilities>,
-    pub(crate) version: Option<Arc<str>>,
+    pub(crate) version: Option<Text>,
     pub(crate) incarnation: Option<u64>,
     pub(crate) boot_id: Option<BootId>,
     pub(crate) takes_replica_hint: bool,
@@ -323,7 +323,7 @@ impl From<&RegisterRequest> for Identity {
             address: Arc::new(request.address.clone()),
             metrics_address: request.metrics_address.clone().map(Box::new),
             capabilities: Arc::new(request.capabilities.clone()),
-            version: request.version.as_deref().map(Arc::from),
+            version: request.version.clone(),
             incarnation: request.incarnation,
             boot_id: request.boot_id.clone(),
             takes_replica_hint: request.takes_replica_hint,

@@ -201,7 +201,7 @@ fn persisted_registration(node_id: &NodeId, node: &Node) -> PersistedRegistratio
         .map(|pool| pool.status.pool_id.clone())
         .collect();
     registration.capabilities = Capabilities::clone(&identity.capabilities);
-    registration.version = identity.version.as_deref().map(str::to_owned);
+    registration.version = identity.version.clone();
     registration.incarnation = identity.incarnation;
     registration.boot_id = identity.boot_id.clone();
     registration.metrics_address = identity.metrics_address.as_deref().cloned();

@@ -6,7 +6,8 @@ use std::{
 };
 
 use pool_registry_types::{
-    HttpUrl, NodeId, PoolId, PoolStatus, ReplicaId, ReplicaStatus, Slots, limits::MAX_ID_BYTES,
+    HttpUrl, ModelName, NodeId, PoolId, PoolStatus, ReplicaId, ReplicaStatus, Slots,
+    limits::MAX_ID_BYTES,
 };
 use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange};
 
@@ -196,8 +197,8 @@ impl<'a> PreviousPool<'a> {
         let generation = replica.and_then(|replica| replica.generation).unwrap_or(0);
         let known = self.find(place, replica.map(|replica| &replica.replica_id));
         let incarnation = self.home.incarnation;
-        let context_length = replica.and_then(|replica| replica.context_length);
-        let owned_by = replica.and_then(|replica| replica.owned_by.as_deref());
+        let context_length = replica.and_then(|replica| replica.context_length());
+        let owned_by = replica.and_then(|replica| replica.owned_by.as_ref());
         let same = |(before, route): &(&Pool, &Route)| {
             let endpoint = &route.endpoint;
             endpoint.incarnation() == incarnation
@@ -221,7 +222,7 @@ impl<'a> PreviousPool<'a> {
         };
         let models = models(status, replica);
         let endpoint = Endpoint::new(key, incarnation, generation, Arc::clone(target), models)
-            .with_model_facts(context_length, owned_by.map(Arc::from));
+            .with_model_facts(context_length, owned_by.cloned());
         Route {
             endpoint: Arc::new(endpoint),
             replica: place,
@@ -326,16 +327,16 @@ pub(crate) fn check_address(node_id: &NodeId, address: &HttpUrl) -> Result<(), R
 
 /// The models of a replica: see [`PoolStatus::models_of`]. The models of a pool: its own, and those
 /// of its replicas. `None` when no report names any.
-fn models(status: &PoolStatus, replica: Option<&ReplicaStatus>) -> Option<Arc<[String]>> {
+fn models(status: &PoolStatus, replica: Option<&ReplicaStatus>) -> Option<Arc<[ModelName]>> {
     let pool = status.models_available.as_ref();
-    let lists: Vec<&Vec<String>> = match replica {
+    let lists: Vec<&Vec<ModelName>> = match replica {
         Some(replica) => status.models_of(replica).into_iter().collect(),
         None => pool.into_iter().chain(replica_models(status)).collect(),
     };
     if lists.is_empty() {
         return None;
     }
-    let names: BTreeSet<&String> = lists.into_iter().flatten().collect();
+    let names: BTreeSet<&ModelName> = lists.into_iter().flatten().collect();
     Some(names.into_iter().cloned().collect())
 }
 
@@ -351,7 +352,7 @@ fn same_models(before: (&PoolStatus, Option<u16>), after: (&PoolStatus, Option<u
     }
 }
 
-fn replica_models(status: &PoolStatus) -> impl Iterator<Item = &Vec<String>> {
+fn replica_models(status: &PoolStatus) -> impl Iterator<Item = &Vec<ModelName>> {
     let replicas = status.replicas.iter().flatten();
     replicas.filter_map(|replica| replica.models.as_ref())
 }

@@ -12,14 +12,14 @@ pub(crate) fn refused_handoffs(
 ) -> Vec<Delta> {
     let delta = |refused: &RefusedHandoff, reason| Delta::HandoffRefused {
         node_id: node_id.clone(),
-        file: refused.file.clone(),
+        file: refused.file().to_owned(),
         reason,
     };
     let begun = after.iter().filter(|refused| !before.contains(refused));
-    let is_gone = |file: &str| after.iter().all(|refused| refused.file != file);
-    let over = before.iter().filter(|refused| is_gone(&refused.file));
+    let is_gone = |file: &str| after.iter().all(|refused| refused.file() != file);
+    let over = before.iter().filter(|refused| is_gone(refused.file()));
     begun
-        .map(|refused| delta(refused, Some(refused.reason.clone())))
+        .map(|refused| delta(refused, Some(refused.reason().to_owned())))
         .chain(over.map(|refused| delta(refused, None)))
         .collect()
 }
@@ -50,7 +50,7 @@ pub(crate) fn gpus(
         (problem != problem_in(before, device_id)).then(|| Delta::GpuProblem {
             node_id: node_id.clone(),
             device_id,
-            problem,
+            problem: problem.map(|problem| problem.to_string()),
         })
     });
     changed.collect()

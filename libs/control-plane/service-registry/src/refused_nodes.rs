@@ -28,6 +28,7 @@ const NEWS_AT_ONCE: usize = 10;
 
 /// A node that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RefusedNode {
     /// Its network address, or the address that it wants to be reached at.
     pub from: String,

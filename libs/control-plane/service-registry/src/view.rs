@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, ops::Bound, sync::Arc, time::Duration};
 
 use pool_registry_types::{
     Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
-    RefusedHandoff,
+    RefusedHandoff, Text,
 };
 use routing_table::EndpointKey;
 
@@ -30,6 +30,7 @@ pub enum Availability {
 
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NodeView {
     /// Its id.
     pub node_id: NodeId,
@@ -51,7 +52,7 @@ pub struct NodeView {
     /// The incarnation of its agent.
     pub incarnation: Option<u64>,
     /// The version of its agent.
-    pub version: Option<Arc<str>>,
+    pub version: Option<Text>,
     /// Its hardware.
     pub capabilities: Arc<Capabilities>,
     /// Its GPUs as last reported; `None` before the first report.
@@ -76,6 +77,7 @@ impl NodeView {
 
 /// One pool of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolView {
     /// The last report.
     pub status: Arc<PoolStatus>,
@@ -98,6 +100,7 @@ pub struct NodeFilter {
 
 /// A page of nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NodesPage {
     /// Sorted by id.
     pub nodes: Vec<NodeView>,

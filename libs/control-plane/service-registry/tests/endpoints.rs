@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{World, beat, id, pool, pool_id, register, secs};
+use common::{World, beat, id, model_names, pool, pool_id, register, secs};
 use pool_registry_types::{HttpUrl, PoolStatus, RegisterRequest, ReplicaId, ReplicaStatus, Slots};
 use routing_table::{EndpointState, RouteChange};
 use service_registry::{HeartbeatOutcome, SUSPICION_MAX, Target};
@@ -82,7 +82,7 @@ fn each_replica_is_an_endpoint_of_its_own() {
     let replicas = vec![
         {
             let mut replica = replica("r0");
-            replica.models = Some(vec!["own".to_owned()]);
+            replica.models = Some(model_names(&["own"]));
             replica
         },
         {
@@ -116,7 +116,7 @@ fn each_replica_is_an_endpoint_of_its_own() {
     );
     let endpoints = world.endpoints();
     let models = |i: usize| endpoints[i].0.models().map(|models| models.to_vec());
-    assert_eq!((models(0), models(1)), (Some(vec!["own".to_owned()]), None));
+    assert_eq!((models(0), models(1)), (Some(model_names(&["own"])), None));
     let (endpoint, report) = &endpoints[0];
     assert_eq!((endpoint.incarnation(), endpoint.generation()), (1, 7));
     assert_eq!(
@@ -263,8 +263,8 @@ fn a_lasting_fact_makes_an_endpoint_anew_and_nothing_else_does() {
     ];
     let made_anew: [Edit; 3] = [
         |pool| pool.replicas.as_mut().unwrap()[0].generation = Some(8),
-        |pool| pool.replicas.as_mut().unwrap()[0].models = Some(vec!["other".to_owned()]),
-        |pool| pool.models_available = Some(vec!["other".to_owned()]),
+        |pool| pool.replicas.as_mut().unwrap()[0].models = Some(model_names(&["other"])),
+        |pool| pool.models_available = Some(model_names(&["other"])),
     ];
     let edits = kept
         .map(|edit| (edit, true))
@@ -286,10 +286,9 @@ fn a_lasting_fact_makes_an_endpoint_anew_and_nothing_else_does() {
     }
     // Its models in another order are the same.
     let mut world = world();
-    let named = |names: [&str; 2]| {
-        let names = names.map(str::to_owned).to_vec();
+    let named = |models: [&str; 2]| {
         let mut status = with_replicas(vec![replica("r0")]);
-        status.models_available = Some(names);
+        status.models_available = Some(model_names(&models));
         status
     };
     report(&mut world, "a", vec![named(["x", "y"])]);

@@ -4,7 +4,7 @@ mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
 use pool_registry_types::{
-    BootId, GpuStatus, HttpUrl, NodeStatus, RefusedHandoff, RegisterRequest, Slots,
+    BootId, ErrorText, GpuStatus, HttpUrl, NodeStatus, RefusedHandoff, RegisterRequest, Slots, Text,
 };
 use service_registry::{
     Delta, FORGET_AFTER, HeartbeatOutcome, HolderAnswer, LeftReason, RegisterOutcome, RegistryError,
@@ -283,7 +283,7 @@ fn another_start_of_a_machine_takes_the_id_when_the_holder_does_not_answer() {
             "{error}"
         );
         assert!(
-            error.to_string().contains("POOL_MANAGERD_NODE_ID"),
+            error.to_string().contains("a node id of its own"),
             "{error}"
         );
         let mut taken_over = world.registry.clone();
@@ -320,13 +320,13 @@ fn another_start_of_a_machine_takes_the_id_when_the_holder_does_not_answer() {
     ));
 }
 
-// spec: SEE-40
+// spec: SEE-44
 #[test]
 fn refused_handoffs_and_faults_of_gpus_are_told_when_they_begin_and_end() {
     let mut world = World::with_nodes(&["a"]);
     let mut told = |refused: &[(&str, &str)], problem: Option<&str>| {
-        let mut gpu = GpuStatus::new(1, "RTX 3090".to_owned());
-        gpu.problem = problem.map(str::to_owned);
+        let mut gpu = GpuStatus::new(1, Text::cut("RTX 3090"));
+        gpu.problem = problem.map(ErrorText::cut);
         let mut request = beat(Some(1), None, vec![pool("pool-0")]);
         request.gpus = Some(vec![gpu]);
         let refused = refused.iter();
@@ -479,7 +479,7 @@ fn only_what_a_reader_wants_to_know_is_a_change() {
         |p| p.set_slots(Slots::clamped(p.slots_free(), 9)),
         |p| p.sleeping = true,
         |p| p.models_available = None,
-        |p| p.last_error = Some("x".to_owned()),
+        |p| p.last_error = Some(ErrorText::cut("x")),
         |p| p.pool_id = pool_id("other"),
     ];
     let edits = quiet

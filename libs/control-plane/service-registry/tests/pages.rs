@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{World, beat, id, pool, register, secs};
+use common::{World, beat, id, model_names, pool, register, secs};
 use pool_registry_types::NodeStatus;
 use service_registry::{NodeFilter, NodesPage, PageStep};
 
@@ -18,7 +18,7 @@ fn names(page: &NodesPage) -> Vec<&str> {
 fn pages_follow_one_another_and_filters_choose() {
     let mut world = World::with_nodes(&["a", "b", "c", "d", "e"]);
     let mut other = pool("pool-0");
-    other.models_available = Some(vec!["other".to_owned()]);
+    other.models_available = Some(model_names(&["other"]));
     world
         .beat_as("d", beat(Some(1), None, vec![other]))
         .unwrap();

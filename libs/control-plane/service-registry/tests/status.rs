@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus, Slots};
+use common::{World, beat, id, model_names, pool, pool_id, register, secs};
+use pool_registry_types::{ErrorText, ModelName, NodeStatus, ReplicaId, ReplicaStatus, Slots};
 use routing_table::EndpointState;
 use service_registry::{Availability, FORGET_AFTER, Registry, RegistryError, Target};
 use std::time::Duration;
@@ -279,7 +279,7 @@ fn why_a_pool_is_not_ready() {
     ] {
         let mut status = pool("pool-0");
         status.ready = ready;
-        status.last_error = error.map(str::to_owned);
+        status.last_error = error.map(ErrorText::cut);
         world
             .beat_as("a", beat(Some(1), None, vec![status]))
             .unwrap();
@@ -307,7 +307,7 @@ fn models_are_what_the_pool_or_a_replica_names() {
         let mut replica =
             ReplicaStatus::new(ReplicaId::new("r").unwrap()).with_slots(Slots::clamped(1, 1));
         replica.ready = true;
-        replica.models = models.map(|models| models.iter().map(|&m| m.to_owned()).collect());
+        replica.models = models.map(model_names);
         replica
     };
     let mut world = World::with_nodes(&["a"]);
@@ -324,8 +324,7 @@ fn models_are_what_the_pool_or_a_replica_names() {
         ),
     ] {
         let mut status = pool("pool-0");
-        status.models_available =
-            pool_says.map(|models: Vec<&str>| models.into_iter().map(str::to_owned).collect());
+        status.models_available = pool_says.map(|models: Vec<&str>| model_names(&models));
         status.replicas = Some(replicas_say.into_iter().map(replica).collect());
         world
             .beat_as("a", beat(Some(1), None, vec![status]))
@@ -333,7 +332,7 @@ fn models_are_what_the_pool_or_a_replica_names() {
         let (endpoint, _) = world.endpoints().remove(0);
         let found = endpoint
             .models()
-            .map(|models| models.iter().map(String::as_str).collect::<Vec<_>>());
+            .map(|models| models.iter().map(ModelName::as_str).collect::<Vec<_>>());
         assert_eq!(found, expected);
     }
 }
@@ -345,7 +344,7 @@ fn a_replica_inherits_the_models_of_its_pool_only_when_no_replica_names_any() {
         let mut replica =
             ReplicaStatus::new(ReplicaId::new(id).unwrap()).with_slots(Slots::clamped(1, 1));
         replica.ready = true;
-        replica.models = models.map(|models| models.iter().map(|&m| m.to_owned()).collect());
+        replica.models = models.map(model_names);
         replica
     };
     let mut world = World::new();
@@ -364,7 +363,7 @@ fn a_replica_inherits_the_models_of_its_pool_only_when_no_replica_names_any() {
         (None, [Some(vec!["x", "y"]), Some(vec!["x", "y"])]),
     ] {
         let mut status = pool("pool-0");
-        status.models_available = Some(vec!["y".to_owned(), "x".to_owned()]);
+        status.models_available = Some(model_names(&["y", "x"]));
         status.replicas = Some(vec![replica("r0", first), replica("r1", None)]);
         world
             .beat_as("a", beat(Some(1), None, vec![status]))
@@ -372,7 +371,7 @@ fn a_replica_inherits_the_models_of_its_pool_only_when_no_replica_names_any() {
         let endpoints = world.endpoints();
         let found = [0, 1].map(|index: usize| {
             let models = endpoints[index].0.models();
-            models.map(|models| models.iter().map(String::as_str).collect::<Vec<_>>())
+            models.map(|models| models.iter().map(ModelName::as_str).collect::<Vec<_>>())
         });
         assert_eq!(found, expected, "{first:?}");
     }

@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
+use pool_registry_types::ModelName;
 use routing_table::RoutingTable;
 
 /// How many requests of each model got a slot.
 #[derive(Debug, Default)]
 pub(crate) struct RoundRobinCounters {
-    by_model: HashMap<String, u64, RandomState>,
+    by_model: HashMap<ModelName, u64, RandomState>,
     /// Shared by all models that no endpoint names; their number is unbounded.
     unnamed: u64,
 }
@@ -26,7 +27,7 @@ impl RoundRobinCounters {
 
     /// Keeps a counter for each of `models` that `table` names, and drops those of the others. Call
     /// it when the table's models may have changed.
-    pub(crate) fn update(&mut self, models: &[String], table: &RoutingTable) {
+    pub(crate) fn update(&mut self, models: &[ModelName], table: &RoutingTable) {
         for model in models {
             if !table.names(model) {
                 self.by_model.remove(model);

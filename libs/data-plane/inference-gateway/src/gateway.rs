@@ -7,7 +7,7 @@ use std::{
 };
 
 use admission::Admission;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, request::Parts};
 use http_server::{RequestBody, RequestId};
 use node_transport::NodeTransport;
 use percent_encoding::percent_decode_str;
@@ -26,7 +26,8 @@ use crate::{
     inference::Inference,
     metrics::GatewayMetrics,
     models,
-    route::{self, Route, Target},
+    route::{self, OllamaRoute, Route, Target},
+    stored_responses::ResponseOwner,
 };
 
 /// Serves `/v1/*` and the engines' other routes. Cloning is cheap and shares the state.
@@ -37,6 +38,16 @@ pub struct Gateway(Arc<Shared>);
 struct Shared {
     inference: Inference,
     started: SystemTime,
+}
+
+/// Who responds to a request.
+enum Responder {
+    /// An engine, or the owner of a stored response.
+    Engine(Route, Option<ResponseOwner>),
+    /// An engine, in the terms of Ollama's API.
+    Ollama(OllamaRoute),
+    /// The gateway itself.
+    Gateway(Box<Response<GatewayBody>>),
 }
 
 impl Shared {
@@ -76,20 +87,34 @@ impl Gateway {
     /// Serves one request. Dropping the future, or the response's body, cancels the request up to
     /// the engine.
     pub async fn handle(self, request: Request<RequestBody>) -> Response<GatewayBody> {
-        if is_for_a_node(&request) {
-            return loop_detected(request.body().request_id());
+        // Callees get references: a future has two places for what it moves into another one, and
+        // every request moves this one.
+        let (mut parts, mut body) = request.into_parts();
+        if is_for_a_node(&parts.headers) {
+            return loop_detected(body.request_id());
         }
-        let uri = request.uri().clone();
-        let path = without_final_slash(uri.path());
+        let path = without_final_slash(parts.uri.path());
+        let dialect = route::dialect(path);
         // Anthropic's clients show this id in their errors.
-        let id = request.body().request_id();
+        let id = body.request_id();
         let id = id
             .filter(|_| ClientApi::of(path) == ClientApi::Anthropic)
             .cloned();
-        let mut response = match self.respond(path, request).await {
-            Ok(response) => response,
-            Err(error) => error_response(&error, route::dialect(path), None, id.as_ref()),
+        let inference = &self.0.inference;
+        let response = match self.choose(&parts) {
+            Ok(Responder::Engine(route, owner)) => {
+                Ok(inference.serve(route, owner, &mut parts, &mut body).await)
+            }
+            // Boxed: it is larger than the others.
+            Ok(Responder::Ollama(route)) => {
+                let request = Request::from_parts(parts, body);
+                Box::pin(inference.serve_ollama(route, self.0.started, request)).await
+            }
+            Ok(Responder::Gateway(response)) => Ok(*response),
+            Err(error) => Err(error),
         };
+        let mut response =
+            response.unwrap_or_else(|error| error_response(&error, dialect, None, id.as_ref()));
         if let Some(id) = id {
             let headers = response.headers_mut();
             headers.insert(headers::ANTHROPIC_REQUEST_ID, id.header_value());
@@ -97,51 +122,41 @@ impl Gateway {
         response
     }
 
-    async fn respond(
-        &self,
-        path: &str,
-        request: Request<RequestBody>,
-    ) -> Result<Response<GatewayBody>, GatewayError> {
+    /// Who responds to a request: the route that it is for decides.
+    fn choose(&self, parts: &Parts) -> Result<Responder, GatewayError> {
         let inference = &self.0.inference;
-        let method = request.method();
+        let (path, method) = (without_final_slash(parts.uri.path()), &parts.method);
         match (route::target(path), method) {
             (Target::Engine(route), method) if *method == route.method.as_str() => {
-                Ok(inference.serve(route, None, request).await)
+                Ok(Responder::Engine(route, None))
             }
             (Target::Engine(route), method) => {
                 Err(wrong_method(method, path, route.method.as_str()))
             }
-            (Target::Models, &Method::GET) => Ok(self.models()),
-            (Target::Model(name), &Method::GET) => self.model(name),
+            (Target::Models, &Method::GET) => Ok(Responder::Gateway(Box::new(self.models()))),
+            (Target::Model(name), &Method::GET) => {
+                Ok(Responder::Gateway(Box::new(self.model(name)?)))
+            }
             (Target::Models | Target::Model(_), method) => Err(wrong_method(method, path, "GET")),
-            (
-                Target::StoredResponse {
-                    route,
-                    id,
-                    is_cancel,
-                },
-                method,
-            ) => {
-                let allowed = if is_cancel { "POST" } else { "GET, DELETE" };
+            (Target::StoredResponse { route, id, allowed }, method) => {
                 if !allowed.split(", ").any(|allowed| *method == allowed) {
                     return Err(wrong_method(method, path, allowed));
                 }
                 let owner = inference
                     .responses
                     .owner(&decoded(id)?, &inference.admission)?;
-                Ok(inference.serve(route, Some(owner), request).await)
+                Ok(Responder::Engine(route, Some(owner)))
             }
             (Target::Realtime, _) => Err(no_realtime()),
             (Target::Ollama(route), method) if *method == route.method().as_str() => {
-                inference.serve_ollama(route, self.0.started, request).await
+                Ok(Responder::Ollama(route))
             }
             (Target::Ollama(route), method) => {
                 Err(wrong_method(method, path, route.method().as_str()))
             }
             (Target::OllamaManagement, _) => Err(no_management()),
             (Target::Unlisted, &Method::POST) if !route::has_too_much_before(path) => {
-                let route = unlisted_route(path)?;
-                Ok(inference.serve(route, None, request).await)
+                Ok(Responder::Engine(unlisted_route(path)?, None))
             }
             (Target::Unlisted, _) => Err(GatewayError::no_such_route(path)),
         }
@@ -201,8 +216,8 @@ fn no_realtime() -> GatewayError {
 }
 
 /// Whether a gateway has sent this request to a node, and it came here instead.
-pub(crate) fn is_for_a_node(request: &Request<RequestBody>) -> bool {
-    request.headers().contains_key(headers::VIA)
+pub(crate) fn is_for_a_node(headers: &HeaderMap) -> bool {
+    headers.contains_key(headers::VIA)
 }
 
 /// The response to a request for a node. The code is in a header as well: the gateway that sent
@@ -229,5 +244,34 @@ fn wrong_method(method: &Method, path: &str, allowed: &'static str) -> GatewayEr
     GatewayError {
         allow: Some(allowed),
         ..GatewayError::new(ErrorCode::MethodNotAllowed, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use admission::AdmissionConfig;
+    use bytes::Bytes;
+    use node_transport::TcpTransport;
+    use stream_proxy::StreamProxy;
+
+    use super::*;
+
+    /// The most bytes that a request in progress may take, beside its body.
+    const MOST_BYTES: usize = 4096;
+
+    /// The server moves the future of each request, so a rare case must not make every one larger:
+    /// it belongs in a box.
+    #[test]
+    fn a_request_in_progress_is_small() {
+        let gateway = Gateway::new(
+            GatewayConfig::default(),
+            Admission::new(AdmissionConfig::default()),
+            Arc::new(TcpTransport::new(StreamProxy::new(), None)),
+            GatewayMetrics::default(),
+        );
+        let future = gateway.handle(Request::new(RequestBody::from(Bytes::from_static(b"{}"))));
+        let bytes = size_of_val(&future);
+        println!("{bytes} bytes");
+        assert!(bytes <= MOST_BYTES, "{bytes} bytes");
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use admission::{AcquireRequest, Admission, Lease, RefusalReason, Ticket};
-use http::{Request, Response};
+use http::{Response, request::Parts};
 use http_server::RequestBody;
 use node_transport::{NodeRequest, NodeResponse, NodeTransport, TransportError};
 use parking_lot::Mutex;
@@ -70,21 +70,23 @@ impl Inference {
     }
 
     /// Serves a request for `route`. One for a stored response goes to its `owner`. Dropping the
-    /// future, or the response's body, cancels the request up to the engine.
+    /// future, or the response's body, cancels the request up to the engine. Takes the headers out
+    /// of `parts`.
     pub(crate) async fn serve(
         &self,
         route: Route,
         owner: Option<ResponseOwner>,
-        request: Request<RequestBody>,
+        parts: &mut Parts,
+        body: &mut RequestBody,
     ) -> Response<GatewayBody> {
-        let id = request.body().request_id().cloned();
-        let mut observer = RequestObserver::start(&self.metrics, route, id, request.headers());
+        let id = body.request_id().cloned();
+        let mut observer = RequestObserver::start(&self.metrics, route, id, &parts.headers);
         if route.dialect == Dialect::Responses {
             observer.find_response_id(ResponseIdReader::new(&self.responses));
         }
         let span = observer.span();
-        let forwarding = self.forward(request, owner, &mut observer).instrument(span);
-        match forwarding.await {
+        let forwarding = self.forward(parts, body, owner, &mut observer);
+        match forwarding.instrument(span).await {
             Ok((response, lease)) => response.into_response(lease, observer),
             Err(error) => {
                 observer.refused(&error, |model| self.admission.names(model));
@@ -98,15 +100,19 @@ impl Inference {
     /// gives up.
     async fn forward(
         &self,
-        request: Request<RequestBody>,
+        parts: &mut Parts,
+        body: &mut RequestBody,
         owner: Option<ResponseOwner>,
         observer: &mut RequestObserver,
     ) -> Result<(ClientResponse, Lease), GatewayError> {
         let (config, admission) = (&self.config, &self.admission);
-        let owner = owner.as_ref();
-        let request = InferenceRequest::read(request, config, admission, owner, observer).await?;
+        let responses = &self.responses;
+        let reading =
+            InferenceRequest::read(parts, body, config, admission, responses, owner, observer);
+        let request = reading.await?;
         self.budget.lock().earn();
         // Of the replicas on its node, only the owner may be chosen.
+        let owner = request.owner.as_ref();
         let others = owner.map(|owner| admission.others_on_node(&owner.model, &owner.endpoint));
         let mut forwarding = Forwarding {
             inference: self,
@@ -215,6 +221,7 @@ impl Forwarding<'_> {
         let timeouts = config.timeouts_of(is_stream, observer.retry.deadline());
         let sending = self.inference.transport.send(NodeRequest {
             endpoint,
+            is_bound: self.request.owner.is_some(),
             model: observer.model(),
             outbound,
             timeouts,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use admission::{Admission, Priority, RoutingPreference};
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, Request, Uri,
+    HeaderMap, HeaderName, Uri,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, COOKIE, FORWARDED, ORIGIN, REFERER},
     request::Parts,
     uri::PathAndQuery,
@@ -26,7 +26,7 @@ use crate::{
     query,
     retry::RetryState,
     route::{EngineMethod, Route},
-    stored_responses::ResponseOwner,
+    stored_responses::{ResponseOwner, StoredResponses},
 };
 
 removed_request_headers! {
@@ -46,8 +46,8 @@ removed_request_headers! {
     ];
 }
 
-/// The most headers that are added to a request: its id, its trace, and for a node the token, the
-/// mark of a gateway, the model and the replica.
+/// The most headers that are added to most requests: its id, its trace, and for a node the token,
+/// the mark of a gateway, the model and the replica.
 const SET_HEADERS: usize = 6;
 
 /// How long a request may wait for a slot, instead of the configured time. An extension of requests
@@ -66,24 +66,32 @@ pub(crate) struct InferenceRequest {
     pub(crate) priority: Priority,
     /// The client's name for the model, if it is an alias.
     pub(crate) alias: Option<String>,
+    /// The endpoint that must serve the request, because it has stored what the request needs.
+    pub(crate) owner: Option<ResponseOwner>,
 }
 
 impl InferenceRequest {
     /// Reads a request and tells `observer` its model and its limits. A request for a stored
-    /// response goes to its `owner`.
+    /// response goes to its `owner`, and one that continues such a response to its owner. Takes the
+    /// headers out of `parts`.
     pub(crate) async fn read(
-        request: Request<RequestBody>,
+        parts: &mut Parts,
+        body: &mut RequestBody,
         config: &GatewayConfig,
         admission: &Admission,
-        owner: Option<&ResponseOwner>,
+        responses: &StoredResponses,
+        owner: Option<ResponseOwner>,
         observer: &mut RequestObserver,
     ) -> Result<Self, GatewayError> {
-        let (mut parts, body) = request.into_parts();
         let (started, route) = (observer.started(), observer.route());
         let options = RequestOptions::read(&parts.headers, config.strategy, started)?;
-        let body = read_body(&mut parts, body, config.max_body_bytes).await?;
+        let body = body
+            .read_decoded(&parts.headers, config.max_body_bytes)
+            .await?;
+        parts.headers.remove(CONTENT_ENCODING);
+        let body = without_mark(body);
         let mut is_stream = false;
-        let model = match (owner, route.method) {
+        let model = match (&owner, route.method) {
             (Some(owner), _) => owner.model.as_ref().to_owned(),
             (None, EngineMethod::Get) => {
                 match query::model(parts.uri.query().unwrap_or_default()) {
@@ -112,7 +120,13 @@ impl InferenceRequest {
         let ResolvedModel { model, alias, body } =
             resolve(&config.aliases, model, &mut parts.headers, body)?;
         let (priority, deadline) = (options.priority, options.deadline);
-        let preference = match owner {
+        let owner = match owner {
+            None if route.dialect == Dialect::Responses => {
+                responses.owner_of_previous(&body, &model, admission)?
+            }
+            owner => owner,
+        };
+        let preference = match &owner {
             Some(owner) => options.pinned_to(&owner.endpoint.key().node),
             None => options.routing_preference(&model, &body),
         };
@@ -136,6 +150,7 @@ impl InferenceRequest {
             preference,
             priority,
             alias,
+            owner,
         })
     }
 }
@@ -150,21 +165,14 @@ fn only_model(admission: &Admission) -> Result<String, GatewayError> {
     })
 }
 
-/// The body as it goes to an engine: decoded, and without a byte order mark, which some engines
-/// refuse.
-async fn read_body(
-    parts: &mut Parts,
-    body: RequestBody,
-    max_bytes: usize,
-) -> Result<Bytes, GatewayError> {
-    let body = body.read_decoded(&parts.headers, max_bytes).await?;
-    parts.headers.remove(CONTENT_ENCODING);
+/// The same body without a byte order mark, which some engines refuse.
+fn without_mark(body: Bytes) -> Bytes {
     let text = without_byte_order_mark(&body);
-    Ok(if text.len() == body.len() {
+    if text.len() == body.len() {
         body
     } else {
         body.slice_ref(text)
-    })
+    }
 }
 
 /// Removes what proxies before this server say about the client's connection.
@@ -179,12 +187,13 @@ fn remove_forwarded(headers: &mut HeaderMap) {
     }
 }
 
-fn outbound(parts: Parts, route: Route, body: Bytes) -> Result<Outbound, GatewayError> {
+fn outbound(parts: &mut Parts, route: Route, body: Bytes) -> Result<Outbound, GatewayError> {
     let path = path_for_engine(&parts.uri, route)?;
+    let headers = std::mem::take(&mut parts.headers);
     Ok(Outbound {
         removed_headers: &NOT_FORWARDED,
         set_headers: Vec::with_capacity(SET_HEADERS),
-        ..Outbound::new(parts.method, path, parts.headers, body)
+        ..Outbound::new(parts.method.clone(), path, headers, body)
     })
 }
 

@@ -61,21 +61,30 @@ impl Inference {
         since: &str,
         request: Request<RequestBody>,
     ) -> Result<Response<GatewayBody>, GatewayError> {
+        /// Older clients send `name`, and some send both.
         #[derive(serde::Deserialize)]
         struct Show {
-            #[serde(alias = "name")]
-            model: String,
+            model: Option<String>,
+            name: Option<String>,
         }
         let (_, body) = self.read(request).await?;
-        let show: Show = serde_json::from_slice(&body).map_err(|_| {
+        let show: Option<Show> = serde_json::from_slice(&body).ok();
+        let name = show.and_then(|show| show.model.or(show.name));
+        let name = name.ok_or_else(|| {
             GatewayError::invalid("model", "the body must be a JSON object with a `model`")
         })?;
-        let name = self.known_name(&show.model);
-        let model = self.config.aliases.target(name).unwrap_or(name);
+        self.check_served(&name)?;
+        Ok(json(ollama_api::show(since)))
+    }
+
+    /// An error unless a node serves the model that a client calls `name`.
+    fn check_served(&self, name: &str) -> Result<(), GatewayError> {
+        let known = self.known_name(name);
+        let model = self.config.aliases.target(known).unwrap_or(known);
         if self.admission.serves(model) {
-            return Ok(json(ollama_api::show(since)));
+            return Ok(());
         }
-        Err(GatewayError::unknown_model(&show.model, ""))
+        Err(GatewayError::unknown_model(name, ""))
     }
 
     async fn translate(
@@ -85,7 +94,7 @@ impl Inference {
     ) -> Result<Response<GatewayBody>, GatewayError> {
         let started = Instant::now();
         let caller = request.body().caller().cloned();
-        let (parts, body) = self.read(request).await?;
+        let (mut parts, body) = self.read(request).await?;
         let translated = match kind {
             Kind::Chat => chat_request(&body),
             Kind::Generate | Kind::Raw => generate_request(&body),
@@ -95,6 +104,7 @@ impl Inference {
         let forward = match translated {
             Translation::Forward(request) => request,
             Translation::Loaded { kind, model } => {
+                self.check_served(&model)?;
                 let answer = Answer::new(kind, &model);
                 let created_at = rfc3339(SystemTime::now());
                 return Ok(json(answer.loaded(Moment {
@@ -116,14 +126,14 @@ impl Inference {
         if let Some(caller) = caller {
             inner = inner.sent_by(caller);
         }
-        let request = for_engine(parts, forward.path, inner);
-        let response = self.serve(route, None, request).await;
+        for_engine(&mut parts, forward.path);
+        let response = self.serve(route, None, &mut parts, &mut inner).await;
         Ok(respond(&forward, started, response).await)
     }
 
     /// Reads the body of a request, decoded.
     async fn read(&self, request: Request<RequestBody>) -> Result<(Parts, Bytes), GatewayError> {
-        let (parts, body) = request.into_parts();
+        let (parts, mut body) = request.into_parts();
         let body = body
             .read_decoded(&parts.headers, self.config.max_body_bytes)
             .await?;
@@ -149,14 +159,13 @@ fn invalid(error: &RequestError) -> GatewayError {
     GatewayError::new(ErrorCode::InvalidRequest, error.to_string())
 }
 
-/// The same request for another path, with a JSON body.
-fn for_engine(mut parts: Parts, path: &'static str, body: RequestBody) -> Request<RequestBody> {
+/// Makes it a request for another path, with a JSON body.
+fn for_engine(parts: &mut Parts, path: &'static str) {
     parts.method = Method::POST;
     parts.uri = Uri::from_static(path);
     parts.headers.remove(CONTENT_ENCODING);
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONTENT_TYPE, JSON);
-    Request::from_parts(parts, body)
 }
 
 /// Translates the response of an engine, or an error of this gateway.

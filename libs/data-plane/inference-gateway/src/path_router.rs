@@ -38,7 +38,7 @@ impl<S: HttpService> HttpService for PathRouter<S> {
         self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Self::Body>> + Send {
-        if Gateway::serves(request.uri().path()) || is_for_a_node(&request) {
+        if Gateway::serves(request.uri().path()) || is_for_a_node(request.headers()) {
             // Boxed: the future is large, and the server moves it.
             let response = Box::pin(self.gateway.handle(request));
             future::Either::Left(response.map(|response| response.map(Either::Left)))

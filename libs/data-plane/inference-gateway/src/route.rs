@@ -72,7 +72,7 @@ pub(crate) const ROUTES: [Route; 20] = [
 ];
 
 /// Other paths of routes. Engines know the second ones.
-const SHORT_FORMS: [(&str, &str); 9] = [
+pub(crate) const SHORT_FORMS: [(&str, &str); 9] = [
     ("/chat/completions", "/v1/chat/completions"),
     ("/completions", "/v1/completions"),
     ("/embeddings", "/v1/embeddings"),
@@ -94,10 +94,16 @@ const STORED_RESPONSE: Route = Route {
     method: EngineMethod::Get,
 };
 
+/// What may follow the id of a stored response, and the methods that it has. The shortest is last.
+pub(crate) const STORED_RESPONSE_ENDS: [(&str, &str); 3] = [
+    ("/cancel", "POST"),
+    ("/input_items", "GET"),
+    ("", "GET, DELETE"),
+];
+
 const MODELS: &str = "/v1/models";
 const MODEL: &str = "/v1/models/";
-const RESPONSE: &str = "/v1/responses/";
-const CANCEL: &str = "/cancel";
+pub(crate) const RESPONSE: &str = "/v1/responses/";
 const REALTIME: &str = "/v1/realtime";
 
 impl Route {
@@ -127,7 +133,8 @@ pub(crate) enum Target<'p> {
         route: Route,
         /// Percent-encoded.
         id: &'p str,
-        is_cancel: bool,
+        /// The methods, as in `Allow`.
+        allowed: &'static str,
     },
     /// The realtime API, which has no engine.
     Realtime,
@@ -159,23 +166,37 @@ impl OllamaRoute {
     }
 }
 
-/// What a path below `/api` is for.
-fn ollama(path: &str) -> Target<'_> {
-    use ollama_api::Kind;
+/// The routes of Ollama's API.
+pub(crate) const OLLAMA_ROUTES: [(&str, OllamaRoute); 8] = [
+    ("/api/chat", OllamaRoute::Inference(ollama_api::Kind::Chat)),
+    (
+        "/api/generate",
+        OllamaRoute::Inference(ollama_api::Kind::Generate),
+    ),
+    (
+        "/api/embed",
+        OllamaRoute::Inference(ollama_api::Kind::Embed),
+    ),
+    (
+        "/api/embeddings",
+        OllamaRoute::Inference(ollama_api::Kind::Embeddings),
+    ),
+    ("/api/tags", OllamaRoute::Tags),
+    ("/api/ps", OllamaRoute::Running),
+    ("/api/show", OllamaRoute::Show),
+    ("/api/version", OllamaRoute::Version),
+];
 
-    Target::Ollama(match path {
-        "/version" => OllamaRoute::Version,
-        "/tags" => OllamaRoute::Tags,
-        "/ps" => OllamaRoute::Running,
-        "/show" => OllamaRoute::Show,
-        "/chat" => OllamaRoute::Inference(Kind::Chat),
-        "/generate" => OllamaRoute::Inference(Kind::Generate),
-        "/embed" => OllamaRoute::Inference(Kind::Embed),
-        "/embeddings" => OllamaRoute::Inference(Kind::Embeddings),
-        "/pull" | "/push" | "/create" | "/delete" | "/copy" => return Target::OllamaManagement,
-        blobs if blobs.starts_with("/blobs/") => return Target::OllamaManagement,
-        _ => return Target::Unlisted,
-    })
+/// What a path of Ollama's API is for.
+fn ollama(path: &str) -> Target<'_> {
+    if let Some((_, route)) = OLLAMA_ROUTES.iter().find(|(listed, _)| *listed == path) {
+        return Target::Ollama(*route);
+    }
+    match path.strip_prefix("/api/").unwrap_or_default() {
+        "pull" | "push" | "create" | "delete" | "copy" => Target::OllamaManagement,
+        blobs if blobs.starts_with("blobs/") => Target::OllamaManagement,
+        _ => Target::Unlisted,
+    }
 }
 
 /// Whether the gateway serves a path.
@@ -190,8 +211,8 @@ pub(crate) fn target(path: &str) -> Target<'_> {
     if let Some(route) = ROUTES.iter().find(|route| route.path == path) {
         return Target::Engine(*route);
     }
-    if let Some(below) = path.strip_prefix("/api") {
-        return ollama(below);
+    if path.starts_with("/api/") {
+        return ollama(path);
     }
     if path == MODELS {
         return Target::Models;
@@ -200,16 +221,13 @@ pub(crate) fn target(path: &str) -> Target<'_> {
         return Target::Model(name);
     }
     if let Some(rest) = path.strip_prefix(RESPONSE) {
-        let (id, is_cancel) = match rest.strip_suffix(CANCEL) {
-            Some(id) => (id, true),
-            None => (rest.strip_suffix("/input_items").unwrap_or(rest), false),
-        };
-        if !id.is_empty() && !id.contains('/') {
-            let route = STORED_RESPONSE;
+        let mut ends = STORED_RESPONSE_ENDS.iter();
+        let found = ends.find_map(|(end, allowed)| Some((rest.strip_suffix(end)?, *allowed)));
+        if let Some((id, allowed)) = found.filter(|(id, _)| !id.is_empty() && !id.contains('/')) {
             return Target::StoredResponse {
-                route,
+                route: STORED_RESPONSE,
                 id,
-                is_cancel,
+                allowed,
             };
         }
     }
@@ -328,17 +346,20 @@ mod tests {
     #[test]
     fn a_stored_response_is_named_by_its_id() {
         let stored = |path| match target(path) {
-            Target::StoredResponse { id, is_cancel, .. } => Some((id, is_cancel)),
+            Target::StoredResponse { id, allowed, .. } => Some((id, allowed)),
             _ => None,
         };
-        assert_eq!(stored("/v1/responses/resp_1"), Some(("resp_1", false)));
+        assert_eq!(
+            stored("/v1/responses/resp_1"),
+            Some(("resp_1", "GET, DELETE"))
+        );
         assert_eq!(
             stored("/v1/responses/resp_1/cancel"),
-            Some(("resp_1", true))
+            Some(("resp_1", "POST"))
         );
         assert_eq!(
             stored("/v1/responses/resp_1/input_items"),
-            Some(("resp_1", false))
+            Some(("resp_1", "GET"))
         );
         for path in [
             "/v1/responses",

@@ -10,6 +10,7 @@ use std::{
 };
 
 use admission::Admission;
+use memchr::memmem;
 use parking_lot::Mutex;
 use pool_registry_types::ErrorCode;
 use routing_table::Endpoint;
@@ -31,6 +32,13 @@ const EVENTS_WITH_ID: u8 = 4;
 pub(crate) struct ResponseOwner {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) model: Arc<str>,
+}
+
+impl ResponseOwner {
+    /// Whether its endpoint still exists.
+    fn is_here(&self, admission: &Admission) -> bool {
+        admission.in_flight_at(self.endpoint.key()).is_some()
+    }
 }
 
 /// The endpoints of the last responses.
@@ -75,20 +83,63 @@ impl StoredResponses {
         let owner = self.0.lock().by_id.get(id).cloned();
         let owner = owner.ok_or_else(|| {
             not_found(
+                "response_id",
                 "this response is not known here: engines keep responses in memory, and this \
                  server remembers the last ones that it passed on",
             )
         })?;
-        match admission.in_flight_at(owner.endpoint.key()) {
-            Some(_) => Ok(owner),
-            None => Err(not_found("the engine that made this response is gone")),
+        if owner.is_here(admission) {
+            Ok(owner)
+        } else {
+            Err(not_found(
+                "response_id",
+                "the engine that made this response is gone",
+            ))
+        }
+    }
+
+    /// Where the response is that the request in `body` continues with `model`. An id that is not
+    /// known here is left to the engine: it may know it from before this process started.
+    pub(crate) fn owner_of_previous(
+        &self,
+        body: &[u8],
+        model: &str,
+        admission: &Admission,
+    ) -> Result<Option<ResponseOwner>, GatewayError> {
+        let Some(id) = previous_id(body) else {
+            return Ok(None);
+        };
+        let owner = self.0.lock().by_id.get(&*id).cloned();
+        match owner.filter(|owner| *owner.model == *model) {
+            Some(owner) if !owner.is_here(admission) => Err(not_found(
+                PREVIOUS,
+                "the engine that made the previous response is gone, and the response with it: \
+                 send the whole conversation as `input`",
+            )),
+            owner => Ok(owner),
         }
     }
 }
 
-fn not_found(message: &'static str) -> GatewayError {
+/// The field that names the response to continue.
+const PREVIOUS: &str = "previous_response_id";
+
+/// The id of the response that a request continues. Most requests continue none, and are not
+/// parsed.
+fn previous_id(body: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Continued<'a> {
+        #[serde(borrow)]
+        previous_response_id: Option<Cow<'a, str>>,
+    }
+    memmem::find(body, PREVIOUS.as_bytes())?;
+    let continued: Continued<'_> = serde_json::from_slice(body).ok()?;
+    continued.previous_response_id
+}
+
+fn not_found(param: &'static str, message: &'static str) -> GatewayError {
     GatewayError {
-        param: Some("response_id"),
+        param: Some(param),
         ..GatewayError::new(ErrorCode::NotFound, message)
     }
 }
@@ -205,6 +256,36 @@ mod tests {
             !reader.events(&other, &b, "m"),
             "no stream is read to its end"
         );
+    }
+
+    // spec: PATH-110
+    #[test]
+    fn a_request_continues_a_known_response_of_its_model_only() {
+        let stored = StoredResponses::default();
+        let admission = Admission::new(AdmissionConfig::default());
+        stored.remember("resp_1", &endpoint("a"), "m");
+        let owner = |body: &str, model| {
+            let found = stored.owner_of_previous(body.as_bytes(), model, &admission);
+            found.map(|owner| owner.is_some())
+        };
+        let body = r#"{"model":"m","previous_response_id":"resp_1"}"#;
+        let gone = owner(body, "m").unwrap_err();
+        assert_eq!(
+            (gone.code, gone.param),
+            (ErrorCode::NotFound, Some("previous_response_id"))
+        );
+        assert_eq!(owner(body, "other"), Ok(false));
+        for left_to_the_engine in [
+            r#"{"previous_response_id":"resp_2"}"#,
+            r#"{"previous_response_id":null}"#,
+            r#"{"previous_response_id":7}"#,
+            r#"{"input":"previous_response_id"}"#,
+            r#"{"input":[{"previous_response_id":"resp_1"}]}"#,
+            "previous_response_id",
+            "{}",
+        ] {
+            assert_eq!(owner(left_to_the_engine, "m"), Ok(false));
+        }
     }
 
     // spec: PATH-104

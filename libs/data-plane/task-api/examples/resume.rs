@@ -115,7 +115,7 @@ fn service(engine: &FakeEngine) -> Result<Router, Box<dyn Error>> {
         vram_free_bytes: 0,
     };
     let target = Arc::new(HttpUrl::new(&engine.url())?);
-    let endpoint = Endpoint::new(key, 1, 0, target, Some(["tiny".to_owned()].into()));
+    let endpoint = Endpoint::new(key, 1, 0, target, Some(["tiny".parse()?].into()));
     let tasks = Tasks::new(Shutdown::new());
     let admission = Admission::new(admission::AdmissionConfig::default());
     admission.apply(&[RouteChange::Set(Arc::new(endpoint), report)]);

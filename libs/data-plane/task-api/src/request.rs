@@ -24,7 +24,7 @@ pub(crate) struct TaskRequest {
     pub(crate) task_id: Option<TaskId>,
     session_id: Option<SessionId>,
     workload: Workload,
-    #[cfg_attr(feature = "openapi", schema(value_type = pool_registry_types::schema::ModelName))]
+    #[cfg_attr(feature = "openapi", schema(value_type = pool_registry_types::ModelName))]
     model_ref: String,
     prompt: Option<String>,
     #[cfg_attr(

@@ -179,7 +179,13 @@ impl TaskRun {
                 return;
             }
             if !is_valid {
-                break;
+                let message = format!(
+                    "an event of the answer is longer than the {MAX_EVENT_BYTES} bytes that a \
+                     task reads"
+                );
+                let error = TaskError::new(ErrorCode::PayloadTooLarge, message);
+                self.guard.apply([error.into()]);
+                return;
             }
         }
         reader.end(&mut changes);

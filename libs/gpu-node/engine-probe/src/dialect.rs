@@ -16,6 +16,9 @@ pub(crate) struct Profile {
     pub(crate) questions: &'static [Question],
     /// It shows at `/slots` which tasks run, so that the slot of an abandoned request can be kept.
     pub(crate) reports_tasks: bool,
+    /// A probe interrupts a request that runs, or waits for its end, so it is only asked while none
+    /// runs.
+    pub(crate) is_asked_when_idle: bool,
 }
 
 /// A request for figures.

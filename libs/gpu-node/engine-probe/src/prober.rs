@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use crate::{
     changes::log_changes,
     key_file::read_key,
+    kinds::dialect,
     probe::{EngineAt, NotAsked, probe},
     schedule::{Job, Schedule, Timing},
 };
@@ -48,12 +49,13 @@ impl Prober {
         let mut limit = Episode::default();
         loop {
             let room = MAX_CONCURRENT.saturating_sub(running.len());
-            running.extend(
-                schedule
-                    .take_due(room, Instant::now())
-                    .into_iter()
-                    .map(|job| self.run_probe(job)),
-            );
+            for job in schedule.take_due(room, Instant::now()) {
+                if self.would_interrupt(&job.target) {
+                    schedule.not_asked(&job.target, Instant::now(), drift());
+                } else {
+                    running.push(self.run_probe(job));
+                }
+            }
             // At the limit the next probe waits for one to end.
             let next = schedule.next().filter(|_| running.len() < MAX_CONCURRENT);
             tokio::select! {
@@ -69,6 +71,18 @@ impl Prober {
                 () = time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
+    }
+
+    /// Whether a probe would disturb a request that the engine serves. The request itself shows
+    /// then whether the engine works.
+    fn would_interrupt(&self, target: &ReplicaTarget) -> bool {
+        let ReplicaTarget {
+            pool_id,
+            replica_id,
+            ..
+        } = target;
+        dialect(&target.engine).profile().is_asked_when_idle
+            && self.registry.in_flight_of_replica(pool_id, replica_id) > 0
     }
 
     async fn run_probe(&self, job: Job) -> (ReplicaTarget, Result<ProbeOutcome, NotAsked>) {
@@ -111,12 +125,11 @@ impl Prober {
         outcome: Result<ProbeOutcome, NotAsked>,
     ) {
         debug!(pool = %target.pool_id, replica = %target.replica_id, ?outcome, "probed");
-        let drift = fastrand::f64().mul_add(2.0, -1.0);
         let Ok(outcome) = outcome else {
-            schedule.not_asked(target, Instant::now(), drift);
+            schedule.not_asked(target, Instant::now(), drift());
             return;
         };
-        schedule.finished(target, &outcome, Instant::now(), drift);
+        schedule.finished(target, &outcome, Instant::now(), drift());
         let ReplicaTarget {
             pool_id,
             replica_id,
@@ -127,6 +140,11 @@ impl Prober {
             .probed(pool_id, replica_id, target.generation, outcome);
         log_changes(pool_id, replica_id, &changes);
     }
+}
+
+/// A random part of the jitter, in -1..=1.
+fn drift() -> f64 {
+    fastrand::f64().mul_add(2.0, -1.0)
 }
 
 /// Logs once that this process cannot probe, and once that it can again.

@@ -17,6 +17,8 @@ pub(crate) struct Context {
     pub(crate) record_dir: PathBuf,
     /// For the logs of engines.
     pub(crate) log_dir: PathBuf,
+    /// Variables that no engine inherits.
+    pub(crate) withheld_variables: Vec<String>,
     pub(crate) registry: PoolRegistry,
     pub(crate) vram: VramLedger,
     pub(crate) cpu: CpuShare,

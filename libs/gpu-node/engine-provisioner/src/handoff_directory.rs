@@ -121,7 +121,10 @@ mod tests {
         assert!(exists(), "the new handoff stays when the old engine stops");
         let text = fs::read_to_string(dir.path().join("p_r0.json")).unwrap();
         let read: Handoff = serde_json::from_str(&text).unwrap();
-        assert_eq!((read.slots, read.models), (3, Some(vec!["m".to_owned()])));
+        assert_eq!(
+            (read.slots(), read.models.unwrap()),
+            (3, vec!["m".parse().unwrap()])
+        );
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             1,

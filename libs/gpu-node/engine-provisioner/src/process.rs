@@ -12,9 +12,6 @@ use tokio::process::{Child, Command};
 
 use crate::{cpu_share, spec::PoolSpec};
 
-/// Secrets of the agent that an engine must not get.
-const AGENT_SECRETS: [&str; 1] = ["LLORCH_API_TOKEN"];
-
 /// Variables of the agent's service manager. An engine that used them would report to the manager
 /// in place of the agent.
 const SERVICE_MANAGER_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
@@ -116,15 +113,15 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts the program of `spec` in its own process group, without standard input. `threads` is
-    /// its CPU share, if it has one.
+    /// its CPU share, if it has one; it does not inherit the variables in `withheld`.
     pub(crate) fn start(
         spec: &PoolSpec,
         port: u16,
         threads: Option<u32>,
-        out: File,
-        err: File,
+        withheld: &[String],
+        (out, err): (File, File),
     ) -> io::Result<Self> {
-        let child = command(spec, port, threads)
+        let child = command(spec, port, threads, withheld)
             .stdout(out)
             .stderr(err)
             .spawn()?;
@@ -178,14 +175,15 @@ impl Process {
     }
 }
 
-fn command(spec: &PoolSpec, port: u16, threads: Option<u32>) -> Command {
+fn command(spec: &PoolSpec, port: u16, threads: Option<u32>, withheld: &[String]) -> Command {
     let port = port.to_string();
     let mut command = Command::new(spec.program());
     command
         .args(spec.arguments(&port))
         .stdin(Stdio::null())
         .process_group(0);
-    for name in AGENT_SECRETS.iter().chain(&SERVICE_MANAGER_VARIABLES) {
+    let withheld = withheld.iter().map(String::as_str);
+    for name in withheld.chain(SERVICE_MANAGER_VARIABLES) {
         command.env_remove(name);
     }
     // The environment of the agent may set it for all engines.
@@ -207,10 +205,10 @@ mod tests {
         let text =
             "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\", \"{port}\"]\nslots=1\nenv={A=\"1\"}";
         let spec = PoolFile::parse(text).unwrap().pools.remove(0);
-        let command = command(&spec, 9, Some(3));
+        let command = command(&spec, 9, Some(3), &["AGENT_TOKEN".to_owned()]);
         let changes: Vec<_> = command.as_std().get_envs().collect();
         assert!(
-            changes.contains(&("LLORCH_API_TOKEN".as_ref(), None)),
+            changes.contains(&("AGENT_TOKEN".as_ref(), None)),
             "{changes:?}"
         );
         assert!(

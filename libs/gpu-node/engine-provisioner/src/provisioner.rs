@@ -35,6 +35,8 @@ pub struct ProvisionerConfig {
     pub record_dir: PathBuf,
     /// For the logs of engines.
     pub log_dir: PathBuf,
+    /// Variables of this process that no engine inherits, because they hold its secrets.
+    pub withheld_variables: Vec<String>,
 }
 
 impl ProvisionerConfig {
@@ -46,6 +48,16 @@ impl ProvisionerConfig {
             runtime_dir: runtime_dir.into(),
             record_dir: state_dir.join("engines"),
             log_dir: state_dir.join("engine-logs"),
+            withheld_variables: Vec::new(),
+        }
+    }
+
+    /// Sets the variables of this process that no engine inherits.
+    #[must_use]
+    pub fn with_withheld_variables(self, names: Vec<String>) -> Self {
+        Self {
+            withheld_variables: names,
+            ..self
         }
     }
 }
@@ -98,6 +110,7 @@ impl Prepared {
             handoffs: self.handoffs,
             record_dir: self.config.record_dir,
             log_dir: self.config.log_dir,
+            withheld_variables: self.config.withheld_variables,
             board: StatusBoard::new(registry.clone()),
             registry,
             vram: VramLedger::new(free_vram),

@@ -107,10 +107,11 @@ fn start(
     let url = HttpUrl::new(&format!("http://{}:{port}", Ipv4Addr::LOCALHOST))
         .map_err(|e| e.to_string())?;
     let mut logs = EngineLogs::new(&context.log_dir, &spec.pool_id, replica_id);
-    let (out, err) = logs
+    let output = logs
         .open()
         .map_err(|error| format!("cannot write to {}: {error}", context.log_dir.display()))?;
-    let process = Process::start(spec, port, context.cpu.threads(spec), out, err)
+    let threads = context.cpu.threads(spec);
+    let process = Process::start(spec, port, threads, &context.withheld_variables, output)
         .map_err(|error| format!("cannot start {}: {error}", spec.program()))?;
     let record = write_record(context, spec, replica_id, &process, &url).inspect_err(|_| {
         // Without a record the next agent could not find the process.

@@ -63,7 +63,7 @@ pub(crate) fn load(dir: &Path, spec: &PoolSpec, replica: &ReplicaId) -> Option<H
     // The current pool file takes precedence over the record.
     matches.then(|| {
         let mut handoff = offer;
-        handoff.slots = spec.slots;
+        handoff.set_slots(spec.slots);
         handoff.device_mask = spec.device_mask.clone();
         if !spec.models.is_empty() {
             handoff.models = Some(spec.models.clone());
@@ -97,11 +97,14 @@ mod tests {
         assert_eq!(known(POOL), None);
         let url = HttpUrl::new("http://127.0.0.1:1").unwrap();
         let mut offer = handoff(&spec(POOL), &replica, &url);
-        offer.models = Some(vec!["m".to_owned()]);
+        offer.models = Some(vec!["m".parse().unwrap()]);
         save(dir.path(), &spec(POOL), &offer).unwrap();
         assert_eq!(known(POOL), Some(offer.clone()));
         let more = known(&POOL.replace("slots=1", "slots=2\nmodels=[\"n\"]")).unwrap();
-        assert_eq!((more.slots, more.models), (2, Some(vec!["n".to_owned()])));
+        assert_eq!(
+            (more.slots(), more.models.unwrap()),
+            (2, vec!["n".parse().unwrap()])
+        );
         assert_eq!(
             known(&POOL.replace("\"x\"]", "\"y\"]")),
             None,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
-use pool_registry_types::{EngineKind, PoolId, ReplicaId};
+use pool_registry_types::{EngineKind, KeyFile, ModelName, PoolId, ReplicaId, Text};
 use sha2::{Digest as _, Sha256};
 
 /// Replaced by the engine's port in the command and in the values of `env`.
@@ -77,11 +77,11 @@ pub struct PoolSpec {
     /// How many requests one engine serves at once.
     pub slots: u32,
     /// The models that it serves; empty means that the engine is asked.
-    pub models: Vec<String>,
+    pub models: Vec<ModelName>,
     /// The file with the key that it demands.
-    pub api_key_file: Option<String>,
+    pub api_key_file: Option<KeyFile>,
     /// The devices it may use; `None` means all.
-    pub device_mask: Option<String>,
+    pub device_mask: Option<Text>,
     /// The number of engines.
     pub replicas: u32,
     /// Its port on loopback; `None` chooses a free port at each start.
@@ -166,13 +166,13 @@ impl PoolSpec {
         ];
         if let Some(name) = self.models.first() {
             // The name of the model in its responses.
-            arguments.extend(["--alias".to_owned(), name.clone()]);
+            arguments.extend(["--alias".to_owned(), name.to_string()]);
         }
         if let Some(threads) = llama.threads {
             arguments.extend(["--threads".to_owned(), threads.to_string()]);
         }
         if let Some(path) = &self.api_key_file {
-            arguments.extend(["--api-key-file".to_owned(), path.clone()]);
+            arguments.extend(["--api-key-file".to_owned(), path.to_string()]);
         }
         arguments.extend(llama.args.iter().cloned());
         arguments

@@ -208,7 +208,8 @@ mod tests {
             let replicas = pools
                 .into_iter()
                 .flat_map(|pool| pool.replicas.unwrap_or_default());
-            replicas.filter_map(|replica| replica.last_error).collect()
+            let errors = replicas.filter_map(|replica| replica.last_error);
+            errors.map(|error| error.to_string()).collect()
         };
         let (old, new, other) = (board.row(), board.row(), board.row());
         old.set(status("r0", EnginePhase::Ready, None));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine_probe::{EngineAt, ProbeScope, probe, read_key};
 use pool_registry::PoolRegistry;
-use pool_registry_types::{EngineKind, HttpUrl};
+use pool_registry_types::{EngineKind, HttpUrl, KeyFile};
 
 use crate::core::EngineEvent;
 
@@ -21,7 +21,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) async fn ready(
     kind: &EngineKind,
     url: &HttpUrl,
-    api_key_file: Option<String>,
+    api_key_file: Option<KeyFile>,
 ) -> EngineEvent {
     let key = match api_key_file {
         Some(path) => tokio::task::spawn_blocking(move || read_key(&path)).await,

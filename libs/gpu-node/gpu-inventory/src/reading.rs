@@ -1,6 +1,6 @@
 //! One GPU as its driver described it.
 
-use pool_registry_types::{Gpu, GpuStatus, MAX_TEXT_BYTES, limits::MAX_ERROR_BYTES, one_line};
+use pool_registry_types::{ErrorText, Gpu, GpuStatus, Text, limits::MAX_ERROR_BYTES, one_line};
 use serde::Deserialize;
 
 use crate::problem::GpuProblem;
@@ -74,15 +74,15 @@ impl GpuReading {
         gpu.power_watts = self
             .power_milliwatts
             .map(|power| (power.saturating_add(500)) / 1000);
-        gpu.problem =
-            (!problems.is_empty()).then(|| one_line(&problems.join("; "), MAX_ERROR_BYTES));
+        gpu.problem = (!problems.is_empty())
+            .then(|| ErrorText::cut(&one_line(&problems.join("; "), MAX_ERROR_BYTES)));
         gpu
     }
 }
 
 /// A text of a driver within the limits of a message.
-fn text(words: &str) -> String {
-    one_line(words, MAX_TEXT_BYTES)
+fn text(words: &str) -> Text {
+    Text::cut(words.trim())
 }
 
 /// One MIG instance of a GPU.
@@ -99,6 +99,8 @@ pub struct MigReading {
 
 #[cfg(test)]
 mod tests {
+    use pool_registry_types::MAX_TEXT_BYTES;
+
     use super::*;
 
     // spec: WIRE-17
@@ -112,7 +114,7 @@ mod tests {
             compute_capability: Some(odd),
             ..GpuReading::default()
         };
-        let clean = format!("RTX [31m{}", "x".repeat(MAX_TEXT_BYTES - 8));
+        let clean = Text::new(&format!("RTX [31m{}", "x".repeat(MAX_TEXT_BYTES - 8))).unwrap();
         let status = reading.to_status();
         let some = Some(clean.clone());
         assert_eq!(

@@ -33,6 +33,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn describe(handoff: &pool_registry_types::Handoff) -> String {
     format!(
         "{}/{} {} at {} with {} slots",
-        handoff.pool_id, handoff.replica_id, handoff.engine, handoff.url, handoff.slots
+        handoff.pool_id,
+        handoff.replica_id,
+        handoff.engine,
+        handoff.url,
+        handoff.slots()
     )
 }

@@ -13,10 +13,6 @@ use crate::limits::MAX_FILE_BYTES;
 /// directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "events are few, and a box would burden every reader"
-)]
 pub enum HandoffEvent {
     /// A replica is announced.
     #[non_exhaustive]

@@ -10,7 +10,7 @@ use std::{
 use futures_util::future::OptionFuture;
 use pool_registry_types::{
     Capabilities, GpuStatus, HeartbeatRequest, HttpUrl, MachineId, NodeId, PoolStatus,
-    RegisterRequest,
+    RegisterRequest, Text,
 };
 use service_runtime::{Latch, Shutdown};
 use thiserror::Error;
@@ -197,7 +197,7 @@ impl InProcessAgent {
         let mut request = RegisterRequest::new(node_id, machine_id, address);
         request.pools = pools.into_iter().map(|pool| pool.pool_id).collect();
         request.capabilities = self.capabilities.clone();
-        request.version = Some(version.to_owned());
+        request.version = Some(Text::cut(version));
         request.incarnation = Some(self.incarnation);
         request.metrics_address = metrics_address;
         request.takes_replica_hint = true;
@@ -211,7 +211,7 @@ impl InProcessAgent {
     fn heartbeat(&mut self) -> Result<Duration, RegistrarError> {
         self.seq = self.seq.saturating_add(1);
         let mut request = HeartbeatRequest::new(
-            humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            Text::cut(&humantime::format_rfc3339_millis(SystemTime::now()).to_string()),
             self.node.registry().statuses(),
         );
         request.incarnation = Some(self.incarnation);

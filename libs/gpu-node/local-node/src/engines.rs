@@ -14,16 +14,24 @@ pub struct PoolFileAt {
     pub path: PathBuf,
     /// Its content.
     pub file: PoolFile,
+    /// Variables of this process that no engine inherits, because they hold its secrets.
+    pub withheld_variables: Vec<String>,
 }
 
 impl PoolFileAt {
-    /// Reads the file at `path`.
+    /// Reads the file at `path`. `secrets` names the variables of this process that hold its
+    /// secrets.
     ///
     /// # Errors
     /// All problems with it, for people.
-    pub fn read(path: PathBuf) -> Result<Self, String> {
+    pub fn read(path: PathBuf, secrets: &[&str]) -> Result<Self, String> {
+        let withheld_variables = secrets.iter().map(|&name| name.to_owned()).collect();
         match PoolFile::read(&path) {
-            Ok(file) => Ok(Self { path, file }),
+            Ok(file) => Ok(Self {
+                path,
+                file,
+                withheld_variables,
+            }),
             Err(error) => Err(with_cause(&error)),
         }
     }

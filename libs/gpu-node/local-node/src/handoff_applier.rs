@@ -60,7 +60,7 @@ impl HandoffApplier {
             replica_id = %handoff.replica_id,
             engine = %handoff.engine,
             url = %handoff.url,
-            slots = handoff.slots,
+            slots = handoff.slots(),
             "Handoff detected, updating registry"
         );
         let (pool_id, replica_id) = (handoff.pool_id.clone(), handoff.replica_id.clone());

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use engine_provisioner::{DirectoryError, Prepared, Provisioner};
+use engine_provisioner::{DirectoryError, Prepared, Provisioner, ProvisionerConfig};
 use http_server::Routes;
 use node_api::{
     DataPathConfig, Dispatcher, Drains, EngineControl, Gpus, LocalControl, NodeMetrics,
@@ -151,12 +151,15 @@ impl Node {
         watch.drained = drains.targets();
         // Before the watcher starts: this removes handoffs of engines that are gone.
         let prepared = match engines {
-            Some(PoolFileAt { path, file }) => {
-                let directories = engine_provisioner::ProvisionerConfig::new(
-                    &watch.runtime_dir,
-                    state_dir.path(),
-                );
-                let prepared = Prepared::new(directories, file).map_err(NodeError::Engines)?;
+            Some(engines) => {
+                let PoolFileAt {
+                    path,
+                    file,
+                    withheld_variables,
+                } = engines;
+                let config = ProvisionerConfig::new(&watch.runtime_dir, state_dir.path())
+                    .with_withheld_variables(withheld_variables);
+                let prepared = Prepared::new(config, file).map_err(NodeError::Engines)?;
                 Some((prepared, path))
             }
             None => None,

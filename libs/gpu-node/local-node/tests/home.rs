@@ -163,7 +163,7 @@ async fn handoffs_come_and_go() {
     registrar
         .until("the engine has named its models", |pools| {
             pools.iter().any(|pool| {
-                pool.models_available.as_deref() == Some(&["m".to_owned()])
+                pool.models_available.as_deref() == Some(&["m".parse().unwrap()])
                     && pool.ready
                     && pool.slots_total() == 3
             })
@@ -309,11 +309,11 @@ async fn a_handoff_that_leads_to_this_process_is_refused() {
     let refused = node.registry().refused();
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert!(
-        refused[0].file.ends_with("engines/itself.json"),
+        refused[0].file().ends_with("engines/itself.json"),
         "{refused:?}"
     );
     assert!(
-        refused[0].reason.contains("not to this process"),
+        refused[0].reason().contains("not to this process"),
         "{refused:?}"
     );
     world.end().await;
@@ -345,7 +345,7 @@ async fn a_handoff_that_the_registry_refuses_is_listed_with_its_own_file() {
     until("the handoff is refused", || !registry.refused().is_empty()).await;
     let name = format!("file-{MAX_REPLICAS:04}.json");
     assert!(
-        registry.refused()[0].file.ends_with(&name),
+        registry.refused()[0].file().ends_with(&name),
         "{:?}",
         registry.refused()
     );

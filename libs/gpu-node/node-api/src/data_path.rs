@@ -168,6 +168,7 @@ impl Shared {
             .await
             .map_err(ApiError::from)?;
         let hint = hint_of(&parts.headers);
+        let is_bound = hint.is_some() && parts.headers.contains_key(headers::REPLICA_ONLY);
         let first_byte = first_byte_of(&parts.headers);
         let mut set_headers = Vec::with_capacity(SET_HEADERS);
         set_headers.extend(id.map(|id| (headers::REQUEST_ID, id)));
@@ -180,6 +181,7 @@ impl Shared {
             pool,
             model,
             hint: hint.as_ref(),
+            is_bound,
             timeouts: Timeouts {
                 first_byte: self.config.timeouts.first_byte.max(first_byte),
                 ..self.config.timeouts

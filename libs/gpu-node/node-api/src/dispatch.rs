@@ -98,6 +98,8 @@ pub(crate) struct EngineRequest<'a> {
     pub(crate) model: Option<&'a str>,
     /// The replica that the gateway has chosen.
     pub(crate) hint: Option<&'a ReplicaId>,
+    /// No other replica may serve the request.
+    pub(crate) is_bound: bool,
     pub(crate) timeouts: Timeouts,
 }
 
@@ -256,10 +258,20 @@ impl EngineSearch<'_> {
     /// `wake_error`: why an engine that was woken did not become ready.
     fn claim(&self, wake_error: Option<ClaimError>) -> Result<Claim, DispatchError> {
         let EngineRequest {
-            pool, model, hint, ..
+            pool,
+            model,
+            hint,
+            is_bound,
+            ..
         } = self.request;
         let registry = &self.shared.registry;
-        let claimed = registry.claim_or_start(pool, model, hint, &self.tried);
+        let claimed = match hint.filter(|_| is_bound) {
+            // An engine that has to start does not hold anything yet.
+            Some(replica) => registry
+                .claim_of(pool, replica, model, &self.tried)
+                .map(Claim::Slot),
+            None => registry.claim_or_start(pool, model, hint, &self.tried),
+        };
         claimed.map_err(|error| match error {
             ClaimError::NotReady(_) => DispatchError::no_slot(wake_error.unwrap_or(error)),
             error => DispatchError::no_slot(error),

@@ -136,7 +136,7 @@ impl Collector for StateCollector {
             gpus.iter().filter_map(move |gpu| {
                 let labels = [
                     ("gpu", gpu.device_id.to_string()),
-                    ("name", gpu.name.clone()),
+                    ("name", gpu.name.to_string()),
                 ];
                 Some((labels, value(gpu)?))
             })

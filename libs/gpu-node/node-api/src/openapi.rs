@@ -1,8 +1,8 @@
 //! The OpenAPI description of the node's routes.
 
 use utoipa::{
-    OpenApi as _,
-    openapi::{HttpMethod, OpenApi, PathItem},
+    OpenApi as _, PartialSchema, ToSchema,
+    openapi::{HttpMethod, ObjectBuilder, OpenApi, PathItem, RefOr, Schema, schema::Type},
 };
 
 use crate::control;
@@ -42,15 +42,37 @@ const ENGINES: &str = "engines";
         control::reload,
         to_an_engine,
     ),
-    components(schemas(pool_registry_types::schema::PathSegment))
+    components(schemas(PathSegment))
 )]
 struct NodeApi;
+
+/// What [`classify`](pool_registry_types::engine_path::classify) accepts, without a dot at the
+/// beginning.
+const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f/\\;?#%.][^\u0000-\u001f\u007f-\u009f/\\;?#%]*$";
+
+/// A part of an engine's path, in its plain form. No value of this type exists: a route classifies
+/// the path as a whole, and forwards it as it came.
+struct PathSegment;
+
+impl PartialSchema for PathSegment {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(PLAIN))
+            .description(Some(
+                "Without control characters and without what some engines take for a separator.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for PathSegment {}
 
 /// Forwards to an engine of the pool, or refuses at once. The path is the engine's own.
 #[utoipa::path(post, path = "/v2/pools/{pool_id}/engine/{path}", tag = ENGINES,
     params(
         ("pool_id" = pool_registry_types::PoolId, Path, description = "The pool."),
-        ("path" = pool_registry_types::schema::PathSegment, Path,
+        ("path" = PathSegment, Path,
             description = "The engine's own path. Its slashes are sent as they are.")
     ),
     responses(

@@ -23,8 +23,11 @@ struct RefusedView {
 }
 
 impl From<RefusedHandoff> for RefusedView {
-    fn from(RefusedHandoff { file, reason, .. }: RefusedHandoff) -> Self {
-        Self { file, reason }
+    fn from(refused: RefusedHandoff) -> Self {
+        Self {
+            file: refused.file().to_owned(),
+            reason: refused.reason().to_owned(),
+        }
     }
 }
 

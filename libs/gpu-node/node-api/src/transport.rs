@@ -26,6 +26,7 @@ impl Shared {
     async fn send(&self, request: NodeRequest<'_>) -> Result<NodeResponse, TransportError> {
         let NodeRequest {
             endpoint,
+            is_bound,
             model,
             outbound,
             timeouts,
@@ -35,6 +36,7 @@ impl Shared {
             pool: &key.pool,
             model: Some(model),
             hint: key.replica.as_ref(),
+            is_bound,
             timeouts,
         };
         // The gateway's spans cover the request.

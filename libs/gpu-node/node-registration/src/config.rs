@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use bearer_auth::ApiToken;
-use pool_registry_types::{BootId, HttpUrl, MachineId, NodeId, PoolId};
+use pool_registry_types::{BootId, HttpUrl, MachineId, NodeId, PoolId, Text};
 use tls_config::ClientTls;
 
 /// The default heartbeat interval: a third of the control plane's default timeout of 30 s, so that
@@ -32,7 +32,7 @@ pub struct RegistrationConfig {
     pub(crate) control_plane: HttpUrl,
     pub(crate) fallbacks: Vec<HttpUrl>,
     pub(crate) pools: Vec<PoolId>,
-    pub(crate) version: Option<String>,
+    pub(crate) version: Option<Text>,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) token: Option<ApiToken>,
     pub(crate) tls: ClientTls,
@@ -100,10 +100,10 @@ impl RegistrationConfig {
         self
     }
 
-    /// Sets the version of the program.
+    /// Sets the version of the program. See [`Text::cut`] for what is kept of an odd one.
     #[must_use]
-    pub fn with_version(mut self, version: impl Into<String>) -> Self {
-        self.version = Some(version.into());
+    pub fn with_version(mut self, version: impl AsRef<str>) -> Self {
+        self.version = Some(Text::cut(version.as_ref()));
         self
     }
 

@@ -11,7 +11,9 @@
 
 use std::io;
 
-use pool_registry_types::{HeartbeatRequest, MAX_MODELS, MAX_TEXT_BYTES, PoolStatus, lines};
+use pool_registry_types::{
+    ErrorText, HeartbeatRequest, MAX_MODELS, MAX_TEXT_BYTES, ModelName, PoolStatus, lines,
+};
 use serde::Serialize;
 
 /// The error of a pool that does not report all of its models.
@@ -120,15 +122,15 @@ fn apply(omission: Omission, request: &mut HeartbeatRequest, max_bytes: usize) -
     0
 }
 
-fn begin(text: &mut Option<String>) {
+fn begin(text: &mut Option<ErrorText>) {
     if let Some(text) = text {
-        *text = lines(text, MAX_TEXT_BYTES);
+        *text = ErrorText::cut(&lines(text, MAX_TEXT_BYTES));
     }
 }
 
 /// Keeps the first name of each pool, then the second of each, and so on, while they fit.
 fn cut_models(request: &mut HeartbeatRequest, max_bytes: usize) -> usize {
-    let names: Vec<Vec<String>> = request.pools.iter_mut().map(take_models).collect();
+    let names: Vec<Vec<ModelName>> = request.pools.iter_mut().map(take_models).collect();
     let mut room = max_bytes.saturating_sub(size(request));
     let mut kept = vec![0; names.len()];
     'rounds: for round in 0..MAX_MODELS {
@@ -161,7 +163,7 @@ fn cut_models(request: &mut HeartbeatRequest, max_bytes: usize) -> usize {
 }
 
 /// Empties the list, and reserves space for the error about missing models.
-fn take_models(pool: &mut PoolStatus) -> Vec<String> {
+fn take_models(pool: &mut PoolStatus) -> Vec<ModelName> {
     let names = pool
         .models_available
         .as_mut()
@@ -169,7 +171,7 @@ fn take_models(pool: &mut PoolStatus) -> Vec<String> {
         .unwrap_or_default();
     if !names.is_empty() {
         pool.last_error
-            .get_or_insert_with(|| MODELS_LEFT_OUT.to_owned());
+            .get_or_insert_with(|| ErrorText::cut(MODELS_LEFT_OUT));
     }
     names
 }
@@ -199,11 +201,15 @@ fn size(value: &(impl Serialize + ?Sized)) -> usize {
 mod tests {
     use pool_registry_types::{
         GpuStatus, MAX_GPUS, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_NODE_BODY_BYTES, MAX_POOLS,
-        ReplicaStatus, Slots, limits::MAX_ERROR_BYTES,
+        ReplicaStatus, Slots, Text, limits::MAX_ERROR_BYTES,
     };
 
     use super::*;
     use crate::machine::BRIEF_REPORT_BYTES;
+
+    fn text() -> Text {
+        long(MAX_TEXT_BYTES).parse().unwrap()
+    }
 
     /// Quotation marks give the longest JSON per byte of a clean text.
     fn long(bytes: usize) -> String {
@@ -211,21 +217,21 @@ mod tests {
     }
 
     /// The longest error. The part that is cut off is plain, to keep the test short.
-    fn error() -> String {
-        format!(
+    fn error() -> ErrorText {
+        ErrorText::cut(&format!(
             "{}{}",
             long(MAX_TEXT_BYTES),
             "x".repeat(MAX_ERROR_BYTES - MAX_TEXT_BYTES)
-        )
+        ))
     }
 
     fn id(i: usize) -> String {
         format!("{}{i:08}", "i".repeat(MAX_ID_BYTES - 8))
     }
 
-    fn names(pool: usize, count: usize) -> Vec<String> {
+    fn names(pool: usize, count: usize) -> Vec<ModelName> {
         let name = |i| format!("{pool:08}-{i:08}{}", "\"".repeat(MAX_MODEL_NAME_BYTES - 17));
-        (0..count).map(name).collect()
+        (0..count).map(|i| name(i).parse().unwrap()).collect()
     }
 
     fn pool(i: usize, replicas: usize, models: usize) -> PoolStatus {
@@ -246,17 +252,16 @@ mod tests {
             PoolStatus::new(id(i).parse().unwrap()).with_slots(Slots::clamped(u32::MAX, u32::MAX));
         status.vram_free_bytes = u64::MAX;
         status.engine = Some(id(i).parse().unwrap());
-        status.engine_version = Some(long(MAX_TEXT_BYTES));
+        status.engine_version = Some(text());
         status.models_available = Some(names(i, models));
         status.replicas = Some((0..replicas).map(replica).collect());
         status.last_error = Some(error());
-        status.device_mask = Some(long(MAX_TEXT_BYTES));
+        status.device_mask = Some(text());
         status.sleeping = true;
         status
     }
 
     fn report(pools: Vec<PoolStatus>) -> HeartbeatRequest {
-        let text = || long(MAX_TEXT_BYTES);
         let gpu = |device_id| {
             let mut gpu = GpuStatus::new(device_id, text());
             gpu.uuid = Some(text());

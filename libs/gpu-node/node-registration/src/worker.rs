@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pool_registry_types::{Capabilities, HeartbeatRequest, HttpUrl, RegisterRequest};
+use pool_registry_types::{Capabilities, HeartbeatRequest, HttpUrl, RegisterRequest, Text};
 
 use crate::{
     config::RegistrationConfig,
@@ -148,7 +148,7 @@ impl<C: ControlPlane> Worker<C> {
             refused_handoffs,
         } = (self.source.report)();
         let mut request = HeartbeatRequest::new(
-            humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            Text::cut(&humantime::format_rfc3339_millis(SystemTime::now()).to_string()),
             pools,
         );
         request.incarnation = Some(self.incarnation);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use pool_registry_types::{MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaStatus, lines};
+use pool_registry_types::{
+    ErrorText, MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaStatus, lines,
+};
 
 use crate::core::{RegistryCore, ReportUrgency};
 
@@ -40,7 +42,7 @@ impl RegistryCore {
 /// The status of an absent replica in a heartbeat.
 pub(crate) fn status(replica_id: &ReplicaId, reason: &Arc<str>, draining: bool) -> ReplicaStatus {
     let mut replica = ReplicaStatus::new(replica_id.clone());
-    replica.last_error = Some(reason.as_ref().to_owned());
+    replica.last_error = Some(ErrorText::cut(reason));
     replica.draining = draining;
     replica
 }

@@ -72,9 +72,42 @@ impl RegistryCore {
             Some(hint) => Cow::Borrowed(hint),
             None => Cow::Owned(self.candidate(pool_id, model, excluded)?.clone()),
         };
+        self.take(pool_id, &chosen)
+    }
+
+    /// Gives a slot of one replica.
+    pub(crate) fn claim_of(
+        &mut self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        model: Option<&str>,
+        excluded: &[ReplicaId],
+    ) -> Result<ClaimedSlot, ClaimError> {
+        if self.can_take(pool_id, replica_id, model, excluded) {
+            return self.take(pool_id, replica_id);
+        }
+        let pool = self.pools.get(pool_id).ok_or(ClaimError::UnknownPool)?;
+        let replica = (pool.replicas.get(replica_id))
+            .filter(|_| !excluded.contains(replica_id))
+            .ok_or_else(|| ClaimError::NotReady(ALL_EXCLUDED.into()))?;
+        Err(match replica.not_ready() {
+            _ if self.is_draining(pool) || pool.drained.contains(replica_id) => {
+                ClaimError::Draining
+            }
+            Some(reason) => ClaimError::NotReady(reason.clone()),
+            None if !pool.may_serve(replica, model) => ClaimError::ModelNotAvailable,
+            None => ClaimError::Busy,
+        })
+    }
+
+    fn take(
+        &mut self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+    ) -> Result<ClaimedSlot, ClaimError> {
         let pool = self.pools.get_mut(pool_id).ok_or(ClaimError::UnknownPool)?;
         pool.claims += 1;
-        let replica = (pool.replicas.get_mut(&*chosen)).ok_or(ClaimError::UnknownPool)?;
+        let replica = (pool.replicas.get_mut(replica_id)).ok_or(ClaimError::UnknownPool)?;
         replica.claimed += 1;
         self.in_flight += 1;
         Ok(ClaimedSlot {

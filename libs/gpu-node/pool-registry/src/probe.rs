@@ -1,8 +1,8 @@
 //! The outcome of a probe, and what it changed.
 
 use pool_registry_types::{
-    EngineKind, EngineLoad, HttpUrl, MAX_CONTEXT_LENGTH, MAX_TEXT_BYTES, PoolId, ReplicaId,
-    one_line, usable_models,
+    EngineKind, EngineLoad, HttpUrl, KeyFile, MAX_CONTEXT_LENGTH, PoolId, ReplicaId, Text,
+    bounded_models, one_line,
 };
 
 /// The longest reason that is kept, in bytes: a line or two for the operator.
@@ -26,7 +26,7 @@ pub struct ReplicaTarget {
     /// Its handoff declares the models, so that the engine need not be asked.
     pub declares_models: bool,
     /// The file with the key that it demands.
-    pub api_key_file: Option<String>,
+    pub api_key_file: Option<KeyFile>,
 }
 
 /// What one probe of a replica found.
@@ -125,13 +125,13 @@ impl ProbeOutcome {
 
 /// `load` within the limits of a heartbeat.
 pub(crate) fn usable_load(mut load: EngineLoad) -> EngineLoad {
-    load.models_loaded = load.models_loaded.map(|names| usable_models(names).0);
+    load.models_loaded = load.models_loaded.map(|names| bounded_models(names).0);
     load
 }
 
-/// `text` within the limits of a heartbeat.
-pub(crate) fn usable_version(text: &str) -> Option<String> {
-    Some(one_line(text, MAX_TEXT_BYTES)).filter(|text| !text.is_empty())
+/// `text` within the limits of a heartbeat; `None` where nothing of it is left.
+pub(crate) fn usable_version(text: &str) -> Option<Text> {
+    Some(Text::cut(text.trim())).filter(|text| !text.is_empty())
 }
 
 /// A context that no model has is not believed.
@@ -146,6 +146,8 @@ pub(crate) fn usable_reason(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use pool_registry_types::MAX_TEXT_BYTES;
+
     use super::*;
 
     #[test]

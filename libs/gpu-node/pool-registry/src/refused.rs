@@ -43,10 +43,10 @@ mod tests {
             core.set_refused(&format!("{number}.json"), Some("no\n\u{1b}[31m"));
         }
         assert_eq!(core.refused().len(), MAX_REFUSED);
-        assert_eq!(core.refused()[0].reason, "no  [31m");
+        assert_eq!(core.refused()[0].reason(), "no  [31m");
         core.set_refused("0.json", Some("still"));
         assert_eq!(
-            core.refused()[0].reason,
+            core.refused()[0].reason(),
             "still",
             "a known reason can change"
         );

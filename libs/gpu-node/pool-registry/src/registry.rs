@@ -194,6 +194,23 @@ impl PoolRegistry {
         Ok(Claim::Pending(PendingSlot::new(self.lease(pending))))
     }
 
+    /// Claims a slot of one replica, for a request that no other one can serve.
+    ///
+    /// # Errors
+    /// When it is excluded or cannot take the request now; the error gives the reason.
+    pub fn claim_of(
+        &self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        model: Option<&str>,
+        excluded: &[ReplicaId],
+    ) -> Result<SlotLease, ClaimError> {
+        let mut core = self.shared.core.lock();
+        let claimed = core.claim_of(pool_id, replica_id, model, excluded)?;
+        drop(core);
+        Ok(self.lease(claimed))
+    }
+
     fn lease(&self, claimed: ClaimedSlot) -> SlotLease {
         SlotLease::new(Arc::clone(&self.shared), claimed)
     }

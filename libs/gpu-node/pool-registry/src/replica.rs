@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use pool_registry_types::{
-    EngineLoad, Handoff, MAX_MODEL_NAME_BYTES, MAX_MODELS, ReplicaStatus, Slots, usable_models,
+    EngineLoad, ErrorText, Handoff, MAX_MODEL_NAME_BYTES, MAX_MODELS, ModelName, ReplicaStatus,
+    Slots, Text, usable_models,
 };
 
 use crate::{
@@ -30,14 +31,14 @@ pub(crate) struct Replica {
     pub(crate) claimed: u32,
     failures_in_a_row: u32,
     not_ready: Option<Arc<str>>,
-    declared_models: Option<Arc<[String]>>,
-    probed_models: Option<Arc<[String]>>,
+    declared_models: Option<Arc<[ModelName]>>,
+    probed_models: Option<Arc<[ModelName]>>,
     /// How many of the models that the engine lists are not among `probed_models`.
     models_left_out: usize,
-    probed_version: Option<Arc<str>>,
+    probed_version: Option<Text>,
     probed_slots: Option<u32>,
     context_length: Option<u32>,
-    owned_by: Option<Arc<str>>,
+    owned_by: Option<Text>,
     key: Option<EngineKey>,
     load: EngineLoad,
 }
@@ -116,13 +117,13 @@ impl Replica {
     /// Applies the outcome of a probe and returns what it changed.
     pub(crate) fn probed(&mut self, outcome: ProbeOutcome) -> Vec<ReplicaChange> {
         if let Some(version) = outcome.engine_version.as_deref().and_then(usable_version) {
-            self.probed_version = Some(version.into());
+            self.probed_version = Some(version);
         }
         self.context_length = (outcome.context_length)
             .and_then(usable_context)
             .or(self.context_length);
         if let Some(owner) = outcome.owned_by.as_deref().and_then(usable_version) {
-            self.owned_by = Some(owner.into());
+            self.owned_by = Some(owner);
         }
         let left_out = outcome
             .models
@@ -179,7 +180,7 @@ impl Replica {
     fn set_probed_slots(&mut self, slots: Option<u32>) -> Option<ReplicaChange> {
         let before = self.slots();
         self.probed_slots = slots.filter(|slots| *slots > 0).or(self.probed_slots);
-        let (actual, announced) = (self.slots(), self.handoff.slots);
+        let (actual, announced) = (self.slots(), self.handoff.slots());
         (actual != before).then_some(if actual < announced {
             ReplicaChange::FewerSlots { announced, actual }
         } else {
@@ -190,13 +191,13 @@ impl Replica {
     /// How many requests it gets at once: the slots of its handoff, or fewer if the engine reports
     /// fewer.
     pub(crate) fn slots(&self) -> u32 {
-        let announced = self.handoff.slots;
+        let announced = self.handoff.slots();
         (self.probed_slots).map_or(announced, |actual| actual.min(announced))
     }
 
     /// The slots of its handoff, if the engine has fewer.
     pub(crate) fn slots_promised(&self) -> Option<u32> {
-        Some(self.handoff.slots).filter(|announced| *announced != self.slots())
+        Some(self.handoff.slots()).filter(|announced| *announced != self.slots())
     }
 
     /// The most tokens of one request, as the engine reports it.
@@ -205,8 +206,8 @@ impl Replica {
     }
 
     /// Who owns its models, as the engine reports it.
-    pub(crate) fn owned_by(&self) -> Option<&str> {
-        self.owned_by.as_deref()
+    pub(crate) fn owned_by(&self) -> Option<&Text> {
+        self.owned_by.as_ref()
     }
 
     /// The load that the engine last reported.
@@ -221,23 +222,23 @@ impl Replica {
 
     /// The `last_error` of its status: why it takes no requests, or else how many of its models are
     /// not offered.
-    pub(crate) fn last_error(&self) -> Option<String> {
+    pub(crate) fn last_error(&self) -> Option<ErrorText> {
         let left_out = self.models_left_out;
         let offered = self.models().map_or(0, |models| models.len());
         match &self.not_ready {
-            Some(reason) => Some(reason.as_ref().to_owned()),
-            None if left_out > 0 && !self.declares_models() => Some(format!(
+            Some(reason) => Some(ErrorText::cut(reason)),
+            None if left_out > 0 && !self.declares_models() => Some(ErrorText::cut(&format!(
                 "{offered} of its models are offered and {left_out} are not: a replica has at \
                  most {MAX_MODELS}, with names of at most {MAX_MODEL_NAME_BYTES} bytes; name \
                  those to offer in the handoff"
-            )),
+            ))),
             None => None,
         }
     }
 
     /// The models it serves; `None` while they are not known. Models in the handoff take precedence
     /// over what the engine reports.
-    pub(crate) fn models(&self) -> Option<&Arc<[String]>> {
+    pub(crate) fn models(&self) -> Option<&Arc<[ModelName]>> {
         self.declared_models
             .as_ref()
             .or(self.probed_models.as_ref())
@@ -251,20 +252,20 @@ impl Replica {
     /// Whether its models are known and `model` is one of them.
     pub(crate) fn names(&self, model: &str) -> bool {
         self.models()
-            .is_some_and(|models| models.iter().any(|name| name == model))
+            .is_some_and(|models| models.iter().any(|name| *name == *model))
     }
 
     /// The version in the handoff, else the version that the engine reported.
-    pub(crate) fn engine_version(&self) -> Option<&str> {
+    pub(crate) fn engine_version(&self) -> Option<&Text> {
         self.handoff
             .engine_version
-            .as_deref()
-            .or(self.probed_version.as_deref())
+            .as_ref()
+            .or(self.probed_version.as_ref())
     }
 }
 
 /// An empty list declares nothing: an engine without models would not have been announced.
-fn declared_models(handoff: &Handoff) -> Option<Arc<[String]>> {
+fn declared_models(handoff: &Handoff) -> Option<Arc<[ModelName]>> {
     handoff
         .models
         .as_deref()
@@ -285,11 +286,11 @@ pub(crate) struct ScaledToZeroReplica {
 
 impl ScaledToZeroReplica {
     pub(crate) fn free_slots(&self) -> u32 {
-        self.handoff.slots.saturating_sub(self.claimed)
+        self.handoff.slots().saturating_sub(self.claimed)
     }
 
     pub(crate) fn names(&self, model: &str) -> bool {
-        (self.handoff.models.iter().flatten()).any(|name| name == model)
+        (self.handoff.models.iter().flatten()).any(|name| *name == *model)
     }
 
     pub(crate) fn serves(&self, model: Option<&str>) -> bool {
@@ -298,7 +299,7 @@ impl ScaledToZeroReplica {
 
     pub(crate) fn status(&self, draining: bool) -> ReplicaStatus {
         let mut replica = ReplicaStatus::new(self.handoff.replica_id.clone())
-            .with_slots(Slots::clamped(self.free_slots(), self.handoff.slots));
+            .with_slots(Slots::clamped(self.free_slots(), self.handoff.slots()));
         replica.ready = true;
         replica.models = self.handoff.models.clone();
         replica.draining = draining;

@@ -38,7 +38,7 @@ impl RegistryCore {
         if let Some(replica) = pool.replicas.get(&replica_id) {
             let models = replica.models().map(|models| models.to_vec());
             handoff.models = handoff.models.or(models);
-            handoff.slots = replica.slots();
+            handoff.set_slots(replica.slots());
         }
         if let Some(replica) = offered.get_mut(&replica_id) {
             replica.handoff = Arc::new(handoff.clone());

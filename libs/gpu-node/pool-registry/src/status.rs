@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use pool_registry_types::{
-    MAX_MODELS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES, PoolId, PoolStatus, ReplicaId,
-    ReplicaStatus, Slots as ReportedSlots,
+    ErrorText, MAX_MODELS, MAX_REPLICAS, MAX_SLOTS, ModelName, PoolId, PoolStatus, ReplicaId,
+    ReplicaStatus, Slots as ReportedSlots, Text,
 };
 
 use crate::{
@@ -82,7 +82,7 @@ impl RegistryCore {
         }
         for (replica_id, replica) in pool.scaled_to_zero_replicas() {
             if !pool.drained.contains(replica_id) {
-                add(replica.free_slots(), replica.handoff.slots);
+                add(replica.free_slots(), replica.handoff.slots());
             }
         }
         for retired in self
@@ -131,15 +131,14 @@ impl RegistryCore {
             .map(|handoff| handoff.engine.clone());
         status.engine_version = (pool.replicas.values())
             .find_map(Replica::engine_version)
-            .map(str::to_owned);
+            .cloned();
         status.models_available = models(pool);
         status.replicas = Some(self.replica_statuses(id, pool));
         status.last_error = (!ready).then(|| {
-            first
+            let reason = first
                 .and_then(Replica::not_ready)
-                .or_else(|| pool.absent.values().next())
-                .map_or(NO_ENGINE, |reason| reason)
-                .to_owned()
+                .or_else(|| pool.absent.values().next());
+            ErrorText::cut(reason.map_or(NO_ENGINE, |reason| reason))
         });
         status.device_mask = device_mask(pool);
         status.placeholder = pool.is_placeholder();
@@ -161,8 +160,8 @@ impl RegistryCore {
             replica_status.draining = is_drained(&replica.handoff.replica_id);
             replica_status.load = replica.load().clone();
             replica_status.generation = Some(replica.generation);
-            replica_status.context_length = replica.context_length();
-            replica_status.owned_by = replica.owned_by().map(str::to_owned);
+            replica_status.set_context_length(replica.context_length());
+            replica_status.owned_by = replica.owned_by().cloned();
             replica_status
         });
         let scaled_to_zero = (pool.scaled_to_zero_replicas())
@@ -179,9 +178,10 @@ impl RegistryCore {
                 .all(|status| status.replica_id != handoff.replica_id)
             {
                 let mut replica = ReplicaStatus::new(handoff.replica_id.clone())
-                    .with_slots(ReportedSlots::clamped(0, handoff.slots));
-                replica.last_error =
-                    Some("its handoff is gone; it is kept until its last request ends".to_owned());
+                    .with_slots(ReportedSlots::clamped(0, handoff.slots()));
+                replica.last_error = Some(ErrorText::cut(
+                    "its handoff is gone; it is kept until its last request ends",
+                ));
                 replica.draining = is_drained(&handoff.replica_id);
                 replica.generation = Some(retired.generation);
                 statuses.push(replica);
@@ -202,7 +202,7 @@ impl RegistryCore {
 }
 
 /// The models of all replicas, ready or not: a pool keeps its models while an engine restarts.
-fn models(pool: &Pool) -> Option<Vec<String>> {
+fn models(pool: &Pool) -> Option<Vec<ModelName>> {
     let known = || {
         let live = (pool.replicas.values())
             .filter_map(|replica| replica.models().map(|models| &models[..]));
@@ -211,11 +211,11 @@ fn models(pool: &Pool) -> Option<Vec<String>> {
         live.chain(scaled_to_zero)
     };
     known().next()?;
-    let union: BTreeSet<&String> = known().flatten().collect();
+    let union: BTreeSet<&ModelName> = known().flatten().collect();
     Some(union.into_iter().take(MAX_MODELS).cloned().collect())
 }
 
-fn device_mask(pool: &Pool) -> Option<String> {
+fn device_mask(pool: &Pool) -> Option<Text> {
     let live = pool.replicas.values().map(|replica| &replica.handoff);
     let scaled_to_zero = pool
         .scaled_to_zero_replicas()
@@ -224,7 +224,6 @@ fn device_mask(pool: &Pool) -> Option<String> {
         .chain(scaled_to_zero)
         .filter_map(|handoff| handoff.device_mask.as_deref())
         .collect();
-    let mut text = masks.into_iter().collect::<Vec<_>>().join(",");
-    text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
-    (!text.is_empty()).then_some(text)
+    let masks = masks.into_iter().collect::<Vec<_>>().join(",");
+    (!masks.is_empty()).then(|| Text::cut(&masks))
 }

@@ -132,8 +132,9 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
         return;
     };
     // A route that may return any status forwards responses of an engine, whose errors may have
-    // these statuses too.
-    let passes_on = responses.contains_key("default");
+    // these statuses too. Those for Ollama's clients are translated.
+    let is_translated = ClientApi::of(path) == ClientApi::Ollama;
+    let passes_on = responses.contains_key("default") && !is_translated;
     let common = ANY.iter().chain(GUARDED.iter().filter(|_| !is_open));
     let common = common.chain(WITH_BODY.iter().filter(|_| has_body));
     for code in common {

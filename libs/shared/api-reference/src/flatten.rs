@@ -124,7 +124,7 @@ mod tests {
         })
     }
 
-    // spec: WIRE-44
+    // spec: WIRE-47
     #[test]
     fn an_object_of_parts_becomes_one_object_whose_last_part_wins() {
         let mut document = document();
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    // spec: WIRE-44
+    // spec: WIRE-47
     #[test]
     fn a_body_that_may_be_left_out_is_no_null() {
         let mut document = document();

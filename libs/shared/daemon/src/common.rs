@@ -52,8 +52,13 @@ pub(crate) static CLOUD_PROFILE: Setting<bool> = Setting::flag("CLOUD_PROFILE", 
          HOME profile, one machine",
     );
 
+const TOKEN_VARIABLE: &str = "LLORCH_API_TOKEN";
+
+/// The variables that hold secrets of a daemon. No process that it starts may inherit them.
+pub const SECRET_VARIABLES: [&str; 1] = [TOKEN_VARIABLE];
+
 pub(crate) static TOKEN: Setting<Option<ApiToken>> =
-    Setting::parsed_by("LLORCH_API_TOKEN", |_, name, text, problems| {
+    Setting::parsed_by(TOKEN_VARIABLE, |_, name, text, problems| {
         problems.secret(name, text, ApiToken::new)
     })
     .unset_means("none: loopback only")

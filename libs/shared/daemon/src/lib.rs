@@ -80,7 +80,7 @@ mod settings;
 mod tls;
 mod unused;
 
-pub use common::{RUNTIME_DIR, STATE_DIR};
+pub use common::{RUNTIME_DIR, SECRET_VARIABLES, STATE_DIR};
 pub use directory::{DirectoryUse, check_directory, require_directory, require_regular_file};
 pub use entry::main;
 pub use program::Program;

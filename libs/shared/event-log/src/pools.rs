@@ -102,8 +102,9 @@ fn compare(pool: &PoolStatus, before: Option<&Known>, now: &Known, events: &mut 
         (true, false) => publish(
             EventKind::PoolNotReady,
             pool.last_error
-                .clone()
-                .unwrap_or_else(|| "no engine is ready".to_owned()),
+                .as_deref()
+                .unwrap_or("no engine is ready")
+                .to_owned(),
         ),
         _ => {}
     }

@@ -142,8 +142,9 @@ impl RequestBody {
     ///
     /// # Errors
     /// When it is too large or too slow, or breaks off.
-    pub async fn read_all(self, cap: usize) -> Result<Bytes, BodyError> {
-        collect(self, cap).await
+    pub async fn read_all(mut self, cap: usize) -> Result<Bytes, BodyError> {
+        // By reference: a future has two places for what it moves into another one.
+        collect(&mut self, cap).await
     }
 
     /// The same, decoded if these headers of the request name a content coding. The bound holds for
@@ -151,10 +152,14 @@ impl RequestBody {
     ///
     /// # Errors
     /// When the coding is not known, or the body does not have it.
-    pub async fn read_decoded(self, headers: &HeaderMap, cap: usize) -> Result<Bytes, BodyError> {
-        content_coding::check(headers)?;
-        let body = self.read_all(cap).await?;
-        content_coding::decode(headers, body, cap).await
+    pub async fn read_decoded(
+        &mut self,
+        headers: &HeaderMap,
+        cap: usize,
+    ) -> Result<Bytes, BodyError> {
+        let coding = content_coding::coding(headers)?;
+        let body = collect(self, cap).await?;
+        content_coding::decode(coding, body, cap).await
     }
 
     /// Counts a piece.

@@ -19,14 +19,18 @@ const BYTES_PER_TURN: usize = 256 * 1024;
 /// Decoded bytes at a time.
 const PIECE_BYTES: usize = 32 * 1024;
 
+/// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Coding {
+pub(crate) enum Coding {
     Gzip,
     Zstd,
 }
 
 /// The coding of a body; `None` when it is sent as it is.
-fn coding(headers: &HeaderMap) -> Result<Option<Coding>, BodyError> {
+///
+/// # Errors
+/// When it cannot be decoded. Ask before the body is read.
+pub(crate) fn coding(headers: &HeaderMap) -> Result<Option<Coding>, BodyError> {
     let mut found = None;
     for value in headers.get_all(CONTENT_ENCODING) {
         for name in value.as_bytes().split(|byte| *byte == b',') {
@@ -49,33 +53,29 @@ fn coding(headers: &HeaderMap) -> Result<Option<Coding>, BodyError> {
     Ok(found)
 }
 
-/// Checks that a body with these headers can be decoded, before it is read.
-pub(crate) fn check(headers: &HeaderMap) -> Result<(), BodyError> {
-    if headers.contains_key(CONTENT_ENCODING) {
-        coding(headers)?;
-    }
-    Ok(())
-}
-
-/// The decoded `body` of a request with these headers, if it has at most `cap` bytes.
+/// The decoded `body`, if it has at most `cap` bytes.
 pub(crate) async fn decode(
-    headers: &HeaderMap,
+    coding: Option<Coding>,
     body: Bytes,
     cap: usize,
 ) -> Result<Bytes, BodyError> {
-    if !headers.contains_key(CONTENT_ENCODING) {
-        return Ok(body);
+    match coding {
+        None => Ok(body),
+        // Boxed: a decoder is large, few requests need one, and every request moves this future.
+        Some(coding) => Box::pin(decode_as(coding, &body, cap)).await,
     }
-    let mut encoded = body.as_ref();
-    let decoded = match coding(headers)? {
-        None => return Ok(body),
-        Some(Coding::Gzip) => {
+}
+
+async fn decode_as(coding: Coding, body: &[u8], cap: usize) -> Result<Bytes, BodyError> {
+    let mut encoded = body;
+    let decoded = match coding {
+        Coding::Gzip => {
             let mut decoder = GzDecoder::new(encoded);
             let decoded = read_all(&mut decoder, cap).await?;
             encoded = decoder.into_inner();
             decoded
         }
-        Some(Coding::Zstd) => {
+        Coding::Zstd => {
             let mut frame = FrameDecoder::new();
             frame.set_max_window_size(MAX_ZSTD_WINDOW_BYTES);
             let decoder = StreamingDecoder::new_with_decoder(&mut encoded, frame);
@@ -142,8 +142,7 @@ mod tests {
     async fn decoded(coding: &str, body: Vec<u8>, cap: usize) -> Result<Bytes, BodyError> {
         let value = HeaderValue::from_str(coding).unwrap();
         let headers = HeaderMap::from_iter([(CONTENT_ENCODING, value)]);
-        check(&headers)?;
-        decode(&headers, body.into(), cap).await
+        decode(super::coding(&headers)?, body.into(), cap).await
     }
 
     // spec: DOOR-31

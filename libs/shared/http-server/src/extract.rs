@@ -55,9 +55,9 @@ impl<S: Sync, T: DeserializeOwned, const MAX: usize> OptionalFromRequest<S> for 
 /// When it is too large or too slow, breaks off, or cannot be decoded.
 pub async fn read_body(request: Request, cap: usize) -> Result<Bytes, BodyError> {
     let (parts, body) = request.into_parts();
-    content_coding::check(&parts.headers)?;
+    let coding = content_coding::coding(&parts.headers)?;
     let body = collect(body, cap).await?;
-    content_coding::decode(&parts.headers, body, cap).await
+    content_coding::decode(coding, body, cap).await
 }
 
 /// Parses a body like [`ApiJson`].

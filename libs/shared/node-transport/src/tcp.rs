@@ -25,11 +25,12 @@ pub const NODE_IDLE: Duration = Duration::from_secs(60);
 const FROM_A_GATEWAY: HeaderValue = HeaderValue::from_static("gateway");
 
 /// The headers that this hop sets. Those of an earlier attempt at another node are removed first.
-const ADDED: [HeaderName; 5] = [
+const ADDED: [HeaderName; 6] = [
     AUTHORIZATION,
     headers::VIA,
     headers::MODEL,
     headers::REPLICA_HINT,
+    headers::REPLICA_ONLY,
     headers::FIRST_BYTE_MS,
 ];
 
@@ -50,6 +51,7 @@ impl TcpTransport {
     async fn forward(&self, request: NodeRequest<'_>) -> Result<NodeResponse, TransportError> {
         let NodeRequest {
             endpoint,
+            is_bound,
             model,
             outbound,
             timeouts,
@@ -62,6 +64,9 @@ impl TcpTransport {
         let model = HeaderValue::from_bytes(model.as_bytes());
         set.extend(model.ok().map(|model| (headers::MODEL, model)));
         let hint = endpoint.labels().replica.clone();
+        if is_bound && hint.is_some() {
+            set.push((headers::REPLICA_ONLY, HeaderValue::from_static("true")));
+        }
         set.extend(hint.map(|hint| (headers::REPLICA_HINT, hint)));
         // Most requests are streams, which have the usual limit.
         if timeouts.first_byte > Timeouts::default().first_byte {

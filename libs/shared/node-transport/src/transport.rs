@@ -11,8 +11,10 @@ use stream_proxy::{ForwardError, Outbound, ProxyBody, Timeouts};
 /// A request for an endpoint.
 #[derive(Debug)]
 pub struct NodeRequest<'a> {
-    /// The destination. Its replica is a hint: the node may use another one.
+    /// The destination. Its replica is a hint: the node may use another one, unless `is_bound`.
     pub endpoint: &'a Endpoint,
+    /// Only the replica of `endpoint` may serve the request: it holds what the request is about.
+    pub is_bound: bool,
     /// The requested model.
     pub model: &'a str,
     /// The request itself. It may be sent again elsewhere when this attempt fails.

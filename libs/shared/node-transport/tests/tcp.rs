@@ -64,6 +64,7 @@ async fn send(
     );
     let sent = tcp.send(NodeRequest {
         endpoint: &endpoint,
+        is_bound: false,
         model: "tiny",
         outbound,
         timeouts: Timeouts::default(),

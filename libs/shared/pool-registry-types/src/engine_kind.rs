@@ -1,4 +1,4 @@
-//! Kinds of inference engines: their names, how people spell them, and the routes of their own.
+//! Kinds of inference engines: their names, and how people spell them.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
@@ -36,7 +36,6 @@ struct Row {
     name: &'static str,
     /// Other spellings, as [`folded`] leaves them.
     spellings: &'static [&'static str],
-    native_routes: &'static [&'static str],
 }
 
 const ROWS: [Row; 9] = [
@@ -44,75 +43,46 @@ const ROWS: [Row; 9] = [
         kind: KnownEngine::LlamaCpp,
         name: "llamacpp",
         spellings: &["llama", "llamaserver", "llamacppserver"],
-        native_routes: &[
-            "/completion",
-            "/infill",
-            "/tokenize",
-            "/detokenize",
-            "/apply-template",
-            "/props",
-        ],
     },
     Row {
         kind: KnownEngine::LlamaCppPython,
         name: "llama-cpp-python",
         spellings: &["llamacpppython", "llamacpppy"],
-        native_routes: &["/extras/tokenize", "/extras/detokenize"],
     },
     Row {
         kind: KnownEngine::Vllm,
         name: "vllm",
         spellings: &["vllmopenai", "vllmcpu"],
-        native_routes: &[
-            "/tokenize",
-            "/detokenize",
-            "/score",
-            "/pooling",
-            "/classify",
-        ],
     },
     Row {
         kind: KnownEngine::Sglang,
         name: "sglang",
         spellings: &["sgl", "sglangrouter", "srt"],
-        native_routes: &["/generate", "/encode", "/classify"],
     },
     Row {
         kind: KnownEngine::Ollama,
         name: "ollama",
         spellings: &[],
-        native_routes: &[
-            "/api/chat",
-            "/api/generate",
-            "/api/embed",
-            "/api/tags",
-            "/api/show",
-            "/api/version",
-        ],
     },
     Row {
         kind: KnownEngine::Tgi,
         name: "tgi",
         spellings: &["textgenerationinference", "huggingfacetgi", "hftgi"],
-        native_routes: &["/generate", "/generate_stream", "/tokenize", "/info"],
     },
     Row {
         kind: KnownEngine::LmStudio,
         name: "lmstudio",
         spellings: &["lms"],
-        native_routes: &["/api/v0/chat/completions", "/api/v0/models"],
     },
     Row {
         kind: KnownEngine::LocalAi,
         name: "localai",
         spellings: &[],
-        native_routes: &["/tts", "/v1/sound-generation"],
     },
     Row {
         kind: KnownEngine::OpenAi,
         name: "openai",
         spellings: &["openaicompatible", "openaiapi", "generic"],
-        native_routes: &[],
     },
 ];
 
@@ -126,12 +96,6 @@ impl KnownEngine {
     #[must_use]
     pub fn name(self) -> &'static str {
         self.row().name
-    }
-
-    /// The routes that only this kind has, beside the OpenAI API.
-    #[must_use]
-    pub fn native_routes(self) -> &'static [&'static str] {
-        self.row().native_routes
     }
 
     /// The names of all kinds, for people: `llamacpp, llama-cpp-python, …`.
@@ -310,7 +274,6 @@ mod tests {
         let mut seen = BTreeSet::new();
         for row in &ROWS {
             assert_eq!(row.kind.name(), row.name);
-            assert_eq!(row.kind.native_routes(), row.native_routes);
             for spelling in row.spellings {
                 assert_eq!(folded(spelling), *spelling);
                 assert!(seen.insert(spelling), "{spelling}");

@@ -36,6 +36,7 @@ pub struct AmbiguousPath {
 
 /// Why a path is ambiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum Ambiguity {
     /// A `%` without its digits.
     #[error("each % must be followed by two hexadecimal digits")]

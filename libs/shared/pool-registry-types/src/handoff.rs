@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     EngineKind, HttpUrl, PoolId, ReplicaId,
-    id::MAX_ECHO_CHARS,
-    invalid::{InvalidField, check_text},
-    limits::{MAX_PATH_BYTES, MAX_SLOTS},
-    models::check_models,
-    text::quoted,
+    invalid::InvalidField,
+    key_file::KeyFile,
+    limits::MAX_SLOTS,
+    models::{ModelName, check_models},
+    text::Text,
 };
 
 /// The file `{runtime dir}/{pool_id}_{replica_id}.json`, written by the program that started the
@@ -22,7 +22,7 @@ use crate::{
 ///     r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp",
 ///         "url":"http://localhost:8081","slots":4}"#,
 /// ).unwrap();
-/// assert_eq!(handoff.slots, 4);
+/// assert_eq!(handoff.slots(), 4);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "UnvalidatedHandoff")]
@@ -39,19 +39,19 @@ pub struct Handoff {
     pub url: HttpUrl,
     /// The version that the engine reports.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub engine_version: Option<String>,
+    pub engine_version: Option<Text>,
     /// How many requests the engine serves at once; 1 to [`MAX_SLOTS`].
-    pub slots: u32,
+    slots: u32,
     /// Which devices it runs on, for example `GPU0`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub device_mask: Option<String>,
+    pub device_mask: Option<Text>,
     /// The models it serves; absent means "ask the engine".
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub models: Option<Vec<String>>,
+    pub models: Option<Vec<ModelName>>,
     /// The file with the key that the engine demands: an absolute path. The key itself stands in no
     /// handoff.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub api_key_file: Option<String>,
+    pub api_key_file: Option<KeyFile>,
 }
 
 impl Handoff {
@@ -76,6 +76,17 @@ impl Handoff {
             api_key_file: None,
         }
     }
+
+    /// How many requests the engine serves at once; 1 to [`MAX_SLOTS`].
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// Replaces the slots. They are raised to 1 or reduced to [`MAX_SLOTS`].
+    pub fn set_slots(&mut self, slots: u32) {
+        self.slots = slots.clamp(1, MAX_SLOTS);
+    }
 }
 
 #[derive(Deserialize)]
@@ -87,29 +98,14 @@ struct UnvalidatedHandoff {
     engine_version: Option<String>,
     slots: u32,
     device_mask: Option<String>,
-    models: Option<Vec<String>>,
-    api_key_file: Option<String>,
+    models: Option<Vec<ModelName>>,
+    api_key_file: Option<KeyFile>,
 }
 
-/// Refuses what cannot be the path of a key file.
-fn check_key_file(path: Option<&str>) -> Result<(), InvalidField> {
-    match path {
-        Some(path)
-            if !path.starts_with('/')
-                || path.len() > MAX_PATH_BYTES
-                || path.chars().any(char::is_control) =>
-        {
-            Err(InvalidField::new(
-                "api_key_file",
-                format!(
-                    "must be the absolute path of a file that holds the engine's key, of at most \
-                     {MAX_PATH_BYTES} bytes, not {}",
-                    quoted(path, MAX_ECHO_CHARS)
-                ),
-            ))
-        }
-        _ => Ok(()),
-    }
+/// A text of a file is refused, because its author can correct it.
+fn text(field: &'static str, value: Option<String>) -> Result<Option<Text>, InvalidField> {
+    let text = value.map(Text::try_from).transpose();
+    text.map_err(|error| error.of(field))
 }
 
 impl TryFrom<UnvalidatedHandoff> for Handoff {
@@ -122,10 +118,7 @@ impl TryFrom<UnvalidatedHandoff> for Handoff {
                 format!("must be between 1 and {MAX_SLOTS}, not {}", raw.slots),
             ));
         }
-        check_text("engine_version", raw.engine_version.as_deref())?;
-        check_text("device_mask", raw.device_mask.as_deref())?;
         check_models("models", raw.models.as_deref())?;
-        check_key_file(raw.api_key_file.as_deref())?;
         if raw.url.is_https() {
             return Err(InvalidField::new(
                 "url",
@@ -151,9 +144,9 @@ impl TryFrom<UnvalidatedHandoff> for Handoff {
             replica_id,
             engine,
             url: url.without_api_version(),
-            engine_version,
+            engine_version: text("engine_version", engine_version)?,
             slots,
-            device_mask,
+            device_mask: text("device_mask", device_mask)?,
             models,
             api_key_file,
         })
@@ -186,8 +179,29 @@ mod tests {
         )
         .unwrap();
         assert_eq!(long.api_key_file.as_deref(), Some("/etc/llorch/engine.key"));
-        assert_eq!(long.models.as_deref(), Some(&["tiny".to_owned()][..]));
+        assert_eq!(long.models.as_deref(), Some(&["tiny".parse().unwrap()][..]));
         assert_eq!(parse(&serde_json::to_string(&long).unwrap()).unwrap(), long);
+    }
+
+    // spec: WIRE-48
+    #[test]
+    fn a_handoff_is_built_within_its_bounds() {
+        let url: HttpUrl = "http://localhost:1".parse().unwrap();
+        let ids = ("p".parse().unwrap(), "r".parse().unwrap());
+        let mut handoff = Handoff::new(ids.0, ids.1, EngineKind::new("x").unwrap(), url, 0);
+        assert_eq!(handoff.slots(), 1);
+        handoff.set_slots(u32::MAX);
+        assert_eq!(handoff.slots(), MAX_SLOTS);
+        let error = KeyFile::new("engine.key").unwrap_err().to_string();
+        assert!(
+            error.starts_with("api_key_file must be the absolute path"),
+            "{error}"
+        );
+        handoff.api_key_file = Some(KeyFile::new("/etc/llorch/engine.key").unwrap());
+        assert_eq!(
+            parse(&serde_json::to_string(&handoff).unwrap()),
+            Ok(handoff)
+        );
     }
 
     // spec: WIRE-43, WIRE-44

@@ -25,6 +25,10 @@ pub const VIA: HeaderName = HeaderName::from_static("x-llorch-via");
 /// pool if that one is gone, full or draining, and names the one that it used in [`REPLICA`]. The
 /// node does not forward it; a client's is removed.
 pub const REPLICA_HINT: HeaderName = HeaderName::from_static("x-llorch-replica-hint");
+/// On a request to a node: only the replica in [`REPLICA_HINT`] may serve it, because it holds what
+/// the request is about. A node without a slot of that replica refuses. The node does not forward
+/// it; a client's is removed. Nodes that do not know it take the replica as a hint.
+pub const REPLICA_ONLY: HeaderName = HeaderName::from_static("x-llorch-replica-only");
 /// On a request to a node: how long the gateway waits for the first byte of the answer, in
 /// milliseconds, where that is longer than usual. The node waits at least as long. It does not
 /// forward it; a client's is removed.

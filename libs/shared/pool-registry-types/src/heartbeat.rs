@@ -8,7 +8,7 @@ use crate::{
     GpuStatus, PoolStatus, RefusedHandoff,
     invalid::{InvalidField, check_count, check_unique, fitted},
     limits::{MAX_GPUS, MAX_POOLS, MAX_REFUSED_HANDOFFS},
-    text::clean,
+    text::Text,
 };
 
 /// `POST /v2/nodes/{id}/heartbeat`: the full state of a node, every time.
@@ -18,8 +18,7 @@ use crate::{
 #[non_exhaustive]
 pub struct HeartbeatRequest {
     /// When the node wrote it, RFC 3339; for people and for clock skew, never for liveness.
-    #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::Text))]
-    pub timestamp: String,
+    pub timestamp: Text,
     /// All its pools.
     #[cfg_attr(feature = "openapi", schema(max_items = 256))]
     pub pools: Vec<PoolStatus>,
@@ -42,7 +41,7 @@ pub struct HeartbeatRequest {
 impl HeartbeatRequest {
     /// A heartbeat with the required fields.
     #[must_use]
-    pub fn new(timestamp: String, pools: Vec<PoolStatus>) -> Self {
+    pub fn new(timestamp: Text, pools: Vec<PoolStatus>) -> Self {
         Self {
             timestamp,
             pools,
@@ -53,13 +52,12 @@ impl HeartbeatRequest {
         }
     }
 
-    /// Cuts what a control plane would refuse: long lists and texts and impossible names of models.
-    /// Of several entries with one id the first stays.
+    /// Cuts lists that a control plane would refuse. Of several entries with one id the first
+    /// stays.
     ///
     /// The message may still be larger than
     /// [`MAX_NODE_BODY_BYTES`](crate::limits::MAX_NODE_BODY_BYTES).
     pub fn bound(&mut self) {
-        clean(&mut self.timestamp);
         let mut seen = BTreeSet::new();
         self.pools.retain(|pool| seen.insert(pool.pool_id.clone()));
         self.pools.truncate(MAX_POOLS);
@@ -68,7 +66,6 @@ impl HeartbeatRequest {
             let mut seen = BTreeSet::new();
             gpus.retain(|gpu| seen.insert(gpu.device_id));
             gpus.truncate(MAX_GPUS);
-            gpus.iter_mut().for_each(GpuStatus::clean_texts);
         }
         self.refused_handoffs.truncate(MAX_REFUSED_HANDOFFS);
     }
@@ -76,7 +73,7 @@ impl HeartbeatRequest {
 
 #[derive(Deserialize)]
 struct UnvalidatedHeartbeat {
-    timestamp: String,
+    timestamp: Text,
     pools: Vec<PoolStatus>,
     incarnation: Option<u64>,
     seq: Option<u64>,
@@ -97,14 +94,13 @@ impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
         let refused = raw.refused_handoffs.len();
         check_count("refused_handoffs", refused, MAX_REFUSED_HANDOFFS)?;
         let UnvalidatedHeartbeat {
-            mut timestamp,
+            timestamp,
             pools,
             incarnation,
             seq,
             gpus,
             refused_handoffs,
         } = raw;
-        clean(&mut timestamp);
         Ok(Self {
             timestamp,
             pools: fitted(pools),

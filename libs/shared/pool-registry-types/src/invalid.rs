@@ -4,8 +4,6 @@ use std::{collections::BTreeSet, fmt::Display};
 
 use thiserror::Error;
 
-use crate::{id::MAX_ECHO_CHARS, limits::MAX_TEXT_BYTES, text::quoted};
-
 /// A field whose value cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{field} {reason}")]
@@ -19,26 +17,15 @@ impl InvalidField {
         Self { field, reason }
     }
 
+    /// The same of a field with this name.
+    pub(crate) fn of(self, field: &'static str) -> Self {
+        Self { field, ..self }
+    }
+
     /// The name of the field.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field
-    }
-}
-
-/// Refuses a text of a file, which its author can correct. Texts of messages are cleaned instead.
-pub(crate) fn check_text(field: &'static str, value: Option<&str>) -> Result<(), InvalidField> {
-    match value {
-        Some(text) if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) => {
-            Err(InvalidField::new(
-                field,
-                format!(
-                    "must be at most {MAX_TEXT_BYTES} bytes without control characters, not {}",
-                    quoted(text, MAX_ECHO_CHARS)
-                ),
-            ))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -4,9 +4,11 @@
 //! handoff file that announces an engine, the register and heartbeat messages, the error envelope,
 //! and the names of headers. It does no I/O and has no clock, so any Rust service can depend on it.
 //!
-//! * **A value that exists is valid.** Identifiers, URLs and messages are checked while they are
-//!   deserialised; the error names the field and says what would be right. A message type has a
-//!   constructor for its required fields, and a twin `Unvalidated…` that serde reads first.
+//! * **A value that exists is valid.** Identifiers, URLs, names of models and texts are checked
+//!   where they are built, also while they are deserialised; the error names the field and says
+//!   what would be right. A message type has a constructor for its required fields, and a twin
+//!   `Unvalidated…` that serde reads first where fields depend on one another. `bound()` cuts the
+//!   lists of a message before it is sent.
 //! * **Unknown fields are ignored**, because node and control plane are upgraded separately. New
 //!   fields are optional, so the short form of a message always works. Structs are
 //!   `#[non_exhaustive]`, so a new field breaks no caller.
@@ -26,6 +28,7 @@ mod health;
 mod heartbeat;
 mod id;
 mod invalid;
+mod key_file;
 pub mod limits;
 mod models;
 mod node;
@@ -35,6 +38,7 @@ mod register;
 mod replica;
 #[cfg(feature = "openapi")]
 pub mod schema;
+mod shared_str;
 mod slots;
 mod text;
 mod url;
@@ -48,19 +52,20 @@ pub use health::{HealthAnswer, ORCHESTRATORD, POOL_MANAGERD};
 pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
 pub use id::{BootId, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use invalid::InvalidField;
+pub use key_file::KeyFile;
 pub use limits::{
     MAX_CONTEXT_LENGTH, MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES,
     MAX_MODELS, MAX_NODE_BODY_BYTES, MAX_PATH_BYTES, MAX_POOLS, MAX_REPLICAS, MAX_SLOTS,
     MAX_TEXT_BYTES,
 };
-pub use models::{is_model_name, usable_models};
+pub use models::{ModelName, bounded_models, is_model_name, usable_models};
 pub use node::{Ack, DrainRequest, NodeStatus};
 pub use pool::PoolStatus;
 pub use refused::RefusedHandoff;
 pub use register::{Capabilities, RegisterRequest, RegisterResponse};
 pub use replica::{EngineLoad, ReplicaStatus};
 pub use slots::Slots;
-pub use text::{lines, one_line, quoted};
+pub use text::{ErrorText, Text, lines, one_line, quoted};
 pub use url::{HttpUrl, UrlError};
 
 /// Compiles the README's examples as tests.

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     EngineKind, PoolId,
     invalid::{InvalidField, check_count, check_unique, fitted},
-    limits::{MAX_ERROR_BYTES, MAX_REPLICAS},
-    models::{bound_models, check_models},
+    limits::MAX_REPLICAS,
+    models::{ModelName, bound_models, check_models},
     replica::{ReplicaStatus, is_false},
     slots::Slots,
-    text::{clean_error, clean_some},
+    text::{ErrorText, Text},
 };
 
 /// One pool: its full state, in every heartbeat.
@@ -38,25 +38,20 @@ pub struct PoolStatus {
     pub engine: Option<EngineKind>,
     /// The version that the engine reports.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
-    pub engine_version: Option<String>,
+    pub engine_version: Option<Text>,
     /// The models that its replicas serve; absent while unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(
-        feature = "openapi",
-        schema(value_type = Option<Vec<crate::schema::ModelName>>, max_items = 1024)
-    )]
-    pub models_available: Option<Vec<String>>,
+    #[cfg_attr(feature = "openapi", schema(max_items = 1024))]
+    pub models_available: Option<Vec<ModelName>>,
     /// Its engines one by one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<Vec<ReplicaStatus>>,
     /// Why it is not ready, for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
+    pub last_error: Option<ErrorText>,
     /// The devices it runs on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
-    pub device_mask: Option<String>,
+    pub device_mask: Option<Text>,
     /// None of its engines runs, and the first request starts one: its slots are promised.
     #[serde(skip_serializing_if = "is_false")]
     pub sleeping: bool,
@@ -163,7 +158,7 @@ impl PoolStatus {
     /// them when no replica names any: an agent may report models per pool alone, or leave out
     /// those of replicas to keep its report small.
     #[must_use]
-    pub fn models_of<'a>(&'a self, replica: &'a ReplicaStatus) -> Option<&'a Vec<String>> {
+    pub fn models_of<'a>(&'a self, replica: &'a ReplicaStatus) -> Option<&'a Vec<ModelName>> {
         if replica.models.is_some() {
             return replica.models.as_ref();
         }
@@ -172,16 +167,9 @@ impl PoolStatus {
         self.models_available.as_ref().filter(|_| none_names_models)
     }
 
-    fn clean_texts(&mut self) {
-        clean_some(&mut self.engine_version);
-        clean_some(&mut self.device_mask);
-        clean_error(&mut self.last_error, MAX_ERROR_BYTES);
-    }
-
-    /// Cuts lists and texts that a control plane would refuse, and keeps the first of several
+    /// Cuts lists that a control plane would refuse, and keeps the first of several
     /// replicas with one id.
     pub(crate) fn bound(&mut self) {
-        self.clean_texts();
         bound_models(&mut self.models_available);
         if let Some(replicas) = &mut self.replicas {
             let mut seen = std::collections::BTreeSet::new();
@@ -202,11 +190,11 @@ struct UnvalidatedPool {
     #[serde(default)]
     vram_free_bytes: u64,
     engine: Option<EngineKind>,
-    engine_version: Option<String>,
-    models_available: Option<Vec<String>>,
+    engine_version: Option<Text>,
+    models_available: Option<Vec<ModelName>>,
     replicas: Option<Vec<ReplicaStatus>>,
-    last_error: Option<String>,
-    device_mask: Option<String>,
+    last_error: Option<ErrorText>,
+    device_mask: Option<Text>,
     #[serde(default)]
     sleeping: bool,
     #[serde(default)]
@@ -223,7 +211,7 @@ impl TryFrom<UnvalidatedPool> for PoolStatus {
         check_count("replicas", replicas.len(), MAX_REPLICAS)?;
         let ids = replicas.iter().map(|replica| &replica.replica_id);
         check_unique("replicas", "replica_id", ids)?;
-        let mut pool = Self {
+        Ok(Self {
             pool_id: raw.pool_id,
             ready: raw.ready,
             draining: raw.draining,
@@ -238,9 +226,7 @@ impl TryFrom<UnvalidatedPool> for PoolStatus {
             device_mask: raw.device_mask,
             sleeping: raw.sleeping,
             placeholder: raw.placeholder,
-        };
-        pool.clean_texts();
-        Ok(pool)
+        })
     }
 }
 
@@ -263,7 +249,7 @@ mod tests {
         let others: [Edit; 6] = [
             |pool| pool.ready = true,
             |pool| pool.set_slots(Slots::clamped(1, 3)),
-            |pool| pool.last_error = Some("x".to_owned()),
+            |pool| pool.last_error = Some(ErrorText::cut("x")),
             |pool| pool.replicas = None,
             |pool| pool.replicas.as_mut().unwrap()[0].generation = Some(1),
             |pool| pool.replicas.as_mut().unwrap()[0].set_slots(Slots::clamped(1, 3)),

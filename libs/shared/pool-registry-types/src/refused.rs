@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    limits::{MAX_REFUSAL_BYTES, MAX_TEXT_BYTES},
-    text::one_line,
+    limits::MAX_REFUSAL_BYTES,
+    text::{Text, one_line},
 };
 
 /// A handoff file that a node refuses.
@@ -14,10 +14,9 @@ use crate::{
 #[non_exhaustive]
 pub struct RefusedHandoff {
     /// Its path on the node.
-    #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::Text))]
-    pub file: String,
+    file: Text,
     /// What is wrong with it.
-    pub reason: String,
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -37,26 +36,40 @@ impl RefusedHandoff {
     /// because it names the file.
     #[must_use]
     pub fn new(file: &str, reason: &str) -> Self {
-        let from = file.ceil_char_boundary(file.len().saturating_sub(MAX_TEXT_BYTES));
         Self {
-            file: one_line(&file[from..], MAX_TEXT_BYTES),
+            file: Text::cut_start(file),
             reason: one_line(reason, MAX_REFUSAL_BYTES),
         }
+    }
+
+    /// Its path on the node; of a long one, the end.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_TEXT_BYTES;
 
-    // spec: WIRE-43, WIRE-14
+    // spec: WIRE-46, WIRE-14
     #[test]
     fn texts_are_cut_and_cannot_forge_a_line() {
         let long = format!("/a/{}/pool-0_r0.json", "ü".repeat(300));
         let json = serde_json::json!({"file": long, "reason": "x\ny".repeat(1000), "later": 1});
         let refused: RefusedHandoff = serde_json::from_value(json).unwrap();
-        assert!(refused.file.len() <= MAX_TEXT_BYTES && refused.file.ends_with("/pool-0_r0.json"));
-        assert!(refused.reason.len() <= MAX_REFUSAL_BYTES && !refused.reason.contains('\n'));
-        assert_eq!(RefusedHandoff::new("a", "b").file, "a");
+        assert!(
+            refused.file().len() <= MAX_TEXT_BYTES && refused.file().ends_with("/pool-0_r0.json")
+        );
+        assert!(refused.reason().len() <= MAX_REFUSAL_BYTES && !refused.reason().contains('\n'));
+        assert_eq!(RefusedHandoff::new("a", "b").file(), "a");
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     invalid::{InvalidField, check_count, check_unique, fitted},
     limits::{MAX_GPUS, MAX_POOLS},
     replica::is_false,
-    text::clean_some,
+    text::Text,
 };
 
 /// `POST /v2/nodes/register`: a node joins, or updates its registration. Idempotent.
@@ -31,8 +31,7 @@ pub struct RegisterRequest {
     pub capabilities: Capabilities,
     /// The agent's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
-    pub version: Option<String>,
+    pub version: Option<Text>,
     /// Rises at each start of the agent (its start time in milliseconds since 1970), so that
     /// messages of an earlier incarnation are recognised. Absent: no fencing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,15 +67,13 @@ impl RegisterRequest {
         }
     }
 
-    /// Cuts lists and texts that a control plane would refuse.
+    /// Cuts lists that a control plane would refuse. Of several GPUs with one id the first stays.
     pub fn bound(&mut self) {
         self.pools.truncate(MAX_POOLS);
-        clean_some(&mut self.version);
         let gpus = &mut self.capabilities.gpus;
         let mut seen = std::collections::BTreeSet::new();
         gpus.retain(|gpu| seen.insert(gpu.device_id));
         gpus.truncate(MAX_GPUS);
-        gpus.iter_mut().for_each(Gpu::clean_texts);
     }
 }
 
@@ -89,7 +86,7 @@ struct UnvalidatedRegister {
     pools: Vec<PoolId>,
     #[serde(default)]
     capabilities: Capabilities,
-    version: Option<String>,
+    version: Option<Text>,
     incarnation: Option<u64>,
     boot_id: Option<BootId>,
     metrics_address: Option<HttpUrl>,
@@ -108,13 +105,12 @@ impl TryFrom<UnvalidatedRegister> for RegisterRequest {
             address,
             pools,
             capabilities,
-            mut version,
+            version,
             incarnation,
             boot_id,
             metrics_address,
             takes_replica_hint,
         } = raw;
-        clean_some(&mut version);
         Ok(Self {
             node_id,
             machine_id,

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ReplicaId,
     invalid::{InvalidField, fitted},
-    limits::{MAX_CONTEXT_LENGTH, MAX_ERROR_BYTES},
-    models::{bound_models, check_models},
+    limits::MAX_CONTEXT_LENGTH,
+    models::{ModelName, bound_models, check_models},
     slots::Slots,
-    text::{clean_error, clean_some},
+    text::{ErrorText, Text},
 };
 
 /// One engine of a pool.
@@ -32,14 +32,11 @@ pub struct ReplicaStatus {
     pub slots_promised: Option<u32>,
     /// The models it serves; absent while unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(
-        feature = "openapi",
-        schema(value_type = Option<Vec<crate::schema::ModelName>>, max_items = 1024)
-    )]
-    pub models: Option<Vec<String>>,
+    #[cfg_attr(feature = "openapi", schema(max_items = 1024))]
+    pub models: Option<Vec<ModelName>>,
     /// Why it is not ready, for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
+    pub last_error: Option<ErrorText>,
     /// It takes no new requests; running ones finish.
     #[serde(skip_serializing_if = "is_false")]
     pub draining: bool,
@@ -50,11 +47,10 @@ pub struct ReplicaStatus {
     /// The most tokens of one request, prompt and answer together, as the engine reports it. Of
     /// several models with different ones, the largest. Absent: unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub context_length: Option<u32>,
+    context_length: Option<u32>,
     /// Who owns its models, as the engine reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
-    pub owned_by: Option<String>,
+    pub owned_by: Option<Text>,
     /// The load that the engine reported a few seconds ago.
     #[serde(flatten)]
     pub load: EngineLoad,
@@ -110,6 +106,18 @@ impl ReplicaStatus {
         self.slots_total
     }
 
+    /// The most tokens of one request; `None` when unknown.
+    #[must_use]
+    pub fn context_length(&self) -> Option<u32> {
+        self.context_length
+    }
+
+    /// Replaces the context. One that no model has, of 0 or more than [`MAX_CONTEXT_LENGTH`]
+    /// tokens, counts as unknown.
+    pub fn set_context_length(&mut self, tokens: Option<u32>) {
+        self.context_length = usable_context(tokens);
+    }
+
     /// Whether the two differ at most in free slots and [`load`](Self::load), which change with
     /// every request.
     #[must_use]
@@ -135,11 +143,8 @@ impl ReplicaStatus {
             && (context_length, owned_by) == (&other.context_length, &other.owned_by)
     }
 
-    /// Cuts lists and texts that a control plane would refuse.
+    /// Cuts lists that a control plane would refuse.
     pub(crate) fn bound(&mut self) {
-        clean_error(&mut self.last_error, MAX_ERROR_BYTES);
-        clean_some(&mut self.owned_by);
-        self.context_length = usable_context(self.context_length);
         bound_models(&mut self.models);
         bound_models(&mut self.load.models_loaded);
     }
@@ -166,11 +171,8 @@ pub struct EngineLoad {
     pub sleeping: Option<bool>,
     /// Those of its models that are in memory, if it serves several.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(
-        feature = "openapi",
-        schema(value_type = Option<Vec<crate::schema::ModelName>>, max_items = 1024)
-    )]
-    pub models_loaded: Option<Vec<String>>,
+    #[cfg_attr(feature = "openapi", schema(max_items = 1024))]
+    pub models_loaded: Option<Vec<ModelName>>,
 }
 
 impl EngineLoad {
@@ -192,17 +194,17 @@ struct UnvalidatedReplica {
     slots_free: u32,
     slots_total: u32,
     slots_promised: Option<u32>,
-    models: Option<Vec<String>>,
-    last_error: Option<String>,
+    models: Option<Vec<ModelName>>,
+    last_error: Option<ErrorText>,
     #[serde(default)]
     draining: bool,
     generation: Option<u64>,
     context_length: Option<u32>,
-    owned_by: Option<String>,
+    owned_by: Option<Text>,
     running: Option<u32>,
     waiting: Option<u32>,
     sleeping: Option<bool>,
-    models_loaded: Option<Vec<String>>,
+    models_loaded: Option<Vec<ModelName>>,
 }
 
 impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
@@ -212,10 +214,6 @@ impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
         let slots = Slots::new(raw.slots_free, raw.slots_total)?;
         check_models("models", raw.models.as_deref())?;
         check_models("models_loaded", raw.models_loaded.as_deref())?;
-        let mut last_error = raw.last_error;
-        clean_error(&mut last_error, MAX_ERROR_BYTES);
-        let mut owned_by = raw.owned_by;
-        clean_some(&mut owned_by);
         Ok(Self {
             replica_id: raw.replica_id,
             ready: raw.ready,
@@ -223,11 +221,11 @@ impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
             slots_total: slots.total(),
             slots_promised: raw.slots_promised,
             models: raw.models.map(fitted),
-            last_error,
+            last_error: raw.last_error,
             draining: raw.draining,
             generation: raw.generation,
             context_length: usable_context(raw.context_length),
-            owned_by,
+            owned_by: raw.owned_by,
             load: EngineLoad {
                 running: raw.running,
                 waiting: raw.waiting,
@@ -256,8 +254,10 @@ mod tests {
             let mut odd = long.clone();
             odd["context_length"] = impossible.into();
             odd["owned_by"] = "a\u{1b}[31m".into();
-            let replica: ReplicaStatus = serde_json::from_value(odd).unwrap();
-            assert_eq!(replica.context_length, None);
+            let mut replica: ReplicaStatus = serde_json::from_value(odd).unwrap();
+            assert_eq!(replica.context_length(), None);
+            replica.set_context_length(Some(impossible));
+            assert_eq!(replica.context_length(), None);
             assert_eq!(replica.owned_by.as_deref(), Some("a [31m"));
         }
     }

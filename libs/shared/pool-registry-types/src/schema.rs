@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use crate::{
-    BootId, EngineKind, ErrorCode, HttpUrl, MAX_MODEL_NAME_BYTES, MachineId, NodeId, PoolId,
-    ReplicaId, SessionId, TaskId,
+    BootId, EngineKind, ErrorCode, ErrorText, HttpUrl, MAX_MODEL_NAME_BYTES, MachineId, ModelName,
+    NodeId, PoolId, ReplicaId, SessionId, TaskId, Text,
 };
 
 /// The pattern that [`NodeId::new`] accepts.
@@ -30,9 +30,6 @@ const URL: &str = concat!(
 const MAX_URL_CHARS: usize = 512;
 /// Nothing that could break a line or a terminal.
 const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
-
-/// What [`classify`](crate::engine_path::classify) accepts, without a dot at the beginning.
-const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f/\\;?#%.][^\u0000-\u001f\u007f-\u009f/\\;?#%]*$";
 
 fn text(pattern: &str, description: &str) -> ObjectBuilder {
     ObjectBuilder::new()
@@ -62,18 +59,6 @@ macro_rules! schemas {
     )*};
 }
 
-/// A version, a name, a mask: one line of free text.
-#[derive(Debug)]
-pub struct Text;
-
-/// The name of a model.
-#[derive(Debug)]
-pub struct ModelName;
-
-/// A part of an engine's path, in its plain form.
-#[derive(Debug)]
-pub struct PathSegment;
-
 schemas! {
     NodeId => text(ID, "The name of a node.");
     MachineId => text(ID, "The name of a machine.");
@@ -89,11 +74,13 @@ schemas! {
         .schema_type(Type::String)
         .description(Some("One line for people. It is cut at 256 bytes, and its control \
             characters become spaces."));
+    ErrorText => ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("Lines for people. They are cut at 8192 bytes, and their control \
+            characters except line breaks become spaces."));
     ModelName => text(PRINTABLE, "1 to 256 bytes without control characters.")
         .min_length(Some(1))
         .max_length(Some(MAX_MODEL_NAME_BYTES));
-    PathSegment => text(PLAIN, "Without control characters and without what some engines take for \
-        a separator.");
     EngineError => ObjectBuilder::new()
         .schema_type(SchemaType::AnyValue)
         .description(Some("What an engine says of an error, as it says it."));

@@ -1,10 +1,17 @@
 //! Texts for people from other programs: limited in length, and unable to forge a line or to
 //! control a terminal.
 //!
-//! No decision depends on such a text, so one that is too long or holds control characters is
-//! cleaned, not refused.
+//! No decision depends on such a text, so one of a message that is too long or holds control
+//! characters is cleaned, not refused. One of a file is refused: its author can correct it.
 
-use crate::limits::MAX_TEXT_BYTES;
+use std::convert::Infallible;
+
+use crate::{
+    id::MAX_ECHO_CHARS,
+    invalid::InvalidField,
+    limits::{MAX_ERROR_BYTES, MAX_TEXT_BYTES},
+    shared_str::{checked_str, shared_str},
+};
 
 /// `text` in one line of at most `max_bytes`. Control characters become spaces, and spaces at its
 /// ends are removed.
@@ -50,27 +57,81 @@ fn cleaned(text: &str, max_bytes: usize, is_bad: impl Fn(char) -> bool) -> Strin
     clean.trim().to_owned()
 }
 
-/// Cleans a descriptive text of a message.
-pub(crate) fn clean(text: &mut String) {
-    if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) {
-        *text = one_line(text, MAX_TEXT_BYTES);
+shared_str! {
+    /// One line for people: a version, a name, a mask. At most [`MAX_TEXT_BYTES`] bytes without
+    /// control characters; it may be empty.
+    Text, read by |text| Ok::<_, Infallible>(Text::cut(text));
+    /// Lines for people: an error of an engine or a device. At most [`MAX_ERROR_BYTES`] bytes
+    /// without control characters except line breaks; it may be empty.
+    ErrorText, read by |text| Ok::<_, Infallible>(ErrorText::cut(text));
+}
+
+checked_str! {
+    Text refuses by check_text;
+}
+
+impl Text {
+    /// A text from an engine, a driver or a peer: what is too long is cut, and control characters
+    /// become spaces.
+    ///
+    /// ```
+    /// use pool_registry_types::Text;
+    /// assert_eq!(Text::cut("RTX 3090"), "RTX 3090");
+    /// assert_eq!(Text::cut("RTX\t3090\n"), "RTX 3090");
+    /// ```
+    #[must_use]
+    pub fn cut(text: &str) -> Self {
+        if is_text(text) {
+            return Self(text.into());
+        }
+        Self(one_line(text, MAX_TEXT_BYTES).into())
+    }
+
+    /// As [`cut`](Self::cut), but keeps the end of a long text, which names the file of a path.
+    #[must_use]
+    pub fn cut_start(text: &str) -> Self {
+        let from = text.ceil_char_boundary(text.len().saturating_sub(MAX_TEXT_BYTES));
+        Self(one_line(&text[from..], MAX_TEXT_BYTES).into())
     }
 }
 
-/// Cleans a descriptive text that may be absent.
-pub(crate) fn clean_some(text: &mut Option<String>) {
-    if let Some(text) = text {
-        clean(text);
+impl Default for Text {
+    fn default() -> Self {
+        Self("".into())
     }
 }
 
-/// Cleans an error of an engine or a device, whose lines stay.
-pub(crate) fn clean_error(text: &mut Option<String>, max_bytes: usize) {
-    if let Some(text) = text
-        && (text.len() > max_bytes || text.chars().any(char::is_control))
-    {
-        *text = lines(text, max_bytes);
+impl ErrorText {
+    /// What is too long is cut, and control characters except line breaks become spaces.
+    ///
+    /// ```
+    /// use pool_registry_types::ErrorText;
+    /// assert_eq!(ErrorText::cut("no memory\n\u{1b}[31mlayer 3"), "no memory\n [31mlayer 3");
+    /// ```
+    #[must_use]
+    pub fn cut(text: &str) -> Self {
+        if text.len() > MAX_ERROR_BYTES || text.chars().any(char::is_control) {
+            return Self(lines(text, MAX_ERROR_BYTES).into());
+        }
+        Self(text.into())
     }
+}
+
+fn is_text(text: &str) -> bool {
+    text.len() <= MAX_TEXT_BYTES && !text.chars().any(char::is_control)
+}
+
+fn check_text(text: &str) -> Result<(), InvalidField> {
+    if is_text(text) {
+        return Ok(());
+    }
+    Err(InvalidField::new(
+        "text",
+        format!(
+            "must be at most {MAX_TEXT_BYTES} bytes without control characters, not {}",
+            quoted(text, MAX_ECHO_CHARS)
+        ),
+    ))
 }
 
 #[cfg(test)]
@@ -90,7 +151,44 @@ mod tests {
         assert_eq!(one_line("\n", 99), "");
     }
 
+    // spec: WIRE-48
+    #[test]
+    fn an_impossible_text_is_refused_with_what_would_be_right() {
+        let error = Text::new("a\nb").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"text must be at most 256 bytes without control characters, not "a\nb""#
+        );
+        assert_eq!(Text::new("").unwrap(), Text::default());
+        assert!(Text::new(&"x".repeat(MAX_TEXT_BYTES + 1)).is_err());
+        let long = format!("{}/pool-0_r0.json", "ü".repeat(MAX_TEXT_BYTES));
+        let end = Text::cut_start(&long);
+        assert!(end.ends_with("ü/pool-0_r0.json") && end.len() <= MAX_TEXT_BYTES);
+        assert!(serde_json::from_str::<Text>("7").is_err(), "only a string");
+    }
+
     proptest! {
+        // spec: WIRE-14, WIRE-48
+        #[test]
+        fn a_text_is_within_its_bounds_however_it_is_built(
+            part in "\\PC*|(?s).{0,40}", times in 1..400_usize,
+        ) {
+            let text = part.repeat(times.min(20_000 / part.len().max(1) + 1));
+            let line = Text::cut(&text);
+            prop_assert!(is_text(&line));
+            prop_assert_eq!(Text::new(&text).is_ok(), line == *text);
+            let lines = ErrorText::cut(&text);
+            prop_assert!(lines.len() <= MAX_ERROR_BYTES);
+            prop_assert!(lines.chars().all(|c| !c.is_control() || c == '\n'));
+            // A message is read in the same way, and what it holds is written as it is.
+            let json = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(serde_json::from_str::<ErrorText>(&json).unwrap(), lines);
+            let read: Text = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(&read, &line);
+            let written = serde_json::to_string(&read).unwrap();
+            prop_assert_eq!(written, serde_json::to_string(line.as_str()).unwrap());
+        }
+
         // spec: WIRE-14
         #[test]
         fn a_cleaned_text_is_short_clean_and_stable(

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use pool_registry_types::{
-    Capabilities, Gpu, GpuStatus, HeartbeatRequest, PoolStatus, RegisterRequest, ReplicaStatus,
-    Slots,
+    Capabilities, ErrorText, Gpu, GpuStatus, HeartbeatRequest, ModelName, PoolStatus,
+    RegisterRequest, ReplicaStatus, Slots, Text,
     limits::{
         LIMITS, MAX_ERROR_BYTES, MAX_GPUS, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS,
         MAX_NODE_BODY_BYTES, MAX_POOLS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES, MAX_URL_BYTES,
@@ -137,7 +137,7 @@ fn a_text_for_people_is_cleaned() {
 #[test]
 fn the_largest_registration_fits_the_body_of_one() {
     // A quotation mark takes the most JSON bytes of all characters that a clean text may hold.
-    let text = "\"".repeat(MAX_TEXT_BYTES);
+    let text = Text::new(&"\"".repeat(MAX_TEXT_BYTES)).unwrap();
     let id = "i".repeat(MAX_ID_BYTES);
     let base = "http://h/";
     let url = format!("{base}{}", "u".repeat(MAX_URL_BYTES - base.len()));
@@ -177,9 +177,12 @@ fn wild() -> impl Strategy<Value = String> {
     ]
 }
 
-fn wild_models() -> impl Strategy<Value = Option<Vec<String>>> {
-    let many = (0..3_usize).prop_map(|i| (0..i * MAX_MODELS).map(|i| format!("m{i}")).collect());
-    prop::option::of(prop_oneof![prop::collection::vec(wild(), 0..4), many])
+fn wild_models() -> impl Strategy<Value = Option<Vec<ModelName>>> {
+    let name = |i| format!("m{i}").parse().unwrap();
+    let many = (0..3_usize).prop_map(move |i| (0..i * MAX_MODELS).map(name).collect());
+    let few = prop::collection::vec(wild(), 0..4);
+    let few = few.prop_map(|names| names.iter().filter_map(|name| name.parse().ok()).collect());
+    prop::option::of(prop_oneof![few, many])
 }
 
 prop_compose! {
@@ -191,7 +194,7 @@ prop_compose! {
         let mut replica = ReplicaStatus::new(format!("r{id}").parse().unwrap())
             .with_slots(Slots::clamped(slots.0, slots.1));
         replica.models = models;
-        replica.last_error = last_error;
+        replica.last_error = last_error.as_deref().map(ErrorText::cut);
         replica.load.models_loaded = loaded;
         replica
     }
@@ -212,15 +215,15 @@ prop_compose! {
         replicas in prop::option::of(prop::collection::vec(wild_replica(), 0..3)),
         copies in 1..300_usize,
     ) -> PoolStatus {
-        let [engine_version, last_error, device_mask] = texts;
+        let [engine_version, last_error, device_mask] = &texts;
         let mut status = PoolStatus::new(format!("p{id}").parse().unwrap())
             .with_slots(Slots::clamped(slots.0, slots.1));
         status.ready = true;
         status.vram_free_bytes = u64::MAX;
-        status.engine_version = engine_version;
+        status.engine_version = engine_version.as_deref().map(Text::cut);
         status.models_available = models_available;
-        status.last_error = last_error;
-        status.device_mask = device_mask;
+        status.last_error = last_error.as_deref().map(ErrorText::cut);
+        status.device_mask = device_mask.as_deref().map(Text::cut);
         status.replicas = replicas.map(|replicas| match replicas.first() {
             Some(one) if one.models.is_none() => (0..copies).map(|i| numbered(one, i)).collect(),
             _ => replicas,
@@ -247,15 +250,16 @@ proptest! {
         }
         let gpu = |(id, [name, uuid, driver, compute, problem]): (u32, [String; 5])| {
             // The last ids repeat earlier ones.
-            let mut gpu = GpuStatus::new(id % 66, name);
-            gpu.uuid = Some(uuid);
-            gpu.driver_version = Some(driver);
-            gpu.compute_capability = Some(compute);
-            gpu.problem = Some(problem);
+            let text = |text: &String| Some(Text::cut(text));
+            let mut gpu = GpuStatus::new(id % 66, Text::cut(&name));
+            gpu.uuid = text(&uuid);
+            gpu.driver_version = text(&driver);
+            gpu.compute_capability = text(&compute);
+            gpu.problem = Some(ErrorText::cut(&problem));
             gpu
         };
         let gpus = gpus.map(|gpus| (0..).zip(gpus).map(gpu).collect());
-        let mut request = HeartbeatRequest::new(timestamp, pools);
+        let mut request = HeartbeatRequest::new(Text::cut(&timestamp), pools);
         request.incarnation = Some(1);
         request.seq = Some(1);
         request.gpus = gpus;

@@ -16,11 +16,12 @@ macro_rules! removed_request_headers {
         $(#[$attribute])*
         static $name: [$crate::http::HeaderName; {
             const OTHERS: &[&str] = &[$(stringify!($other)),*];
-            7 + OTHERS.len()
+            8 + OTHERS.len()
         }] = [
             $crate::pool_registry_types::headers::VIA,
             $crate::pool_registry_types::headers::MODEL,
             $crate::pool_registry_types::headers::REPLICA_HINT,
+            $crate::pool_registry_types::headers::REPLICA_ONLY,
             $crate::pool_registry_types::headers::FIRST_BYTE_MS,
             $crate::http::header::AUTHORIZATION,
             $crate::http::header::EXPECT,

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use http::HeaderValue;
-use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
+use pool_registry_types::{HttpUrl, ModelName, NodeId, PoolId, ReplicaId, Text};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Names an endpoint.
@@ -43,9 +43,9 @@ pub struct Endpoint {
     incarnation: u64,
     generation: u64,
     target: Arc<HttpUrl>,
-    models: Option<Arc<[String]>>,
+    models: Option<Arc<[ModelName]>>,
     context_length: Option<u32>,
-    owned_by: Option<Arc<str>>,
+    owned_by: Option<Text>,
 }
 
 impl Endpoint {
@@ -61,7 +61,7 @@ impl Endpoint {
         incarnation: u64,
         generation: u64,
         target: Arc<HttpUrl>,
-        models: Option<Arc<[String]>>,
+        models: Option<Arc<[ModelName]>>,
     ) -> Self {
         Self {
             hash: key.stable_hash(),
@@ -78,7 +78,7 @@ impl Endpoint {
 
     /// The same with what the engine reports of its models.
     #[must_use]
-    pub fn with_model_facts(self, context_length: Option<u32>, owned_by: Option<Arc<str>>) -> Self {
+    pub fn with_model_facts(self, context_length: Option<u32>, owned_by: Option<Text>) -> Self {
         Self {
             context_length,
             owned_by,
@@ -94,8 +94,8 @@ impl Endpoint {
 
     /// Who owns its models, as the engine says.
     #[must_use]
-    pub fn owned_by(&self) -> Option<&str> {
-        self.owned_by.as_deref()
+    pub fn owned_by(&self) -> Option<&Text> {
+        self.owned_by.as_ref()
     }
 
     /// Its name.
@@ -137,7 +137,7 @@ impl Endpoint {
 
     /// The models it serves; `None` until the engine reports them.
     #[must_use]
-    pub fn models(&self) -> Option<&Arc<[String]>> {
+    pub fn models(&self) -> Option<&Arc<[ModelName]>> {
         self.models.as_ref()
     }
 }

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
 use foldhash::fast::RandomState;
+use pool_registry_types::ModelName;
 
 use crate::{Endpoint, EndpointKey, EndpointReport, EndpointSummary};
 
@@ -60,7 +61,7 @@ pub struct RoutingTable {
     summaries: Vec<EndpointSummary>,
     free: Vec<u32>,
     by_hash: HashMap<u64, u32, RandomState>,
-    by_model: HashMap<String, ModelEndpoints, RandomState>,
+    by_model: HashMap<ModelName, ModelEndpoints, RandomState>,
     without_models: ModelEndpoints,
 }
 
@@ -380,7 +381,7 @@ impl RoutingTable {
     #[must_use]
     pub fn only_model(&self) -> Option<&str> {
         if self.by_model.len() == 1 && self.without_models.indices.is_empty() {
-            self.by_model.keys().next().map(String::as_str)
+            self.by_model.keys().next().map(ModelName::as_str)
         } else {
             None
         }

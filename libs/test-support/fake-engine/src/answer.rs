@@ -116,7 +116,7 @@ impl Prepared {
 
     /// A complete unstreamed answer.
     pub(crate) fn whole(&self, api: Api, tokens: u32) -> Vec<u8> {
-        let text: String = (0..tokens as usize).map(spoken).collect();
+        let text = text(tokens);
         let (object, content) = match api {
             Api::Chat => (
                 "chat.completion",
@@ -206,6 +206,11 @@ fn model(script: &Script) -> &str {
     script.models.first().map_or("tiny", String::as_str)
 }
 
+/// The text of so many tokens.
+pub(crate) fn text(tokens: u32) -> String {
+    (0..tokens as usize).map(spoken).collect()
+}
+
 fn spoken(n: usize) -> String {
     format!(
         " {}",
@@ -252,8 +257,16 @@ fn frames(first: &str, word: impl Fn(&str) -> String, last: &str) -> Frames {
 
 /// An SSE event in an HTTP chunk.
 pub(crate) fn chunk(data: &str) -> Vec<u8> {
-    let event = format!("data: {data}\n\n");
-    format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()
+    http_chunk(&format!("data: {data}\n\n"))
+}
+
+/// An SSE event with a name in an HTTP chunk.
+pub(crate) fn named_chunk(name: &str, data: &str) -> Vec<u8> {
+    http_chunk(&format!("event: {name}\ndata: {data}\n\n"))
+}
+
+fn http_chunk(text: &str) -> Vec<u8> {
+    format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
 fn metrics(stats: &Stats) -> Vec<u8> {
@@ -265,7 +278,7 @@ fn metrics(stats: &Stats) -> Vec<u8> {
     with_head(200, "text/plain; version=0.0.4", body.as_bytes())
 }
 
-fn response(status: u16, body: &Value) -> Vec<u8> {
+pub(crate) fn response(status: u16, body: &Value) -> Vec<u8> {
     with_head(
         status,
         "application/json; charset=utf-8",

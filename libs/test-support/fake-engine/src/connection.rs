@@ -8,8 +8,9 @@ use tokio::{
 };
 
 use crate::{
-    answer::{Api, Prepared, STREAM_END, STREAM_HEAD, chunk, error, page, refusal},
+    answer::{Api, Prepared, STREAM_END, STREAM_HEAD, chunk, error, page, refusal, text},
     request::{Asked, Request},
+    responses,
     script::{Fault, Plan, SCRIPT_HEADER},
     shared::Shared,
     stats::{Outcome, Running},
@@ -84,6 +85,12 @@ impl Connection {
             ("POST", "/v1/chat/completions") => Some(Api::Chat),
             ("POST", "/v1/completions") => Some(Api::Completion),
             ("POST", "/v1/embeddings") => None,
+            ("POST", responses::PATH) => {
+                return self.create_response(&prepared, request).await;
+            }
+            (method, path) if path.starts_with(responses::PATH) => {
+                return self.send(&shared.responses.stored(method, path)).await;
+            }
             ("GET", path) => {
                 let known = prepared.state(path, &shared.counters.snapshot());
                 return self
@@ -141,6 +148,24 @@ impl Connection {
         } else {
             Next::Keep
         })
+    }
+
+    /// Stores a response and sends it at once.
+    async fn create_response(
+        &mut self,
+        prepared: &Prepared,
+        request: &Request,
+    ) -> io::Result<Next> {
+        let shared = Arc::clone(&self.shared);
+        let mut running = shared.counters.begin(request, false);
+        let tokens = prepared.script.tokens;
+        let created =
+            shared
+                .responses
+                .create(&prepared.script, &request.body, &text(tokens), tokens);
+        self.send_last(&created, &mut running).await?;
+        running.end(Outcome::Finished);
+        Ok(Next::Keep)
     }
 
     async fn stream_answer(

@@ -30,6 +30,7 @@
 mod answer;
 mod connection;
 mod request;
+mod responses;
 mod script;
 mod server;
 mod shared;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::{answer::Prepared, script::Script, stats::Counters};
+use crate::{answer::Prepared, responses::Responses, script::Script, stats::Counters};
 
 /// The script and the counters.
 #[derive(Debug)]
 pub(crate) struct Shared {
     prepared: Mutex<Arc<Prepared>>,
     pub(crate) counters: Counters,
+    pub(crate) responses: Responses,
 }
 
 impl Shared {
@@ -18,6 +19,7 @@ impl Shared {
         Self {
             prepared: Mutex::new(Arc::new(Prepared::new(script))),
             counters: Counters::new(record),
+            responses: Responses::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use pool_registry_types::{
     Gpu, GpuStatus, HttpUrl, MAX_GPUS, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_POOLS, MAX_SLOTS,
-    PoolStatus, RegisterRequest, ReplicaStatus,
+    ModelName, PoolStatus, RegisterRequest, ReplicaStatus,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -49,7 +49,7 @@ pub(crate) fn id(id: &str) {
     );
 }
 
-pub(crate) fn text(text: Option<&String>) {
+pub(crate) fn text(text: Option<&str>) {
     let Some(text) = text else { return };
     assert!(
         text.len() <= MAX_TEXT_BYTES,
@@ -62,7 +62,7 @@ pub(crate) fn text(text: Option<&String>) {
     );
 }
 
-pub(crate) fn models(models: Option<&Vec<String>>) {
+pub(crate) fn models(models: Option<&Vec<ModelName>>) {
     let Some(models) = models else { return };
     assert!(models.len() <= MAX_MODELS);
     for name in models {
@@ -92,7 +92,7 @@ fn slots(free: u32, total: u32) {
     assert!(free <= total && total <= MAX_SLOTS);
 }
 
-fn error(text: Option<&String>) {
+fn error(text: Option<&str>) {
     let Some(text) = text else { return };
     assert!(
         text.len() <= MAX_ERROR_BYTES,
@@ -111,7 +111,7 @@ fn replica(replica: &ReplicaStatus) {
     slots(replica.slots_free(), replica.slots_total());
     models(replica.models.as_ref());
     models(replica.load.models_loaded.as_ref());
-    error(replica.last_error.as_ref());
+    error(replica.last_error.as_deref());
 }
 
 pub(crate) fn pool(pool: &PoolStatus) {
@@ -120,10 +120,10 @@ pub(crate) fn pool(pool: &PoolStatus) {
     if let Some(engine) = &pool.engine {
         id(engine.as_str());
     }
-    text(pool.engine_version.as_ref());
-    text(pool.device_mask.as_ref());
+    text(pool.engine_version.as_deref());
+    text(pool.device_mask.as_deref());
     models(pool.models_available.as_ref());
-    error(pool.last_error.as_ref());
+    error(pool.last_error.as_deref());
     let replicas = pool.replicas.as_deref().unwrap_or_default();
     assert!(replicas.len() <= MAX_POOLS);
     for one in replicas {
@@ -133,15 +133,15 @@ pub(crate) fn pool(pool: &PoolStatus) {
 
 pub(crate) fn gpu_status(gpu: &GpuStatus) {
     text(Some(&gpu.name));
-    text(gpu.uuid.as_ref());
-    text(gpu.driver_version.as_ref());
-    text(gpu.compute_capability.as_ref());
-    error(gpu.problem.as_ref());
+    text(gpu.uuid.as_deref());
+    text(gpu.driver_version.as_deref());
+    text(gpu.compute_capability.as_deref());
+    error(gpu.problem.as_deref());
 }
 
 fn gpu(gpu: &Gpu) {
     text(Some(&gpu.name));
-    text(gpu.compute_capability.as_ref());
+    text(gpu.compute_capability.as_deref());
 }
 
 pub(crate) fn registration(request: &RegisterRequest) {
@@ -151,7 +151,7 @@ pub(crate) fn registration(request: &RegisterRequest) {
     request.metrics_address.iter().for_each(url);
     assert!(request.pools.len() <= MAX_POOLS);
     request.pools.iter().for_each(|pool| id(pool.as_str()));
-    text(request.version.as_ref());
+    text(request.version.as_deref());
     assert!(request.capabilities.gpus.len() <= MAX_GPUS);
     request.capabilities.gpus.iter().for_each(gpu);
 }

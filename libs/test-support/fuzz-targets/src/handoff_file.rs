@@ -19,9 +19,9 @@ pub fn handoff_file(input: &[u8]) {
             bounds::id(handoff.replica_id.as_str());
             bounds::id(handoff.engine.as_str());
             bounds::url(&handoff.url);
-            assert!((1..=MAX_SLOTS).contains(&handoff.slots));
-            bounds::text(handoff.engine_version.as_ref());
-            bounds::text(handoff.device_mask.as_ref());
+            assert!((1..=MAX_SLOTS).contains(&handoff.slots()));
+            bounds::text(handoff.engine_version.as_deref());
+            bounds::text(handoff.device_mask.as_deref());
             bounds::models(handoff.models.as_ref());
             bounds::survives_writing(&handoff);
         }

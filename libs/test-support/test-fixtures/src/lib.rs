@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use pool_registry_types::{HttpUrl, NodeId, PoolId, PoolStatus, ReplicaId, Slots};
+use pool_registry_types::{HttpUrl, ModelName, NodeId, PoolId, PoolStatus, ReplicaId, Slots};
 use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange};
 
 /// The pool of every endpoint, unless a test names another one.
@@ -95,12 +95,14 @@ impl TestEndpoint {
     /// The endpoint.
     #[must_use]
     pub fn endpoint(&self) -> Arc<Endpoint> {
+        let name = |name: &String| ModelName::new(name).unwrap();
+        let models = (self.models.as_ref()).map(|models| models.iter().map(name).collect());
         let endpoint = Endpoint::new(
             self.key(),
             self.incarnation,
             self.generation,
             Arc::new(self.target.clone()),
-            self.models.clone().map(Into::into),
+            models,
         );
         Arc::new(endpoint.with_model_facts(self.context_length, None))
     }

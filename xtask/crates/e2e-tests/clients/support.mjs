@@ -6,10 +6,18 @@
 import assert from "node:assert/strict";
 
 const env = process.env;
-export const URL = env.LLORCH_URL;
+export let URL;
+export let TOKEN;
 // Without a token a client still sends one: most clients refuse an empty key.
-export const TOKEN = env.LLORCH_TOKEN ?? "";
-export const KEY = TOKEN || "none needed";
+export let KEY;
+
+/** The server of the next script. */
+export function use(server) {
+  URL = server.url;
+  TOKEN = server.token;
+  KEY = TOKEN || "none needed";
+}
+
 export const CHAT_MODEL = env.LLORCH_CHAT_MODEL;
 export const EMBEDDING_MODEL = env.LLORCH_EMBEDDING_MODEL;
 // The answer of the model to a question with WORDS tokens.

@@ -8,6 +8,9 @@
     reason = "a test run and xtask print to a terminal; there is no log"
 )]
 
+/// The tests of the official clients write `.docs/CLIENTS.md` when this variable is set.
+pub const WRITE_CLIENTS: &str = "LLORCH_WRITE_CLIENTS";
+
 pub mod browser;
 pub mod node_modules;
 pub mod schemathesis;

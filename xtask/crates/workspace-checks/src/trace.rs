@@ -22,14 +22,15 @@ const MARK: &str = "spec:";
 /// For each requirement, the tests that name it.
 type Table = BTreeMap<String, BTreeSet<String>>;
 
-/// Prints each requirement with its tests, and fails when one has none.
+/// Prints each requirement with its tests. Fails when one has none, or two have one id.
 ///
 /// # Errors
 /// As above, and when a file cannot be read.
 pub fn check() -> Result<()> {
-    let ids = requirements()?;
+    let (ids, repeated) = distinct(requirements()?);
     let mut table: Table = ids.iter().map(|id| (id.clone(), BTreeSet::new())).collect();
-    let mut problems = Vec::new();
+    let twice = |id: &String| format!("two requirements in {SPECS} are {id}");
+    let mut problems: Vec<String> = repeated.iter().map(twice).collect();
     for source in rust_files()? {
         for (id, test) in names(&source, &ids) {
             match table.get_mut(&id) {
@@ -57,9 +58,21 @@ pub fn check() -> Result<()> {
     fail_on(&problems)
 }
 
-fn requirements() -> Result<BTreeSet<String>> {
-    let directory = workspace_build::root().join(SPECS);
+/// The ids, and those that occur again.
+fn distinct(all: Vec<String>) -> (BTreeSet<String>, BTreeSet<String>) {
     let mut ids = BTreeSet::new();
+    let mut repeated = BTreeSet::new();
+    for id in all {
+        if let Some(id) = ids.replace(id) {
+            repeated.insert(id);
+        }
+    }
+    (ids, repeated)
+}
+
+fn requirements() -> Result<Vec<String>> {
+    let directory = workspace_build::root().join(SPECS);
+    let mut ids = Vec::new();
     for entry in std::fs::read_dir(&directory).with_context(|| format!("there is no {SPECS}"))? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "md") {

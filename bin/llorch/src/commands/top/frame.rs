@@ -127,11 +127,11 @@ fn node_table(nodes: &Nodes) -> Table {
             pools
                 .filter_map(|pool| {
                     pool.unavailable
-                        .as_ref()
-                        .or(pool.status.last_error.as_ref())
+                        .as_deref()
+                        .or(pool.status.last_error.as_deref())
                 })
                 .next()
-                .cloned()
+                .map(str::to_owned)
         };
         table.row([
             Cell::new(node.node_id.as_str()),
@@ -249,7 +249,7 @@ mod tests {
         for index in 8..64 {
             let mut more = gpus[0].clone();
             more.device_id = index;
-            more.problem = Some("it does not answer any more".to_owned());
+            more.problem = Some(llorch_client::ErrorText::cut("it does not answer any more"));
             gpus.push(more);
         }
         view.problem = Some("cannot reach http://127.0.0.1:8080: connection refused".to_owned());

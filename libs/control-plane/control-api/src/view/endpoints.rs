@@ -1,6 +1,6 @@
 //! The endpoints of a pool, as its node last reported them.
 
-use pool_registry_types::{PoolStatus, ReplicaStatus};
+use pool_registry_types::{ModelName, PoolStatus, ReplicaStatus};
 use routing_table::EndpointKey;
 use service_registry::{Availability, PoolView};
 
@@ -89,13 +89,13 @@ impl EndpointView<'_> {
 
     /// The most tokens of one request.
     pub(crate) fn context_length(&self) -> Option<u32> {
-        self.replica.and_then(|replica| replica.context_length)
+        self.replica.and_then(|replica| replica.context_length())
     }
 
     /// Its models, sorted and without duplicates; `None` when no report names them.
     pub(crate) fn models(&self) -> Option<Vec<&str>> {
         let pool = &self.status().models_available;
-        let lists: Vec<&Vec<String>> = match self.replica {
+        let lists: Vec<&Vec<ModelName>> = match self.replica {
             Some(replica) => self.status().models_of(replica).into_iter().collect(),
             None => {
                 let replicas = self.status().replicas.iter().flatten();
@@ -106,7 +106,7 @@ impl EndpointView<'_> {
         if lists.is_empty() {
             return None;
         }
-        let mut names: Vec<&str> = lists.into_iter().flatten().map(String::as_str).collect();
+        let mut names: Vec<&str> = lists.into_iter().flatten().map(ModelName::as_str).collect();
         names.sort_unstable();
         names.dedup();
         Some(names)

@@ -93,8 +93,8 @@ impl PoolsAnswer {
                 .refused_handoffs
                 .extend(refused.map(|refused| RefusedHandoffAnswer {
                     node_id: node.node_id.clone(),
-                    file: refused.file.clone(),
-                    reason: refused.reason.clone(),
+                    file: refused.file().to_owned(),
+                    reason: refused.reason().to_owned(),
                 }));
             // Nodes report their pools in any order.
             let mut pools: Vec<&PoolView> = node.pools.iter().collect();
@@ -130,7 +130,7 @@ impl PoolAnswer {
             slots_total: endpoint.slots_total(),
             vram_free_bytes: pool.status.vram_free_bytes,
             engine: pool.status.engine.clone(),
-            engine_version: pool.status.engine_version.clone(),
+            engine_version: pool.status.engine_version.as_deref().map(str::to_owned),
             context_length: endpoint.context_length(),
             models_available: endpoint
                 .models()

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use event_log::EventLog;
 use parking_lot::Mutex;
 use pool_registry_types::{
-    HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, RegisterRequest,
+    HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, RegisterRequest, Text,
 };
 use registry_runtime::{Config, RegistryHandle, build};
 use registry_store::{MemoryStore, RegistryStore};
@@ -166,7 +166,7 @@ pub fn register(node: &str) -> RegisterRequest {
 
 pub fn beat(slots_free: u32) -> HeartbeatRequest {
     let mut heartbeat = HeartbeatRequest::new(
-        "2025-09-30T22:00:00Z".to_owned(),
+        Text::cut("2025-09-30T22:00:00Z"),
         vec![pool_status("pool-0", slots_free, 4)],
     );
     heartbeat.incarnation = Some(1);

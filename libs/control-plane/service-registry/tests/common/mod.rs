@@ -13,7 +13,8 @@ pub mod store;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use pool_registry_types::{
-    HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
+    HeartbeatRequest, HttpUrl, MachineId, ModelName, NodeId, NodeStatus, PoolId, PoolStatus,
+    RegisterRequest, Text,
 };
 use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange};
 use service_registry::{
@@ -34,6 +35,10 @@ pub fn pool_id(pool: &str) -> PoolId {
     PoolId::new(pool).unwrap()
 }
 
+pub fn model_names(models: &[&str]) -> Vec<ModelName> {
+    models.iter().map(|name| name.parse().unwrap()).collect()
+}
+
 pub fn register(node: &str, machine: &str, incarnation: Option<u64>) -> RegisterRequest {
     let mut request = RegisterRequest::new(
         id(node),
@@ -41,14 +46,14 @@ pub fn register(node: &str, machine: &str, incarnation: Option<u64>) -> Register
         HttpUrl::new(&format!("http://{node}:9200")).unwrap(),
     );
     request.pools = vec![pool_id("pool-0")];
-    request.version = Some("0.1.0".to_owned());
+    request.version = Some(Text::cut("0.1.0"));
     request.incarnation = incarnation;
     request
 }
 
 pub fn pool(name: &str) -> PoolStatus {
     let mut status = pool_status(name, 3, 4);
-    status.models_available = Some(vec!["tiny".to_owned()]);
+    status.models_available = Some(model_names(&["tiny"]));
     status
 }
 
@@ -57,7 +62,7 @@ pub fn beat(
     seq: Option<u64>,
     pools: Vec<PoolStatus>,
 ) -> HeartbeatRequest {
-    let mut heartbeat = HeartbeatRequest::new("2025-09-30T22:00:00Z".to_owned(), pools);
+    let mut heartbeat = HeartbeatRequest::new(Text::cut("2025-09-30T22:00:00Z"), pools);
     heartbeat.incarnation = incarnation;
     heartbeat.seq = seq;
     heartbeat

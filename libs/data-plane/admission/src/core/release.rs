@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pool_registry_types::ReplicaId;
+use pool_registry_types::{ModelName, ReplicaId};
 use routing_table::{Endpoint, EndpointKey};
 
 use super::{
@@ -70,7 +70,8 @@ impl<W> AdmissionCore<W> {
                     .slots_at(index)
                     .is_some_and(|slots| slots.breaker.opened_by().is_none())
         };
-        let has_other = |model: &String| self.table.candidates(model).iter().any(|i| is_other(*i));
+        let has_other =
+            |model: &ModelName| self.table.candidates(model).iter().any(|i| is_other(*i));
         !endpoint
             .models()
             .is_some_and(|models| models.iter().all(has_other))

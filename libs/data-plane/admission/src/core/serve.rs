@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use pool_registry_types::ModelName;
 use routing_table::Endpoint;
 
 use super::AdmissionCore;
@@ -10,7 +11,7 @@ use crate::request::Ticket;
 /// The models for which an endpoint may have more room than before.
 #[derive(Debug, Default)]
 pub(super) struct FreedModels {
-    named: Vec<Arc<[String]>>,
+    named: Vec<Arc<[ModelName]>>,
     /// Also all models that no endpoint names.
     unnamed: bool,
 }
@@ -78,7 +79,12 @@ impl<W> AdmissionCore<W> {
     fn queues_for(&self, freed: &FreedModels) -> Vec<(Ticket, String)> {
         let named = freed.named.iter().flat_map(|models| models.iter());
         let mut queues: Vec<(Ticket, String)> = named
-            .filter_map(|model| Some((self.queues.get(model)?.oldest()?, model.clone())))
+            .filter_map(|model| {
+                Some((
+                    self.queues.get(model.as_str())?.oldest()?,
+                    model.to_string(),
+                ))
+            })
             .collect();
         if freed.unnamed {
             let unnamed = self

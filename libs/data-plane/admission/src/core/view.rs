@@ -6,6 +6,7 @@ use std::{
 };
 
 use placement::{PlacementError, PlacementQuery, Rank, SkipReason, Strategy};
+use pool_registry_types::Text;
 use routing_table::{EndpointKey, EndpointState};
 
 use super::AdmissionCore;
@@ -87,7 +88,7 @@ pub struct ModelSummary {
     /// The largest known context length of those that accept requests.
     pub context_length: Option<u32>,
     /// Who owns it, if all endpoints that say so agree.
-    pub owned_by: Option<String>,
+    pub owned_by: Option<Text>,
 }
 
 /// The state of all queues and slots at one moment.
@@ -202,7 +203,7 @@ impl<W> AdmissionCore<W> {
             }
         }
         if owners.len() == 1 {
-            summary.owned_by = owners.first().map(|&owner| owner.to_owned());
+            summary.owned_by = owners.first().map(|&owner| owner.clone());
         }
         summary
     }

@@ -364,10 +364,15 @@ async fn a_stored_response_that_is_not_known_is_not_found() {
         assert_eq!(answer.status(), 404, "{path}");
         assert_eq!(error_of(&text(answer).await.0)["param"], "response_id");
     }
-    let answer = service
-        .send(Method::PUT, "/v1/responses/resp_1", &[], "")
-        .await;
-    assert_eq!(header(&answer, "allow"), "GET, DELETE");
+    for (method, path, allowed) in [
+        (Method::PUT, "/v1/responses/resp_1", "GET, DELETE"),
+        (Method::DELETE, "/v1/responses/resp_1/input_items", "GET"),
+        (Method::GET, "/v1/responses/resp_1/cancel", "POST"),
+    ] {
+        let answer = service.send(method, path, &[], "").await;
+        assert_eq!(answer.status(), 405, "{path}");
+        assert_eq!(header(&answer, "allow"), allowed, "{path}");
+    }
     assert_eq!(all[0].stats().requests, 0);
 }
 
@@ -435,7 +440,10 @@ async fn ollamas_questions_about_models_are_answered() {
     assert!(lines(&version)[0]["version"].is_string());
     for (body, status) in [
         (r#"{"model":"tiny"}"#, 200),
+        (r#"{"name":"tiny"}"#, 200),
+        (r#"{"model":"tiny","name":"tiny"}"#, 200),
         (r#"{"model":"none"}"#, 404),
+        ("{}", 400),
         ("7", 400),
     ] {
         assert_eq!(
@@ -446,6 +454,9 @@ async fn ollamas_questions_about_models_are_answered() {
     }
     let (_, _, loaded) = ollama(&service, "/api/chat", r#"{"model":"tiny"}"#).await;
     assert_eq!(lines(&loaded)[0]["done_reason"], "load");
+    // No model is loaded that no node has.
+    let (status, _, said) = ollama(&service, "/api/chat", r#"{"model":"none"}"#).await;
+    assert_eq!(status, 404, "{said}");
 }
 
 // spec: PATH-109

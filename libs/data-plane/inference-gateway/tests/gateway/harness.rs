@@ -14,7 +14,7 @@ use node_transport::{
     NodeReport, NodeRequest, NodeResponse, NodeTransport, TcpTransport, TransportError,
 };
 use pool_registry_types::HttpUrl;
-use routing_table::RouteSink as _;
+use routing_table::{RouteChange, RouteSink as _};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 use test_fixtures::TestEndpoint;
@@ -166,6 +166,13 @@ impl Service {
     /// Adds these endpoints to the gateway's routing table.
     pub(crate) fn add(&self, table: &[TestEndpoint]) {
         let changes: Vec<_> = table.iter().map(TestEndpoint::set).collect();
+        self.admission.apply(&changes);
+    }
+
+    /// Removes these endpoints from it.
+    pub(crate) fn remove(&self, table: &[TestEndpoint]) {
+        let gone = table.iter().map(TestEndpoint::endpoint);
+        let changes: Vec<_> = gone.map(RouteChange::Remove).collect();
         self.admission.apply(&changes);
     }
 

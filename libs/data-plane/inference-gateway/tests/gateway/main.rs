@@ -20,4 +20,5 @@ mod failures;
 mod logs;
 mod nodes;
 mod refusals;
+mod stored_responses;
 mod watching;

@@ -121,7 +121,7 @@ proptest! {
             prop_assert!(candidate.load.used < candidate.report.slots_total);
             prop_assert!(!tried.contains(&candidate.index));
             prop_assert!(pin.as_ref().is_none_or(|pin| candidate.endpoint.key().node == *pin));
-            prop_assert!(candidate.endpoint.models().unwrap().contains(&"m".to_owned()));
+            prop_assert!(candidate.endpoint.models().unwrap().contains(&"m".parse().unwrap()));
         }
     }
 }

@@ -124,6 +124,18 @@ async fn a_task_without_a_deadline_gets_the_default() {
     assert_eq!(code(&service.events("t").await), "DEADLINE_EXCEEDED");
 }
 
+// spec: TASK-11
+#[tokio::test]
+async fn an_event_beyond_the_limit_is_not_the_engines_fault() {
+    let engines = engines([faulty(Fault::LongEvent(2 * 1024 * 1024))]);
+    let service = Service::over(&engines).await;
+    service.submit(&chat("t")).await;
+    let events = service.events("t").await;
+    assert_eq!(code(&events), "PAYLOAD_TOO_LARGE");
+    let last = events.last().unwrap().data.to_string();
+    assert!(last.contains("1048576 bytes"), "{last}");
+}
+
 #[tokio::test]
 async fn an_embedding_that_breaks_off_ends_with_an_error() {
     let engines = engines([faulty(Fault::Cut(0))]);

@@ -1,5 +1,6 @@
 //! llama.cpp's `llama-server`, with one model or as a router that loads several.
 
+use pool_registry_types::{ModelName, usable_models};
 use serde_json::Value;
 
 use crate::{
@@ -22,6 +23,7 @@ const PROFILE: Profile = Profile {
         ask(ROUTER_MODELS, Figures::Load),
     ],
     reports_tasks: true,
+    is_asked_when_idle: false,
 };
 
 pub(crate) struct LlamaCpp;
@@ -75,7 +77,7 @@ fn props(body: &[u8], report: &mut Report) -> Option<()> {
 }
 
 /// The loaded models of a server that loads them on demand.
-fn loaded(body: &[u8]) -> Option<Vec<String>> {
+fn loaded(body: &[u8]) -> Option<Vec<ModelName>> {
     let answer = json(body)?;
     let status = |entry: &Value| {
         let value = entry.pointer("/status/value").and_then(Value::as_str);
@@ -87,5 +89,6 @@ fn loaded(body: &[u8]) -> Option<Vec<String>> {
     let loaded = entries
         .iter()
         .filter(|entry| status(entry).as_deref() == Some("loaded"));
-    Some(loaded.filter_map(|entry| text(entry.get("id"))).collect())
+    let names = loaded.filter_map(|entry| text(entry.get("id")));
+    Some(usable_models(names).0)
 }

@@ -1,4 +1,7 @@
 //! The server of llama-cpp-python.
+//!
+//! All its routes take one lock. By default, any request for it, `/v1/models` included, ends a
+//! running stream in a proper way, so that a client cannot see that its answer is cut off.
 
 use crate::{
     dialect::{Dialect, Figures, MODELS, Profile, Report, ask},
@@ -13,6 +16,7 @@ const PROFILE: Profile = Profile {
     readiness: MODELS,
     questions: &[ask(DESCRIPTION, Figures::Traits)],
     reports_tasks: false,
+    is_asked_when_idle: true,
 };
 
 pub(crate) struct LlamaCppPython;

@@ -1,5 +1,6 @@
 //! LM Studio.
 
+use pool_registry_types::usable_models;
 use serde_json::Value;
 
 use crate::{
@@ -15,6 +16,7 @@ const PROFILE: Profile = Profile {
     readiness: MODELS,
     questions: &[ask(OWN_MODELS, Figures::Both)],
     reports_tasks: false,
+    is_asked_when_idle: false,
 };
 
 pub(crate) struct LmStudio;
@@ -34,7 +36,8 @@ fn own_models(body: &[u8], report: &mut Report) -> Option<()> {
     let entries = answer.get("data")?.as_array()?;
     let is_loaded = |entry: &&Value| entry.get("state").and_then(Value::as_str) == Some("loaded");
     let loaded = entries.iter().filter(is_loaded);
-    report.load.models_loaded = Some(loaded.filter_map(|entry| text(entry.get("id"))).collect());
+    report.load.models_loaded =
+        Some(usable_models(loaded.filter_map(|entry| text(entry.get("id")))).0);
     // A model that is not loaded yet can get any context up to its largest.
     let context = |entry: &Value| {
         count(entry.get("loaded_context_length")).or_else(|| count(entry.get("max_context_length")))

@@ -1,5 +1,7 @@
 //! LocalAI.
 
+use pool_registry_types::{ModelName, usable_models};
+
 use crate::{
     dialect::{Dialect, Figures, Profile, Report, ask},
     parse::{json, text, version},
@@ -13,6 +15,7 @@ const PROFILE: Profile = Profile {
     readiness: "/readyz",
     questions: &[ask(VERSION, Figures::Traits), ask(SYSTEM, Figures::Load)],
     reports_tasks: false,
+    is_asked_when_idle: false,
 };
 
 pub(crate) struct LocalAi;
@@ -38,13 +41,9 @@ impl Dialect for LocalAi {
 }
 
 /// The models whose backend runs.
-fn loaded(body: &[u8]) -> Option<Vec<String>> {
+fn loaded(body: &[u8]) -> Option<Vec<ModelName>> {
     let answer = json(body)?;
     let entries = answer.get("loaded_models")?.as_array()?;
-    Some(
-        entries
-            .iter()
-            .filter_map(|entry| text(entry.get("id")))
-            .collect(),
-    )
+    let names = entries.iter().filter_map(|entry| text(entry.get("id")));
+    Some(usable_models(names).0)
 }

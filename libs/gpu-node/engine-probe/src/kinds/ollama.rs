@@ -1,5 +1,7 @@
 //! Ollama.
 
+use pool_registry_types::{ModelName, usable_models};
+
 use crate::{
     answer::ModelList,
     dialect::{Dialect, Figures, Profile, Report, ask},
@@ -20,6 +22,7 @@ const PROFILE: Profile = Profile {
     // and a prompt that is too long is cut, not refused.
     questions: &[ask(LOADED, Figures::Load)],
     reports_tasks: false,
+    is_asked_when_idle: false,
 };
 
 pub(crate) struct Ollama;
@@ -52,9 +55,9 @@ impl Dialect for Ollama {
 }
 
 /// The models that it has in memory.
-fn loaded(body: &[u8]) -> Option<Vec<String>> {
+fn loaded(body: &[u8]) -> Option<Vec<ModelName>> {
     let answer = json(body)?;
     let entries = answer.get("models")?.as_array()?;
     let names = entries.iter().filter_map(|entry| text(entry.get("name")));
-    Some(names.collect())
+    Some(usable_models(names).0)
 }

@@ -7,6 +7,7 @@ const PROFILE: Profile = Profile {
     readiness: MODELS,
     questions: &[],
     reports_tasks: false,
+    is_asked_when_idle: false,
 };
 
 pub(crate) struct OpenAi;

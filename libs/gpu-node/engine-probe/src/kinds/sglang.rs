@@ -17,6 +17,7 @@ const PROFILE: Profile = Profile {
     readiness: "/ready",
     questions: &[ask(LOADS, Figures::Both), ask(METRICS, Figures::Load)],
     reports_tasks: false,
+    is_asked_when_idle: false,
 };
 
 pub(crate) struct Sglang;

@@ -14,6 +14,7 @@ const PROFILE: Profile = Profile {
     readiness: "/health",
     questions: &[ask(INFO, Figures::Traits), ask(METRICS, Figures::Load)],
     reports_tasks: false,
+    is_asked_when_idle: false,
 };
 
 pub(crate) struct Tgi;

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -71,7 +71,7 @@ async fn a_replica_is_ready_before_its_first_probe_and_its_models_follow() {
         announce(&registry, "r0", &engine.url(), "");
         assert!(registry.statuses()[0].ready, "trusted at once");
         until(&registry, |pool| {
-            pool.models_available.as_deref() == Some(&["tiny".to_owned()])
+            pool.models_available.as_deref() == Some(&["tiny".parse().unwrap()])
         })
         .await;
     })
@@ -243,6 +243,52 @@ async fn an_engine_with_fewer_slots_than_announced_gets_no_more_requests() {
     })
     .await;
     assert_eq!(replica(&registry.statuses()[0]).load.running, Some(1));
+}
+
+// spec: PROBE-16
+#[tokio::test]
+async fn a_probe_interrupts_no_request_of_an_engine_with_one_lock() {
+    let probes = || {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let engine = StandIn::start(move |path| {
+            if path == "/v1/models" || path == "/health" {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+            healthy(path)
+        });
+        (engine, count)
+    };
+    let ((python, asked), (other, ticks)) = (probes(), probes());
+    let registry = PoolRegistry::new(vec![]);
+    let text = format!(
+        r#"{{"pool_id":"p","replica_id":"python","engine":"llama-cpp-python","url":"{}",
+            "slots":1,"models":["only"]}}"#,
+        python.url()
+    );
+    registry
+        .upsert(serde_json::from_str(&text).unwrap())
+        .unwrap();
+    announce(&registry, "other", &other.url(), "");
+    let more = async |count: &AtomicUsize, least: usize| {
+        let before = count.load(Ordering::SeqCst);
+        while count.load(Ordering::SeqCst) < before + least {
+            tokio::task::yield_now().await;
+        }
+    };
+    while_probing(&registry, TIMING, async {
+        more(&asked, 2).await;
+        let lease = registry.claim(&"p".parse().unwrap(), Some("only")).unwrap();
+        assert_eq!(lease.replica_id().as_str(), "python");
+        // A probe may have begun before the request.
+        more(&ticks, 4).await;
+        let before = asked.load(Ordering::SeqCst);
+        more(&ticks, 10).await;
+        assert_eq!(asked.load(Ordering::SeqCst), before);
+        drop(lease);
+        more(&asked, 2).await;
+    })
+    .await;
 }
 
 // spec: PROBE-6

@@ -3,8 +3,8 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use pool_registry_types::{
-    EngineKind, MAX_HANDOFF_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_PATH_BYTES, MAX_SLOTS,
-    MAX_TEXT_BYTES, PoolId,
+    EngineKind, KeyFile, MAX_HANDOFF_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_PATH_BYTES,
+    MAX_SLOTS, MAX_TEXT_BYTES, ModelName, PoolId, Text,
 };
 use toml::de::DeTable;
 
@@ -180,12 +180,11 @@ fn port(f: &mut Fields<'_, '_>, replicas: u32) -> Option<u16> {
     Some(port)
 }
 
-fn models(f: &mut Fields<'_, '_>) -> Vec<String> {
-    let models = f.strings("models").unwrap_or_default();
-    let bad = |name: &String| {
-        name.is_empty() || name.len() > MAX_MODEL_NAME_BYTES || name.chars().any(char::is_control)
-    };
-    if models.len() > MAX_MODELS || models.iter().any(bad) {
+fn models(f: &mut Fields<'_, '_>) -> Vec<ModelName> {
+    let listed = f.strings("models").unwrap_or_default();
+    let names = listed.iter().filter_map(|name| ModelName::new(name).ok());
+    let models: Vec<ModelName> = names.collect();
+    if listed.len() > MAX_MODELS || models.len() < listed.len() {
         f.problem(
             "models",
             format!(
@@ -214,7 +213,7 @@ fn bytes_of_json(name: &str) -> usize {
         + 3
 }
 
-fn device_mask(f: &mut Fields<'_, '_>) -> Option<String> {
+fn device_mask(f: &mut Fields<'_, '_>) -> Option<Text> {
     let mask = f.string("device_mask")?;
     if mask.len() > MAX_TEXT_BYTES {
         f.problem("device_mask", "`device_mask` is too long");
@@ -226,13 +225,13 @@ fn device_mask(f: &mut Fields<'_, '_>) -> Option<String> {
             ),
         );
     }
-    Some(mask)
+    Text::new(&mask).ok()
 }
 
 /// An absolute path, because it stands in handoffs as well.
-fn api_key_file(f: &mut Fields<'_, '_>) -> Option<String> {
-    let path = f.string("api_key_file")?;
-    if !path.starts_with('/') || path.len() > MAX_PATH_BYTES || path.chars().any(char::is_control) {
+fn api_key_file(f: &mut Fields<'_, '_>) -> Option<KeyFile> {
+    let path = KeyFile::new(&f.string("api_key_file")?).ok();
+    if path.is_none() {
         f.problem(
             "api_key_file",
             format!(
@@ -241,7 +240,7 @@ fn api_key_file(f: &mut Fields<'_, '_>) -> Option<String> {
             ),
         );
     }
-    Some(path)
+    path
 }
 
 fn seconds(

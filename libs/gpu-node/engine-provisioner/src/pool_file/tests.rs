@@ -271,7 +271,7 @@ fn the_largest_pool_has_handoffs_that_can_be_read() {
         problem.contains("line 7: `models` must be at most 61440 bytes together"),
         "{problem}"
     );
-    pool.device_mask = Some("\"".repeat(MAX_TEXT_BYTES));
+    pool.device_mask = Some("\"".repeat(MAX_TEXT_BYTES).parse().unwrap());
     let url = format!("http://{}:65535/", "h".repeat(MAX_URL_BYTES - 14));
     let handoff = handoff(&pool, &id.parse().unwrap(), &url.parse().unwrap());
     let text = serde_json::to_vec(&handoff).unwrap();

@@ -15,7 +15,7 @@ async fn an_engine_is_announced_when_ready_and_removed_after_a_stop() {
     let handoff: Handoff = serde_json::from_str(&text).unwrap();
     assert_eq!(Some(&handoff.url), engine.url.as_ref());
     assert_eq!(
-        (handoff.slots, handoff.device_mask.as_deref()),
+        (handoff.slots(), handoff.device_mask.as_deref()),
         (2, Some("GPU0"))
     );
     node.replicas(|replicas| {

@@ -29,7 +29,7 @@ async fn a_new_engine_is_ready_before_the_old_one_stops_getting_requests() {
                 .any(|row| row.phase == EnginePhase::Ready && row.pid != old.pid)
         );
         node.replicas(|replicas| {
-            replicas[0].ready && replicas[0].models == Some(vec!["new".to_owned()])
+            replicas[0].ready && replicas[0].models == Some(vec!["new".parse().unwrap()])
         })
         .await;
         let new = node.registry.claim(&pool_p(), None).unwrap();

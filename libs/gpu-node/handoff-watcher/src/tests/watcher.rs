@@ -259,7 +259,7 @@ fn the_end_of_the_first_scan_is_reported_once_and_after_existing_files() {
 fn a_handoff_that_the_filter_rejects_is_refused_like_a_mistake() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, receiver) = mpsc::channel();
-    let filter = |handoff: &Handoff| match handoff.slots {
+    let filter = |handoff: &Handoff| match handoff.slots() {
         0..=4 => Ok(()),
         more => Err(format!("slots must be at most 4 here, not {more}")),
     };

@@ -61,6 +61,7 @@ async fn send(
 ) -> Result<NodeResponse, TransportError> {
     let request = NodeRequest {
         endpoint: &endpoint(&pool(), replica),
+        is_bound: false,
         model: "tiny",
         outbound: &mut outbound(x_fake),
         timeouts: Timeouts::default(),
@@ -97,6 +98,47 @@ async fn a_hint_is_followed_and_not_forwarded() {
     answer.into_body().collect().await.unwrap();
     let seen = engines[1].records().pop().unwrap();
     assert_eq!(seen.header("x-llorch-replica-hint"), None);
+}
+
+// spec: SLOT-45
+#[tokio::test]
+async fn a_bound_request_is_served_by_its_replica_alone() {
+    let engines = [engine(4), engine(1)];
+    let node = Node::over(&[&engines[0], &engines[1]]);
+    let bound = [
+        ("x-llorch-replica-hint", "r1"),
+        ("x-llorch-replica-only", "true"),
+    ];
+    let answer = node.send(Method::POST, CHAT, &bound, BODY).await;
+    assert_eq!(header(&answer, "x-llorch-replica"), "r1");
+    answer.into_body().collect().await.unwrap();
+    let seen = engines[1].records().pop().unwrap();
+    assert_eq!(seen.header("x-llorch-replica-only"), None);
+
+    let held = send(&node, Some("r1"), "tokens=100000,token_ms=1")
+        .await
+        .unwrap();
+    let answer = node.send(Method::POST, CHAT, &bound, BODY).await;
+    assert_eq!(header(&answer, "x-llorch-refusal"), "POOL_BUSY");
+    let request = NodeRequest {
+        endpoint: &endpoint(&pool(), Some("r1")),
+        is_bound: true,
+        model: "tiny",
+        outbound: &mut outbound(""),
+        timeouts: Timeouts::default(),
+    };
+    let refused = node.dispatcher.send(request).await.unwrap_err();
+    assert!(
+        matches!(&refused, TransportError::Refused(refusal)
+            if refusal.code == Some(ErrorCode::PoolBusy)),
+        "{refused:?}"
+    );
+    drop(held);
+    node.registry.idle().await;
+    let unknown = [bound[1], ("x-llorch-replica-hint", "gone")];
+    let answer = node.send(Method::POST, CHAT, &unknown, BODY).await;
+    assert_eq!(header(&answer, "x-llorch-refusal"), "POOL_UNAVAILABLE");
+    assert_eq!(engines[0].stats().requests, 0);
 }
 
 // spec: SLOT-41
@@ -164,6 +206,7 @@ async fn a_slot_is_free_once_the_whole_response_has_arrived() {
         .dispatcher
         .send(NodeRequest {
             endpoint: &endpoint(&pool(), Some("r0")),
+            is_bound: false,
             model: "tiny",
             outbound: &mut request,
             timeouts: Timeouts::default(),
@@ -213,6 +256,7 @@ async fn a_gateway_in_the_same_process_gets_the_same_refusals() {
     );
     let request = NodeRequest {
         endpoint: &endpoint(&PoolId::new("other").unwrap(), None),
+        is_bound: false,
         model: "tiny",
         outbound: &mut outbound(""),
         timeouts: Timeouts::default(),
@@ -248,6 +292,7 @@ async fn a_gateway_in_the_same_process_gets_the_engines_failure() {
     };
     let request = NodeRequest {
         endpoint: &endpoint(&pool(), Some("r0")),
+        is_bound: false,
         model: "tiny",
         outbound: &mut outbound(""),
         timeouts,

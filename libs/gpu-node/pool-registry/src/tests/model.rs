@@ -177,7 +177,7 @@ impl World {
     /// How many requests a replica may get at once.
     fn slots(&self, pool: &str, replica: &str) -> u32 {
         let key = (pool.to_owned(), replica.to_owned());
-        let promised = self.handoffs[&key].slots;
+        let promised = self.handoffs[&key].slots();
         self.engine_slots
             .get(&key)
             .map_or(promised, |has| promised.min(*has))
@@ -239,7 +239,7 @@ impl World {
                     &self.handoffs[&(status.pool_id.to_string(), shown.replica_id.to_string())];
                 let slots = self.slots(status.pool_id.as_str(), shown.replica_id.as_str());
                 assert_eq!(shown.slots_total(), slots);
-                assert_eq!(shown.slots_promised.unwrap_or(slots), handoff.slots);
+                assert_eq!(shown.slots_promised.unwrap_or(slots), handoff.slots());
                 assert_eq!(
                     shown.slots_free(),
                     slots.saturating_sub(self.on_engine(&handoff.url))

@@ -149,7 +149,7 @@ fn the_load_is_reported_until_it_changes_or_the_engine_is_not_ready() {
     };
     let mut busy = EngineLoad::default();
     busy.running = Some(3);
-    busy.models_loaded = Some(vec!["b\n".to_owned(), "a".to_owned()]);
+    busy.models_loaded = Some(["b", "a", "b"].map(|name| name.parse().unwrap()).to_vec());
     let changes = registry.subscribe();
     probe(ProbeOutcome {
         load: Some(busy),
@@ -162,7 +162,7 @@ fn the_load_is_reported_until_it_changes_or_the_engine_is_not_ready() {
     assert_eq!(shown().running, Some(3));
     assert_eq!(
         shown().models_loaded.unwrap(),
-        ["a"],
+        ["a", "b"],
         "within the limits of a heartbeat"
     );
     probe(ProbeOutcome::ready());

@@ -40,7 +40,7 @@ fn a_scaled_to_zero_engine_is_offered_with_its_models_and_slots() {
     let offer = registry.set_scaled_to_zero(handoff("p", "r0", 8081, 2));
     assert_eq!(
         offer.models,
-        Some(vec!["m".to_owned()]),
+        Some(vec!["m".parse().unwrap()]),
         "the models that the engine reported"
     );
     assert!(!status(&registry, "p").sleeping, "it is still announced");
@@ -51,7 +51,7 @@ fn a_scaled_to_zero_engine_is_offered_with_its_models_and_slots() {
         "{shown:?}"
     );
     assert_eq!((shown.slots_free(), shown.slots_total()), (2, 2));
-    assert_eq!(shown.models_available, Some(vec!["m".to_owned()]));
+    assert_eq!(shown.models_available.unwrap(), ["m"]);
     assert_eq!(
         (shown.engine.unwrap().as_str(), shown.last_error),
         ("llamacpp", None)

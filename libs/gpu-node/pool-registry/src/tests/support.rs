@@ -22,7 +22,7 @@ pub(crate) fn handoff(pool: &str, replica: &str, port: u16, slots: u32) -> Hando
 
 pub(crate) fn with_models(handoff: Handoff, models: &[&str]) -> Handoff {
     let mut handoff = handoff;
-    handoff.models = Some(models.iter().map(|&model| model.to_owned()).collect());
+    handoff.models = Some(models.iter().map(|model| model.parse().unwrap()).collect());
     handoff
 }
 

@@ -15,7 +15,7 @@ fn endpoint(node: &str, models: Option<&[&str]>) -> Arc<Endpoint> {
         replica: None,
     };
     let target = Arc::new(HttpUrl::new("http://localhost:1").unwrap());
-    let models = models.map(|models| models.iter().map(|&model| model.to_owned()).collect());
+    let models = models.map(|models| models.iter().map(|model| model.parse().unwrap()).collect());
     Arc::new(Endpoint::new(key, 1, 0, target, models))
 }
 
@@ -101,7 +101,8 @@ fn pool_peers_share_the_pool_and_a_model() {
             ..endpoint(node, None).key().clone()
         };
         let target = Arc::new(HttpUrl::new("http://localhost:1").unwrap());
-        let models = models.map(|models| models.iter().map(|&model| model.to_owned()).collect());
+        let models =
+            models.map(|models| models.iter().map(|model| model.parse().unwrap()).collect());
         Arc::new(Endpoint::new(key, 1, 0, target, models))
     };
     let endpoints = [

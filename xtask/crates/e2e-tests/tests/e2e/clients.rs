@@ -1,13 +1,18 @@
 //! The official clients of the APIs, unchanged, through the whole way: in both profiles, with a
 //! token and without one.
 //!
-//! What each client can do is in `.docs/CLIENTS.md`, which the run checks.
+//! What each client can do is in `.docs/CLIENTS.md`, which the run checks or, by
+//! `cargo xtask e2e --write-clients`, writes.
+//!
+//! The clients of a language run one after the other in one process, against a server with a token
+//! and one without; the languages run side by side.
 
-use std::{collections::BTreeSet, path::PathBuf, process::Command, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, process::Command, thread, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use child_process::succeed;
 use e2e_tests::node_modules;
+use serde_json::{Value, json};
 use test_client::{Client, chain};
 use test_clock::wait_for;
 use test_cluster::{Cluster, Engine, Node, Orchestrator, Profile, Setting};
@@ -25,6 +30,9 @@ const EMBEDDING_MODEL: &str = "org/embedder";
 const WORDS: usize = 12;
 /// How long a control plane that has just started waits for a model that no node has announced yet.
 const UNKNOWN: Setting<'_> = ("ORCHESTRATORD_QUEUE_WAIT_MS", "1000");
+
+/// The servers that each client is tried with, and their tokens.
+const SERVERS: [(&str, Option<&str>); 2] = [("open", None), ("guarded", Some(TOKEN))];
 
 /// What runs the scripts of a language; `None` where it is missing.
 struct Runtimes {
@@ -58,23 +66,24 @@ impl Runtimes {
         })
     }
 
-    /// The command that runs the script of a client.
-    fn command(&self, client: &ClientRow) -> Result<Option<Command>> {
-        Ok(match client.language {
+    /// The command that runs the scripts of a language.
+    fn command(&self, language: Language) -> Result<Option<Command>> {
+        let (mut command, directory, runner) = match language {
             Language::Python => match &self.python {
-                Some(packages) => {
-                    let mut python = packages.python(&[&scripts()])?;
-                    python.arg(scripts().join(client.script));
-                    Some(python)
-                }
-                None => None,
+                Some(packages) => (packages.python(&[])?, scripts(), "run.py"),
+                None => return Ok(None),
             },
-            Language::Node => self.node.as_ref().map(|directory| {
-                let mut node = Command::new("node");
-                node.arg(directory.join(client.script));
-                node
-            }),
-        })
+            Language::Node => match &self.node {
+                Some(directory) => (Command::new("node"), directory.clone(), "run.mjs"),
+                None => return Ok(None),
+            },
+        };
+        let clients = CLIENTS.iter().filter(|client| client.language == language);
+        command
+            .current_dir(directory)
+            .arg(runner)
+            .args(clients.map(|client| client.script));
+        Ok(Some(command))
     }
 }
 
@@ -146,7 +155,7 @@ fn serve(cluster: &Cluster, profile: Profile, token: Option<&str>) -> Result<Ser
     let models = [("pool-0", CHAT_MODEL), ("pool-1", EMBEDDING_MODEL)];
     for ((pool, model), engine) in models.iter().zip(&engines) {
         let mut handoff = test_cluster::handoff(pool, "r0", engine);
-        handoff["models"] = serde_json::json!([model]);
+        handoff["models"] = json!([model]);
         test_cluster::write_handoff(&directory, &handoff)?;
     }
     let client = match token {
@@ -180,61 +189,110 @@ fn cancelled(client: &Client) -> u64 {
         .sum()
 }
 
-/// Runs one client and returns the features that work.
-fn run(
-    mut command: Command,
-    served: &Served,
-    token: Option<&str>,
-    client: &ClientRow,
-) -> Result<BTreeSet<String>> {
-    let before = cancelled(&served.client);
+/// What one client has shown at one server: a feature for each time that it worked.
+struct Run {
+    client: &'static ClientRow,
+    server: &'static str,
+    features: Vec<String>,
+}
+
+/// Runs the scripts of a language against all servers.
+fn run(mut command: Command, servers: &str) -> Result<Vec<Run>> {
     let said = succeed(
         command
-            .env("LLORCH_URL", served.control.url())
-            .env("LLORCH_TOKEN", token.unwrap_or_default())
+            .env("LLORCH_SERVERS", servers)
             .env("LLORCH_CHAT_MODEL", CHAT_MODEL)
             .env("LLORCH_EMBEDDING_MODEL", EMBEDDING_MODEL)
             .env("LLORCH_ANSWER", chain(WORDS))
             .env("NO_PROXY", "*")
             .env("no_proxy", "*"),
-    )
-    .with_context(|| format!("{} with {token:?}", client.name))?;
-    let features: BTreeSet<String> = said
-        .lines()
-        .filter_map(|line| line.strip_prefix("ok "))
-        .map(str::to_owned)
-        .collect();
-    ensure!(
-        features.iter().all(|feature| table::is_feature(feature)),
-        "{features:?} are not all in the table"
-    );
-    if features.contains("cancel") {
-        wait_for("the cancelled request to end", SOON, || {
-            cancelled(&served.client) > before
-        })?;
+    )?;
+    let mut runs: Vec<Run> = Vec::new();
+    for line in said.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match (words.as_slice(), runs.last_mut()) {
+            (["run", script, server], _) => {
+                let mut clients = CLIENTS.iter();
+                let mut servers = SERVERS.iter();
+                runs.push(Run {
+                    client: (clients.find(|client| client.script == *script)).context("client")?,
+                    server: (servers.find(|(name, _)| name == server))
+                        .context("server")?
+                        .0,
+                    features: Vec::new(),
+                });
+            }
+            (["ok", feature], Some(run)) => {
+                ensure!(table::is_feature(feature), "{feature} is not in the table");
+                run.features.push((*feature).to_owned());
+            }
+            // Some clients print.
+            _ => {}
+        }
     }
-    wait_for("every slot", SOON, || {
-        let status = served.client.get_json("/v2/status").unwrap_or_default();
-        status["slots"]["free"] == status["slots"]["total"]
+    Ok(runs)
+}
+
+/// Waits until the server has seen the end of all that its clients have cancelled.
+fn wait_for_slots(server: &Served, cancels: u64) -> Result<()> {
+    wait_for("the cancelled requests to end", SOON, || {
+        cancelled(&server.client) >= cancels
     })?;
-    Ok(features)
+    wait_for("every slot", SOON, || {
+        let status = server.client.get_json("/v2/status").unwrap_or_default();
+        status["slots"]["free"] == status["slots"]["total"]
+    })
+}
+
+/// A cluster for each server: two control planes do not share a directory.
+fn with_clusters(name: &str, test: impl FnOnce([&Cluster; 2]) -> Result<()>) -> Result<()> {
+    let [first, second] = SERVERS.map(|(server, _)| format!("{name}-{server}"));
+    Cluster::test(&first, |one| {
+        Cluster::test(&second, |other| test([one, other]))
+    })
 }
 
 fn official_clients_work(profile: Profile, name: &str) -> Result<()> {
     let runtimes = Runtimes::find()?;
-    let mut rows = Vec::new();
-    Cluster::test(name, |cluster| {
-        for token in [None, Some(TOKEN)] {
-            let served = serve(cluster, profile, token)?;
-            for client in &CLIENTS {
-                let Some(command) = runtimes.command(client)? else {
-                    continue;
-                };
-                rows.push((client, run(command, &served, token, client)?));
-            }
+    let commands = [Language::Python, Language::Node].map(|language| runtimes.command(language));
+    let commands = commands.into_iter().collect::<Result<Vec<_>>>()?;
+    let mut runs = Vec::new();
+    with_clusters(name, |clusters| {
+        let mut served = Vec::new();
+        for (cluster, (name, token)) in clusters.into_iter().zip(SERVERS) {
+            served.push((name, serve(cluster, profile, token)?));
+        }
+        let servers: Vec<Value> = (SERVERS.iter().zip(&served))
+            .map(|((name, token), (_, server))| {
+                json!({"name": name, "token": token.unwrap_or_default(),
+                    "url": server.control.url()})
+            })
+            .collect();
+        let servers = json!(servers).to_string();
+        let results: Vec<Result<Vec<Run>>> = thread::scope(|scope| {
+            let running: Vec<_> = (commands.into_iter().flatten())
+                .map(|command| scope.spawn(|| run(command, &servers)))
+                .collect();
+            let ended = running.into_iter().map(|thread| thread.join());
+            ended
+                .map(|result| result.unwrap_or_else(|_| bail!("a thread panicked")))
+                .collect()
+        });
+        for result in results {
+            runs.extend(result?);
+        }
+        for (name, server) in &served {
+            let of_server = runs.iter().filter(|run| run.server == *name);
+            let features = of_server.flat_map(|run| &run.features);
+            let cancels = features.filter(|feature| *feature == "cancel").count();
+            wait_for_slots(server, u64::try_from(cancels)?)?;
         }
         Ok(())
     })?;
+    let rows: Vec<(&ClientRow, BTreeSet<String>)> = runs
+        .into_iter()
+        .map(|run| (run.client, run.features.into_iter().collect()))
+        .collect();
     table::check(&rows)
 }
 

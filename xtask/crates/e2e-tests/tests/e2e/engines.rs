@@ -160,7 +160,7 @@ fn a_long_prompt_goes_to_the_replica_with_room_cloud() -> Result<()> {
     a_long_prompt_goes_to_the_replica_with_room(Profile::Cloud)
 }
 
-// spec: SLOT-40
+// spec: SLOT-46
 #[test]
 fn the_default_pool_shows_only_while_there_is_no_other() -> Result<()> {
     Cluster::test("default-pool", |cluster| {

@@ -35,7 +35,7 @@ print("drain:", post_v2_nodes_node_id_drain.sync(node.node_id, client=client).su
 print("undrain:", post_v2_nodes_node_id_undrain.sync(node.node_id, client=client).success)
 "#;
 
-// spec: WIRE-44
+// spec: WIRE-47
 #[test]
 fn a_generated_client_is_complete_and_works() -> Result<()> {
     let packages = match Packages::install("openapi-python-client", &[GENERATOR]) {

@@ -12,6 +12,8 @@ use crate::load::{Load, shares};
 
 const NAMES: [&str; 3] = ["node-a", "node-b", "node-c"];
 const SLOTS: u32 = 4;
+/// Where the control plane reaches a node.
+const ADDRESS: &str = "POOL_MANAGERD_ADDRESS";
 const SOON: Duration = Duration::from_secs(90);
 
 /// Three nodes with an engine each, all ready.
@@ -129,6 +131,41 @@ fn a_killed_node_loses_only_streams_that_had_begun() -> Result<()> {
             "more than one per slot: {broken:?}"
         );
         Ok(())
+    })
+}
+
+// spec: LIVE-16
+#[test]
+fn an_address_that_leads_to_another_node_is_unreachable_and_says_why() -> Result<()> {
+    Cluster::test("wrong-address", |cluster| {
+        let orchestrator = cluster.orchestrator(&[])?;
+        let right = cluster.node("node-a", &orchestrator, &[])?;
+        let mut wrong = cluster.node("node-b", &orchestrator, &[])?;
+        let engines = [cluster.engine(SLOTS)?, cluster.engine(SLOTS)?];
+        for (node, engine) in [&right, &wrong].into_iter().zip(&engines) {
+            node.write_handoff("pool-0", "r0", engine)?;
+        }
+        wait_for("two ready nodes", SOON, || orchestrator.ready_nodes() == 2)?;
+
+        let own = wrong.url();
+        wrong.daemon().set(ADDRESS, &right.url());
+        wrong.restart()?;
+        wait_for("the reason", SOON, || {
+            orchestrator.node("node-b").is_some_and(|node| {
+                let reason = node["status_reason"].as_str().unwrap_or_default();
+                node["status"] == "unreachable" && reason.contains("the node node-a answers")
+            })
+        })?;
+        for outcome in &Load::new(orchestrator.client(), 20, 2).run(|_| Ok(()))? {
+            assert!(outcome.is_complete(), "{outcome:?}");
+            assert_eq!(outcome.node, "node-a");
+        }
+
+        wrong.daemon().set(ADDRESS, &own);
+        wrong.restart()?;
+        wait_for("two ready nodes again", SOON, || {
+            orchestrator.ready_nodes() == 2
+        })
     })
 }
 

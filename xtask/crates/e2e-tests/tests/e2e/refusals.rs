@@ -46,7 +46,7 @@ fn is_told(client: &Client) -> bool {
     names_it(&of_node) && names_it(&of_pools) && has_event(client, "handoff_refused", "r7.json")
 }
 
-// spec: SEE-40
+// spec: SEE-44
 #[test]
 fn a_refused_handoff_is_shown_by_the_control_plane() -> Result<()> {
     Cluster::test("refused-handoff", |cluster| {

@@ -53,8 +53,8 @@ fn start(cluster: &Cluster, name: &str, command: &mut Command, kind: &str) -> Re
     })
 }
 
-/// Announces the engine without and then with its key.
-fn announce(cluster: &Cluster, node: &mut OneNode, engine: &Running) -> Result<()> {
+/// Announces the engine without and then with its key, and waits for its model.
+fn announce(cluster: &Cluster, node: &mut OneNode, engine: &Running, model: &str) -> Result<()> {
     let file = cluster.directory().join("engine.key");
     std::fs::write(&file, KEY)?;
     let directory = node.node_daemon().directory().to_owned();
@@ -70,8 +70,11 @@ fn announce(cluster: &Cluster, node: &mut OneNode, engine: &Running) -> Result<(
     let mut with_key = engine.handoff.clone();
     with_key["api_key_file"] = json!(file.to_str().context("a path that is not UTF-8")?);
     write_handoff(&directory, &with_key)?;
-    wait_for("the engine to be ready", SOON, || {
-        node.pool("pool-0")["ready"] == true
+    // A handoff is trusted when it appears; its models are known once the engine was asked.
+    let path = format!("/v1/models/{model}");
+    wait_for("the engine's model", SOON, || {
+        let listed = node.client().get(&path);
+        listed.is_ok_and(|answer| answer.status == 200)
     })
 }
 
@@ -92,7 +95,7 @@ fn llama_cpp_python(profile: Profile) -> Result<()> {
             .arg(cluster.model());
         let engine = start(cluster, "llama-cpp-python", &mut python, "llama_cpp_python")?;
         let mut node = cluster.one_node(profile, &[], &[])?;
-        announce(cluster, &mut node, &engine)?;
+        announce(cluster, &mut node, &engine, "tiny")?;
         let client = node.client();
         assert_eq!(client.chat(8)?.text()?, chain(8));
         let streamed = client.chat_stream(20)?.finish();
@@ -134,7 +137,7 @@ fn infinity(profile: Profile) -> Result<()> {
             .arg(Path::new(&model));
         let engine = start(cluster, "infinity", &mut python, "openai-compatible")?;
         let mut node = cluster.one_node(profile, &[], &[])?;
-        announce(cluster, &mut node, &engine)?;
+        announce(cluster, &mut node, &engine, "minilm")?;
         let client = node.client();
         let model = client.get_json("/v1/models/minilm")?;
         assert_eq!(model["owned_by"], "infinity", "{model}");

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use e2e_tests::WRITE_CLIENTS;
 
 /// A client that is tested.
 #[derive(Debug)]
@@ -118,8 +119,9 @@ const HEAD: &str = "\
 # Clients
 
 The official clients that are tested, unchanged, with a real `llama-server`: in both profiles, with
-a token and without one. This page is made by the test
-`official_clients_work_in_home`, which fails when it is not true.
+a token and without one. `cargo xtask e2e --write-clients` writes this page from what the tests
+`official_clients_work_in_home` and `official_clients_work_in_cloud` find; otherwise they fail when
+it differs.
 
 ";
 
@@ -165,7 +167,7 @@ fn row(client: &ClientRow, works: &BTreeSet<String>) -> String {
 }
 
 /// Compares the page with what worked: for each client that ran, the features of all its runs.
-/// Writes the right page below `target/` when all clients ran.
+/// Writes the page instead when [`WRITE_CLIENTS`] is set and all clients ran.
 pub(super) fn check(ran: &[(&ClientRow, BTreeSet<String>)]) -> Result<()> {
     let mut rows = String::new();
     let found = std::fs::read_to_string(page()).unwrap_or_default();
@@ -188,13 +190,15 @@ pub(super) fn check(ran: &[(&ClientRow, BTreeSet<String>)]) -> Result<()> {
     if are_complete {
         is_stale |= found != expected;
     }
-    if is_stale {
-        let right = workspace_build::target().join("CLIENTS.md");
-        std::fs::write(&right, expected).context("cannot write the page")?;
-        let (right, page) = (right.display(), page());
-        anyhow::bail!("{} is stale: cp {right} {0}", page.display());
+    if !is_stale {
+        return Ok(());
     }
-    Ok(())
+    let page = page();
+    if are_complete && std::env::var_os(WRITE_CLIENTS).is_some() {
+        return std::fs::write(&page, expected).context("cannot write the page");
+    }
+    let page = page.display();
+    anyhow::bail!("{page} is stale, run `cargo xtask e2e --write-clients`:\n{expected}")
 }
 
 fn columns() -> String {

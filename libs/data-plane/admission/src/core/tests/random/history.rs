@@ -410,7 +410,7 @@ impl History {
             let others = self.core.table.iter().map(|(_, other, _)| other);
             let request = TestRequest {
                 ticket: Ticket(self.core.last_ticket + 1),
-                model: name(models.contains(&"m".to_owned())),
+                model: name(models.contains(&"m".parse().unwrap())),
                 priority: Priority::Interactive,
                 preference: Arc::new(RoutingPreference {
                     pin: Some(endpoint.key().node.clone()),
