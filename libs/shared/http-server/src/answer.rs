@@ -49,7 +49,7 @@ fn malformed<B>(request: &Request<B>) -> Option<ApiError> {
     }
 }
 
-/// The same for HTTP/2, whose frames leave less to check: hyper refuses the headers of a connection.
+/// The same for HTTP/2, whose frames leave less to check: hyper refuses connection headers.
 fn malformed_http2<B>(request: &Request<B>) -> Option<ApiError> {
     // hyper limits the bytes of a header only.
     if request.headers().len() > MAX_HEADERS {

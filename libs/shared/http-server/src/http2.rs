@@ -7,7 +7,7 @@
 //! |---|---|
 //! | the deadline of a header | the idle time: only a request or the end of one renews it |
 //! | closed after a response | `GOAWAY`; the other streams finish |
-//! | a stuck write closes the connection | the same; and a stream whose window stays shut is reset |
+//! | a stuck write closes the connection | the same; a stream whose window stays shut is reset |
 //! | the client leaves | the same, and `RST_STREAM` |
 //! | one request at a time | [`MAX_STREAMS`], and few resets in a row |
 

@@ -21,9 +21,9 @@
 //! handler holds the rest of a body without reading it.
 //!
 //! With [`BoundServer::with_tls`] the same port serves TLS, and HTTP/2 to clients that offer it. An
-//! unfinished handshake has the deadline of a header. On HTTP/2 a connection has at most 128 requests
-//! at a time and is closed when it resets too many, a stream that the client does not read is reset
-//! after [`Limits::write_progress`], and the time without a request is [`Limits::idle`].
+//! unfinished handshake has the deadline of a header. On HTTP/2 a connection has at most 128
+//! requests at a time and is closed when it resets too many, a stream that the client does not read
+//! is reset after [`Limits::write_progress`], and the time without a request is [`Limits::idle`].
 //!
 //! Not limited: the memory of all buffered bodies together, at worst [`Limits::max_connections`]
 //! times [`Limits::max_body_bytes`]. Services that buffer bodies keep the second small, or require

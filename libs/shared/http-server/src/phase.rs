@@ -294,7 +294,12 @@ impl ConnectionState {
     /// Whether bytes of a request may still arrive: the rest of a body, or of a header that was
     /// refused.
     pub(crate) fn client_may_be_sending(&self) -> bool {
-        self.body_left_unread() || self.phase() == Phase::Header
+        self.body_left_unread()
+            || matches!(
+                self.phase(),
+                // On HTTP/2 a client sends frames at any time.
+                Phase::Header | Phase::NoStream | Phase::Closing
+            )
     }
 
     /// The permit of the connection.

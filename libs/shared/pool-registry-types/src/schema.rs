@@ -68,7 +68,7 @@ schemas! {
     EngineKind => text(ID, "A kind of engine such as `llamacpp`, or any other name.");
     TaskId => text(ID, "The name of a task.");
     SessionId => text(ID, "The name of a conversation.");
-    HttpUrl => text(URL, "`http://host[:port][/base]` or `https://…`, without user, query or fragment.")
+    HttpUrl => text(URL, "`http(s)://host[:port][/base]`, without user, query or fragment.")
         .max_length(Some(MAX_URL_CHARS));
     Text => ObjectBuilder::new()
         .schema_type(Type::String)
