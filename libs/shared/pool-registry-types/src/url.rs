@@ -166,7 +166,8 @@ impl HttpUrl {
     }
 
     /// The address of a socket without TLS on the same machine that listens on `bound`, for clients
-    /// that reach this URL. `None` if that socket is on loopback and such a client may be elsewhere.
+    /// that reach this URL. `None` if that socket is on loopback and such a client may be
+    /// elsewhere.
     ///
     /// ```
     /// use pool_registry_types::HttpUrl;

@@ -13,13 +13,19 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use child_process::succeed;
-use llorch_client::Client;
 use test_certificates::{Authority, Files};
 use test_client::chain;
 use test_clock::wait_for;
 use test_cluster::{Cluster, Orchestrator, Setting};
 use test_tools::{Packages, Tool};
-use tls_config::{ClientTls, Trust};
+use tls_config::{ClientTls, TlsConnector, Trust, explain};
+use ureq::{
+    Agent,
+    unversioned::{
+        resolver::DefaultResolver,
+        transport::{Connector as _, TcpConnector},
+    },
+};
 
 const SOON: Duration = Duration::from_secs(90);
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
@@ -73,7 +79,33 @@ impl Pki {
     /// A client that trusts the CA, with connections of its own.
     fn client(&self, url: &str) -> Result<Client> {
         let tls = ClientTls::load(Trust::CaFile(self.ca_file.clone()), None)?;
-        Ok(Client::builder(url.parse()?).tls(tls).build())
+        Ok(Client::new(url, tls))
+    }
+}
+
+/// A client over TLS.
+struct Client {
+    agent: Agent,
+    url: String,
+}
+
+impl Client {
+    fn new(url: &str, tls: ClientTls) -> Self {
+        let connector = ().chain(TcpConnector::default()).chain(TlsConnector::new(tls));
+        let config = Agent::config_builder().proxy(None).build();
+        Self {
+            agent: Agent::with_parts(config, connector, DefaultResolver::default()),
+            url: url.to_owned(),
+        }
+    }
+
+    fn model_names(&self) -> Result<String> {
+        let answer = self.agent.get(format!("{}/v1/models", self.url)).call();
+        let mut answer = answer.map_err(|error| {
+            let reason = explain(&error).unwrap_or_else(|| error.to_string());
+            anyhow::anyhow!(reason)
+        })?;
+        Ok(answer.body_mut().read_to_string()?)
     }
 }
 
@@ -136,7 +168,7 @@ fn requests_pass_from_client_to_node_over_tls() -> Result<()> {
             }
         }
         // A client that does not trust the CA.
-        let error = Client::new(url.parse()?).model_names().unwrap_err();
+        let error = Client::new(&url, ClientTls::system()).model_names().unwrap_err();
         ensure!(
             error.to_string().contains("CA that is not trusted"),
             "{error}"
