@@ -8,6 +8,7 @@ use std::{
 };
 
 use llorch_client::{ApiToken, Client, HttpUrl};
+use tls_config::{ClientTls, Trust};
 use toml::de::DeTable;
 
 use crate::{args::Global, exit::Failure};
@@ -18,6 +19,8 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 const USER_AGENT: &str = concat!("llorch/", env!("CARGO_PKG_VERSION"));
 const URL_VARIABLE: &str = "LLORCH_URL";
 const TOKEN_VARIABLE: &str = "LLORCH_API_TOKEN";
+const CA_FILE_VARIABLE: &str = "LLORCH_TLS_CA_FILE";
+const CA_SHA256_VARIABLE: &str = "LLORCH_TLS_CA_SHA256";
 /// The mode bits with which other users can read a file.
 const READ_BY_OTHERS: u32 = 0o044;
 /// The limit on a config or token file. They have some hundred bytes.
@@ -47,6 +50,8 @@ impl fmt::Display for SettingSource {
 pub(crate) struct Config {
     pub(crate) url: HttpUrl,
     pub(crate) token: Option<(ApiToken, SettingSource)>,
+    /// Which servers with TLS are trusted.
+    pub(crate) tls: ClientTls,
     /// Warnings for the user.
     pub(crate) warnings: Vec<String>,
 }
@@ -83,13 +88,16 @@ impl Config {
             token: token
                 .map(|(token, source)| parse_token(token, source))
                 .transpose()?,
+            tls: load_tls()?,
             warnings,
         })
     }
 
     /// A client with these settings.
     pub(crate) fn client(&self) -> Client {
-        let builder = Client::builder(self.url.clone()).user_agent(USER_AGENT);
+        let builder = Client::builder(self.url.clone())
+            .user_agent(USER_AGENT)
+            .tls(self.tls.clone());
         match &self.token {
             Some((token, _)) => builder.token(token.clone()).build(),
             None => builder.build(),
@@ -109,16 +117,30 @@ fn variable(name: &'static str) -> Result<Option<(String, SettingSource)>, Failu
     }
 }
 
+/// The CA of servers with TLS: a file, a fingerprint, or else those of the system.
+fn load_tls() -> Result<ClientTls, Failure> {
+    let trust = match (variable(CA_FILE_VARIABLE)?, variable(CA_SHA256_VARIABLE)?) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage(format!(
+                "{CA_FILE_VARIABLE} and {CA_SHA256_VARIABLE} are both set; unset one"
+            )));
+        }
+        (Some((file, _)), None) => Trust::CaFile(file.into()),
+        (None, Some((text, source))) => Trust::Pinned(
+            text.parse()
+                .map_err(|error| Failure::usage(format!("{source}: {error}")))?,
+        ),
+        (None, None) => return Ok(ClientTls::system()),
+    };
+    ClientTls::load(trust, None)
+        .map_err(|error| Failure::usage(format!("{CA_FILE_VARIABLE}: {error}")))
+}
+
 fn parse_url(url: &str, source: &SettingSource) -> Result<HttpUrl, Failure> {
     if url.contains('@') {
         // The URL may contain a password, so the error does not repeat it.
         return Err(Failure::usage(format!(
             "{source}: the URL must not contain a user or a password"
-        )));
-    }
-    if url.starts_with("https://") {
-        return Err(Failure::usage(format!(
-            "{source}: https is not supported; use http over a trusted network or through a tunnel"
         )));
     }
     HttpUrl::new(url).map_err(|error| Failure::usage(format!("{source}: {error}")))

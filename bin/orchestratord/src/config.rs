@@ -78,7 +78,7 @@ impl Config {
             home: (!settings.is_cloud).then(|| home(&mut reader, &settings, pool_file)),
             admission: admission(&mut reader, settings.is_cloud),
             gateway: gateway(&mut reader, &settings),
-            registry: registry(&mut reader, settings.is_cloud),
+            registry: registry(&mut reader, &settings),
             node_token: settings.token.as_ref().map(ApiToken::header_value),
             allowed_origins: allowed_origins(&mut reader, &settings),
             shutdown_grace: reader.read(&SHUTDOWN_GRACE),
@@ -96,8 +96,9 @@ impl Config {
     }
 }
 
-fn registry(reader: &mut SettingsReader, is_cloud: bool) -> registry_runtime::Config {
+fn registry(reader: &mut SettingsReader, settings: &Settings) -> registry_runtime::Config {
     let mut config = registry_runtime::Config {
+        tls: settings.client_tls.clone(),
         stale_check_interval: reader.read(&STALE_CHECK_INTERVAL),
         ..registry_runtime::Config::default()
     };
@@ -106,7 +107,7 @@ fn registry(reader: &mut SettingsReader, is_cloud: bool) -> registry_runtime::Co
         Ok(registry) => config.registry = registry,
         Err(error) => reader.problem(&NODE_TIMEOUT, error.to_string()),
     }
-    if !is_cloud {
+    if !settings.is_cloud {
         // The only node is in this process, so a probe would show nothing.
         config.prober = None;
     }

@@ -116,6 +116,12 @@ fn registration(
     if let Some(host) = address.as_ref().and_then(|url| url.host().parse().ok()) {
         settings.allowed_hosts = settings.allowed_hosts.clone().and(host);
     }
+    if let (Some(url), Some(tls)) = (&address, &settings.tls)
+        && url.is_https()
+        && let Err(error) = tls.check_name(url.host())
+    {
+        reader.problem(&ADDRESS, error.to_string());
+    }
     if joins && !reader.is_set(&ORCHESTRATORS) {
         reader.problem(
             &ORCHESTRATORS,
@@ -138,6 +144,7 @@ fn registration(
         .with_pools(pools.to_vec())
         .with_version(env!("CARGO_PKG_VERSION"))
         .with_heartbeat_interval(heartbeat_interval)
+        .with_tls(settings.client_tls.clone())
         .with_incarnation_file(incarnation);
     Some(match &settings.token {
         Some(token) => config.with_token(token.clone()),

@@ -133,10 +133,10 @@ fn each_failure_is_one_line_and_has_its_code() {
             "LLORCH_URL: must be a URL such as",
         ),
         (
-            "https://h:1".to_owned(),
+            "https://".to_owned(),
             &["nodes"],
             2,
-            "https is not supported",
+            "LLORCH_URL: must be a URL such as",
         ),
     ] {
         let ran = run(&url, arguments);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bearer_auth::ApiToken;
 use pool_registry_types::{HttpUrl, NodeId, TaskId};
 use serde_json::{Value, json};
+use tls_config::ClientTls;
 
 use crate::{
     chat::{ChatCompletion, ChatRequest, ChatStream},
@@ -34,6 +35,7 @@ pub struct ClientBuilder {
     user_agent: String,
     connect_timeout: Duration,
     response_timeout: Duration,
+    tls: ClientTls,
 }
 
 impl ClientBuilder {
@@ -46,6 +48,7 @@ impl ClientBuilder {
             user_agent: concat!("llorch-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             response_timeout: DEFAULT_RESPONSE_TIMEOUT,
+            tls: ClientTls::system(),
         }
     }
 
@@ -73,6 +76,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Which servers with TLS are trusted. By default it is those that the system trusts.
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = tls;
+        self
+    }
+
     /// The client. It connects with the first request.
     #[must_use]
     pub fn build(self) -> Client {
@@ -84,6 +93,7 @@ impl ClientBuilder {
                 user_agent: self.user_agent,
                 connect_timeout: self.connect_timeout,
                 response_timeout: self.response_timeout,
+                tls: self.tls,
             }),
         }
     }

@@ -5,9 +5,14 @@ use std::{fmt, io, time::Duration};
 use bearer_auth::ApiToken;
 use local_limits::{is_local_limit, spare_descriptor};
 use serde_json::Value;
+use tls_config::{ClientTls, TlsConnector, explain};
 use ureq::{
     Agent, Body,
     http::{self, HeaderName, Method, Request, request},
+    unversioned::{
+        resolver::DefaultResolver,
+        transport::{Connector as _, TcpConnector},
+    },
 };
 
 use crate::{
@@ -36,6 +41,8 @@ pub(crate) struct TransportConfig {
     pub(crate) connect_timeout: Duration,
     /// The timeout of a whole control response.
     pub(crate) response_timeout: Duration,
+    /// Which servers with TLS are trusted.
+    pub(crate) tls: ClientTls,
 }
 
 /// Sends requests to one server. Cloning shares the connections.
@@ -68,8 +75,10 @@ impl Transport {
             .max_idle_connections(MAX_CONNECTIONS)
             .max_idle_connections_per_host(MAX_CONNECTIONS)
             .build();
+        let connector = ().chain(TcpConnector::default());
+        let connector = connector.chain(TlsConnector::new(config.tls.clone()));
         Self {
-            agent: Agent::new_with_config(agent),
+            agent: Agent::with_parts(agent, connector, DefaultResolver::default()),
             config,
         }
     }
@@ -244,6 +253,9 @@ impl Transport {
                 url,
                 reason: limit.to_string(),
             };
+        }
+        if let Some(reason) = explain(error) {
+            return ClientError::Unreachable { url, reason };
         }
         match error {
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tls_config::ClientTls;
+
 /// Two rounds with their jitter take less than 2 s, the longest time until a silent death is
 /// found.
 const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_millis(900);
@@ -33,6 +35,8 @@ pub struct Config {
     pub stale_check_interval: Duration,
     /// The prober; `None` switches it off.
     pub prober: Option<ProberConfig>,
+    /// Which nodes with TLS are trusted.
+    pub tls: ClientTls,
 }
 
 impl Default for Config {
@@ -41,6 +45,7 @@ impl Default for Config {
             registry: service_registry::Config::default(),
             stale_check_interval: DEFAULT_STALE_CHECK_INTERVAL,
             prober: Some(ProberConfig::default()),
+            tls: ClientTls::system(),
         }
     }
 }

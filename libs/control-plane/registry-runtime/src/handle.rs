@@ -93,7 +93,15 @@ impl RegistryHandle {
         };
         let (incarnation, address) = (asked.incarnation, Arc::clone(&asked.address));
         let timeout = DEFAULT_PROBE_TIMEOUT;
-        match is_alive(&request.node_id, incarnation, &address, timeout).await {
+        match is_alive(
+            &self.shared.tls,
+            &request.node_id,
+            incarnation,
+            &address,
+            timeout,
+        )
+        .await
+        {
             Ok(is_alive) => {
                 let holder = HolderAnswer { asked, is_alive };
                 let (node_id, address) = (request.node_id.clone(), request.address.clone());

@@ -96,7 +96,15 @@ pub fn build(
     }
     let (progress, progress_seen) = watch::channel(WriteProgress::default());
     let has_prober = config.prober.is_some();
-    let shared = Shared::new(registry, sink, origin, events, has_prober, progress_seen);
+    let shared = Shared::new(
+        registry,
+        sink,
+        origin,
+        events,
+        has_prober,
+        config.tls,
+        progress_seen,
+    );
     let shared = Arc::new(shared);
     let (turns, turns_seen) = watch::channel(0);
     let timer = RegistryTimer {

@@ -77,7 +77,14 @@ impl Prober {
     /// Probes a node, and passes the result to the registry.
     async fn ask(&self, job: Job) -> (Job, ProbeResult) {
         let (node_id, address) = (&job.node_id, &job.address);
-        let result = probe(node_id, job.incarnation, address, self.config.timeout).await;
+        let result = probe(
+            &self.registry.shared.tls,
+            node_id,
+            job.incarnation,
+            address,
+            self.config.timeout,
+        )
+        .await;
         if let Err(error) = &result {
             tracing::debug!(%node_id, %address, %error, "Node probe failed");
         }

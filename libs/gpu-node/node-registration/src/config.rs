@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use bearer_auth::ApiToken;
 use pool_registry_types::{BootId, HttpUrl, MachineId, NodeId, PoolId, Text};
+use tls_config::ClientTls;
 
 /// The default heartbeat interval: a third of the control plane's default timeout of 30 s, so that
 /// two heartbeats may be lost.
@@ -34,6 +35,7 @@ pub struct RegistrationConfig {
     pub(crate) version: Option<Text>,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) token: Option<ApiToken>,
+    pub(crate) tls: ClientTls,
     pub(crate) incarnation_file: Option<PathBuf>,
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
@@ -62,6 +64,7 @@ impl RegistrationConfig {
             version: None,
             heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,
             token: None,
+            tls: ClientTls::system(),
             incarnation_file: None,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
@@ -116,6 +119,14 @@ impl RegistrationConfig {
     #[must_use]
     pub fn with_token(mut self, token: ApiToken) -> Self {
         self.token = Some(token);
+        self
+    }
+
+    /// Sets which control planes with TLS are trusted. By default it is those that the system
+    /// trusts.
+    #[must_use]
+    pub fn with_tls(mut self, tls: ClientTls) -> Self {
+        self.tls = tls;
         self
     }
 

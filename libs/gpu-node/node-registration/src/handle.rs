@@ -84,7 +84,11 @@ impl NodeRegistration {
             capabilities: self.capabilities,
         };
         let config = self.config;
-        let control_plane = HttpControlPlane::new(config.connect_timeout, config.token.clone());
+        let control_plane = HttpControlPlane::new(
+            config.connect_timeout,
+            config.token.clone(),
+            config.tls.clone(),
+        );
         start(config, source, control_plane)
     }
 }

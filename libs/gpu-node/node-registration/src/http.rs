@@ -9,7 +9,15 @@ use pool_registry_types::{
     RegisterResponse, one_line,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use ureq::{Agent, Body, RequestBuilder, http::Response};
+use tls_config::{ClientTls, TlsConnector, explain};
+use ureq::{
+    Agent, Body, RequestBuilder,
+    http::Response,
+    unversioned::{
+        resolver::DefaultResolver,
+        transport::{Connector as _, TcpConnector},
+    },
+};
 
 use crate::control_plane::{ControlPlane, RequestError};
 
@@ -30,8 +38,9 @@ pub(crate) struct HttpControlPlane {
 }
 
 impl HttpControlPlane {
-    /// A client that gives each connection `connect_timeout` to come about.
-    pub(crate) fn new(connect_timeout: Duration, token: Option<ApiToken>) -> Self {
+    /// A client that gives each connection `connect_timeout` to come about, and trusts servers with
+    /// TLS as `tls` says.
+    pub(crate) fn new(connect_timeout: Duration, token: Option<ApiToken>, tls: ClientTls) -> Self {
         let config = Agent::config_builder()
             .timeout_connect(Some(connect_timeout))
             .http_status_as_error(false)
@@ -44,8 +53,9 @@ impl HttpControlPlane {
             .user_agent(concat!("node-registration/", env!("CARGO_PKG_VERSION")))
             .max_idle_age(MAX_IDLE)
             .build();
+        let connector = ().chain(TcpConnector::default()).chain(TlsConnector::new(tls));
         Self {
-            agent: Agent::new_with_config(config),
+            agent: Agent::with_parts(config, connector, DefaultResolver::default()),
             token,
         }
     }
@@ -164,7 +174,7 @@ fn no_answer(error: &ureq::Error) -> RequestError {
     };
     match limit {
         Some(limit) => RequestError::OwnLimit(limit),
-        None => RequestError::NoAnswer(error.to_string()),
+        None => RequestError::NoAnswer(explain(error).unwrap_or_else(|| error.to_string())),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     program::Program,
     report::Report,
     settings::Settings,
+    tls,
 };
 
 /// Reports bad settings, one finding for each.
@@ -39,6 +40,7 @@ pub(crate) fn common(report: &mut Report, program: &Program, settings: &Settings
             addr,
         );
     }
+    tls::check(report, program, settings.tls.as_ref());
     let token = TOKEN.variable(program.prefix);
     let beyond_loopback = !settings.addr.ip().is_loopback();
     if settings.token.is_some() {

@@ -12,6 +12,7 @@ use bearer_auth::ApiToken;
 use http_server::HostName;
 use stream_proxy::Timeouts;
 use telemetry::LogFormat;
+use tls_config::Fingerprint;
 
 use crate::{
     require_auth::RequireAuth,
@@ -96,6 +97,60 @@ pub(crate) static ALLOWED_HOSTS: Setting<Option<Vec<HostName>>> = Setting::list(
          of `POOL_MANAGERD_ADDRESS` are always served. A request for another host gets 403, \
          which stops DNS rebinding. With a token every host is served, as reverse proxies need \
          it",
+    );
+
+pub(crate) static TLS_CERT_FILE: Setting<Option<PathBuf>> = Setting::optional_path("TLS_CERT_FILE")
+    .after_prefix()
+    .unset_means("none: no TLS")
+    .help("certificate of this server (PEM)")
+    .document(
+        "the certificate of this server, PEM, with those of the CAs between it and the root behind \
+         it. The listen address then serves [TLS](TLS.md) and plain HTTP. The file is read again \
+         when it changes",
+    );
+
+pub(crate) static TLS_KEY_FILE: Setting<Option<PathBuf>> = Setting::optional_path("TLS_KEY_FILE")
+    .after_prefix()
+    .help("its private key (PEM)")
+    .document(
+        "the private key of the certificate, PEM, without a passphrase; readable by this user only",
+    );
+
+pub(crate) static TLS_CLIENT_CA_FILE: Setting<Option<PathBuf>> =
+    Setting::optional_path("TLS_CLIENT_CA_FILE")
+        .after_prefix()
+        .help("CA of client certificates (PEM)")
+        .document(
+            "the CA of client certificates, PEM. A client may then present a certificate, and one \
+             of another CA is refused; a client without one is served",
+        );
+
+pub(crate) static ALLOW_PLAIN_HTTP: Setting<bool> = Setting::flag("ALLOW_PLAIN_HTTP", || false)
+    .after_prefix()
+    .help("with TLS, plain HTTP from other machines")
+    .document(
+        "serve plain HTTP to other machines although TLS is configured. By default they get 403, \
+         because a token that travels in clear text should not work. Peers on this machine are \
+         served either way",
+    );
+
+pub(crate) static TLS_CA_FILE: Setting<Option<PathBuf>> = Setting::optional_path("TLS_CA_FILE")
+    .after_prefix()
+    .unset_means("the system's CAs")
+    .help("CA of the servers it calls (PEM)")
+    .document(
+        "the CA of the servers with `https://` addresses that this daemon calls, PEM: nodes for \
+         `orchestratord`, the control plane for `pool-managerd`. The file is read again when it \
+         changes",
+    );
+
+pub(crate) static TLS_CA_SHA256: Setting<Option<Fingerprint>> = Setting::optional("TLS_CA_SHA256")
+    .after_prefix()
+    .help("its SHA-256 fingerprint instead")
+    .document(
+        "the SHA-256 fingerprint of that CA instead of a file, as `openssl x509 -noout \
+             -fingerprint -sha256` prints it. The servers must present the CA's certificate behind \
+             their own",
     );
 
 /// The directory of handoff files.
@@ -187,6 +242,12 @@ pub(crate) static COMMON: &[&dyn DescribeSetting] = &[
     &REQUIRE_AUTH,
     &KEYS_FILE,
     &ALLOWED_HOSTS,
+    &TLS_CERT_FILE,
+    &TLS_KEY_FILE,
+    &TLS_CLIENT_CA_FILE,
+    &ALLOW_PLAIN_HTTP,
+    &TLS_CA_FILE,
+    &TLS_CA_SHA256,
     &RUNTIME_DIR,
     &STATE_DIR,
     &FIRST_BYTE_TIMEOUT,

@@ -77,6 +77,7 @@ mod require_auth;
 mod running;
 mod setting;
 mod settings;
+mod tls;
 mod unused;
 
 pub use common::{RUNTIME_DIR, SECRET_VARIABLES, STATE_DIR};
@@ -89,6 +90,7 @@ pub use running::{Daemon, JOIN_TIMEOUT, LIMITS, Listeners, StartError};
 pub use setting::{DescribeSetting, Setting, SettingDescription, Unset};
 pub use settings::Settings;
 pub use telemetry::Metrics;
+pub use tls::ListenTls;
 
 /// What the README shows is compiled with the tests, and run where it can be.
 #[cfg(doctest)]

@@ -18,9 +18,10 @@ use service_runtime::{
 };
 use stream_proxy::StreamProxy;
 use telemetry::Metrics;
+use tls_config::{ClientTls, Reload};
 use tokio::sync::watch;
 
-use crate::{common::METRICS_ADDR, program::Program, settings::Settings};
+use crate::{common::METRICS_ADDR, program::Program, settings::Settings, tls};
 
 /// How long background tasks may take to end, once nothing else is left to do.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -118,6 +119,8 @@ pub struct Daemon {
     threads: ConnectionThreadsHandle,
     /// The socket that the service manager has bound.
     inherited: Option<TcpListener>,
+    /// Which upstream servers with TLS are trusted.
+    client_tls: ClientTls,
     /// The hosts under which the metrics listener is asked; `None` with a token, when every host
     /// is served.
     metrics_hosts: Option<AllowedHosts>,
@@ -143,6 +146,7 @@ impl Daemon {
             tasks,
             threads,
             inherited,
+            client_tls: settings.client_tls.clone(),
             metrics_hosts: (!settings.auth.has_token()).then(|| settings.allowed_hosts.clone()),
         })
     }
@@ -150,19 +154,37 @@ impl Daemon {
     /// Binds the listen address and the metrics address. A socket of the service manager takes the
     /// place of the former.
     ///
+    /// With TLS a task reads its files again when they change.
+    ///
     /// The system's limit of open files bounds the number of connections; few of them may be
     /// unauthenticated.
     ///
     /// # Errors
     /// When an address cannot be bound.
     pub fn bind(&self, settings: &Settings) -> Result<Listeners, StartError> {
+        let main = self.bind_main(settings.addr, settings.max_body_bytes as u64)?;
+        if let Some(tls) = &settings.tls {
+            let server = tls.server.clone();
+            self.keep_current(move || server.reload());
+        }
+        let client = settings.client_tls.clone();
+        if client.has_files() {
+            self.keep_current(move || client.reload());
+        }
         Ok(Listeners {
-            main: self.bind_main(settings.addr, settings.max_body_bytes as u64)?,
+            main: match &settings.tls {
+                Some(tls) => main.with_tls(tls.server.clone(), tls.plain),
+                None => main,
+            },
             metrics: settings
                 .metrics_addr
                 .map(|addr| self.bind_metrics(addr))
                 .transpose()?,
         })
+    }
+
+    fn keep_current(&self, reload: impl Fn() -> Reload + Clone + Send + 'static) {
+        tls::keep_current(reload, &self.tasks, self.shutdown.clone());
     }
 
     fn bind_main(&self, addr: SocketAddr, max_body_bytes: u64) -> Result<BoundServer, StartError> {
@@ -245,7 +267,8 @@ impl Daemon {
     /// A client for upstream servers, and a task that closes its idle connections.
     #[must_use]
     pub fn proxy(&self) -> StreamProxy {
-        let (proxy, shutdown) = (StreamProxy::new(), self.shutdown.clone());
+        let proxy = StreamProxy::with_tls(self.client_tls.clone());
+        let shutdown = self.shutdown.clone();
         let sweep = proxy
             .clone()
             .sweep(async move { shutdown.requested().await });

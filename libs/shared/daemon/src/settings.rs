@@ -6,11 +6,16 @@ use bearer_auth::{ApiToken, AuthPolicy};
 use http_server::{AllowedHosts, HostName};
 use key_file::KeyFile;
 use telemetry::LogFormat;
+use tls_config::ClientTls;
 use tracing::Span;
 
 use crate::{
-    common, directory::require_regular_file, program::Program, reader::SettingsReader,
+    common,
+    directory::require_regular_file,
+    program::Program,
+    reader::SettingsReader,
     require_auth::RequireAuth,
+    tls::{self, ListenTls},
 };
 
 const MIB: usize = 1024 * 1024;
@@ -32,6 +37,10 @@ pub struct Settings {
     pub auth: AuthPolicy,
     /// The hosts that requests may name while no token is set.
     pub allowed_hosts: AllowedHosts,
+    /// The TLS of the listen address.
+    pub tls: Option<ListenTls>,
+    /// Which servers with TLS this daemon trusts.
+    pub client_tls: ClientTls,
     /// The directory of handoff files.
     pub runtime_dir: PathBuf,
     /// The directory for what outlives a restart.
@@ -66,6 +75,8 @@ impl Settings {
             auth,
             token,
             allowed_hosts: allowed_hosts(reader),
+            tls: tls::read(reader),
+            client_tls: tls::read_client(reader),
             runtime_dir: reader.read(&common::RUNTIME_DIR),
             state_dir: reader.read(&common::STATE_DIR),
             first_byte_timeout: reader.read(&common::FIRST_BYTE_TIMEOUT),
@@ -257,6 +268,50 @@ mod tests {
             "{problems}"
         );
         assert!(read(&[("DEMO_KEYS_FILE", "/no/such/file")]).is_err());
+    }
+
+    // spec: TLS-20
+    #[test]
+    fn a_certificate_needs_its_key_and_the_file_that_is_wrong_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = test_certificates::Authority::new().unwrap();
+        let good = ca.issue(&["h"]).unwrap().write(directory.path()).unwrap();
+        let (cert, key) = (
+            good.certificate.to_str().unwrap(),
+            good.key.to_str().unwrap(),
+        );
+        assert!(read(&[]).unwrap().tls.is_none());
+        let both = [("DEMO_TLS_CERT_FILE", cert), ("DEMO_TLS_KEY_FILE", key)];
+        assert!(read(&both).unwrap().tls.is_some());
+        for (set, expected) in [
+            (
+                vec![both[0]],
+                "DEMO_TLS_KEY_FILE: must be set when DEMO_TLS_CERT_FILE is",
+            ),
+            (
+                vec![both[1]],
+                "DEMO_TLS_CERT_FILE: must be set when DEMO_TLS_KEY_FILE is",
+            ),
+            (
+                vec![("DEMO_TLS_CLIENT_CA_FILE", cert)],
+                "DEMO_TLS_CERT_FILE: must be set when DEMO_TLS_CLIENT_CA_FILE is",
+            ),
+            (
+                vec![both[0], ("DEMO_TLS_KEY_FILE", cert)],
+                &format!("DEMO_TLS_KEY_FILE: {cert}: holds no private key"),
+            ),
+            (
+                vec![("DEMO_TLS_CERT_FILE", "/none"), both[1]],
+                "DEMO_TLS_CERT_FILE: /none: cannot be read",
+            ),
+            (
+                vec![both[0], both[1], ("DEMO_TLS_CLIENT_CA_FILE", key)],
+                &format!("DEMO_TLS_CLIENT_CA_FILE: {key}: holds no certificate"),
+            ),
+        ] {
+            let problems = read(&set).unwrap_err();
+            assert!(problems.starts_with(expected), "{problems}\n{expected}");
+        }
     }
 
     // spec: CONF-8

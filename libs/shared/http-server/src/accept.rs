@@ -3,6 +3,7 @@
 use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
 
 use service_runtime::{AssignedThread, ConnectionThreadsHandle, Shutdown, Tasks};
+use tls_config::ServerTls;
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -10,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    HttpService, Limits, Listener, PeerAddr,
+    HttpService, Limits, Listener, PeerAddr, PlainHttp,
     connection::serve_connection,
     control::{Stage, StageWatcher},
     permits::{Acquired, ConnectionPermits},
@@ -69,6 +70,8 @@ pub(crate) struct Acceptor<L, S> {
     pub(crate) permits: Arc<ConnectionPermits>,
     /// The threads of connections; without any, connections run in the runtime of the loop.
     pub(crate) connection_threads: ConnectionThreadsHandle,
+    /// Served beside plain HTTP, where it is configured.
+    pub(crate) tls: Option<(ServerTls, PlainHttp)>,
     /// Held by the loop and by each connection: the server has ended when all are dropped.
     pub(crate) alive: watch::Receiver<()>,
 }
@@ -187,6 +190,7 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             Arc::clone(&self.limits),
             StageWatcher::new(Arc::clone(self.watcher.control())),
             permit.shared(),
+            self.tls.clone(),
         );
         self.tasks.spawn_here("http-connection", async move {
             connection.await;

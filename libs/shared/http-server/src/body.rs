@@ -13,6 +13,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tls_config::PeerCertificate;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
@@ -123,6 +124,24 @@ impl RequestBody {
     /// Sets who the caller is.
     pub fn set_principal(&mut self, principal: Principal) {
         self.principal = Some(principal);
+    }
+
+    /// The verified certificate that the client presented in its TLS handshake, if it did.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&PeerCertificate> {
+        match &self.source {
+            Source::Connection(connection) => connection.state.peer_certificate(),
+            Source::Memory(_) => None,
+        }
+    }
+
+    /// Whether the request came over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        match &self.source {
+            Source::Connection(connection) => connection.state.is_tls(),
+            Source::Memory(_) => false,
+        }
     }
 
     /// Marks the connection as authenticated. Returns false if no more authenticated connections

@@ -4,8 +4,12 @@ use pool_registry_types::limits::Limit;
 
 use crate::{
     CONTROL_BODY_BYTES, Limits, MAX_HEADERS, UnauthenticatedLimits,
-    content_coding::MAX_ZSTD_WINDOW_BYTES, cross_origin::MAX_ORIGIN_BYTES,
-    extract::MAX_MESSAGE_BYTES, hosts::MAX_NAME_BYTES, refusal::MAX_POLITE_REFUSALS,
+    content_coding::MAX_ZSTD_WINDOW_BYTES,
+    cross_origin::MAX_ORIGIN_BYTES,
+    extract::MAX_MESSAGE_BYTES,
+    hosts::MAX_NAME_BYTES,
+    http2::{MAX_RESETS, MAX_STREAMS},
+    refusal::MAX_POLITE_REFUSALS,
     request_id::MAX_REQUEST_ID_BYTES,
 };
 
@@ -108,6 +112,14 @@ pub const LIMITS: &[Limit] = &[
         .because("An origin in `…_ALLOWED_ORIGINS`.")
         .enforced_by("orchestratord, at its start")
         .beyond("the setting is refused at start"),
+    Limit::new("http2::MAX_STREAMS", MAX_STREAMS as u64, "requests")
+        .because("Requests of one HTTP/2 connection at the same time.")
+        .enforced_by("listeners of both daemons, over TLS")
+        .beyond("the stream is refused, and the client sends it again"),
+    Limit::new("http2::MAX_RESETS", MAX_RESETS as u64, "streams")
+        .because("Streams that a client resets in a row before they are answered.")
+        .enforced_by("listeners of both daemons, over TLS")
+        .beyond(CLOSED),
     Limit::new("MAX_POLITE_REFUSALS", MAX_POLITE_REFUSALS as u64, "connections")
         .because("Refused connections that are answered at the same time.")
         .enforced_by("listeners of both daemons")

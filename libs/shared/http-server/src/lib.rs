@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server loop on hyper with a deadline and a limit for everything that a client can do
+//! An HTTP server loop on hyper with a deadline and a limit for everything that a client can do
 //! slowly or too often.
 //!
 //! | a client can | what happens |
@@ -20,6 +20,11 @@
 //! client has sent (part of) its next request by then, up to 64 KiB. It does not notice while a
 //! handler holds the rest of a body without reading it.
 //!
+//! With [`BoundServer::with_tls`] the same port serves TLS, and HTTP/2 to clients that offer it. An
+//! unfinished handshake has the deadline of a header. On HTTP/2 a connection has at most 128
+//! requests at a time and is closed when it resets too many, a stream that the client does not read
+//! is reset after [`Limits::write_progress`], and the time without a request is [`Limits::idle`].
+//!
 //! Not limited: the memory of all buffered bodies together, at worst [`Limits::max_connections`]
 //! times [`Limits::max_body_bytes`]. Services that buffer bodies keep the second small, or require
 //! a token.
@@ -33,6 +38,7 @@
 //! A server ends in three phases; see [`ServerHandle`].
 
 mod accept;
+mod answer;
 mod api_error;
 pub mod audit;
 mod auth;
@@ -47,12 +53,15 @@ mod control;
 #[cfg(test)]
 mod counting_waker;
 mod cross_origin;
+mod driver;
 mod event_stream;
 mod extract;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod hosts;
+mod http1;
+mod http2;
 mod limits;
 mod listener;
 mod metrics_text;
@@ -69,6 +78,7 @@ mod response_body;
 mod routes;
 mod server;
 mod service;
+mod tls;
 mod whole_numbers;
 
 pub use api_error::ApiError;
@@ -95,8 +105,9 @@ pub use routes::{
     Health, method_not_allowed, metrics_routes, not_found, service_routes, service_routes_of,
     with_fallbacks,
 };
-pub use server::{BoundServer, ServerHandle, adopt, bind, serve_on};
+pub use server::{BoundServer, ServerHandle, adopt, bind, serve_on, serve_tls_on};
 pub use service::{HttpService, ResponseBody};
+pub use tls::PlainHttp;
 
 /// Compiles the README's examples as tests.
 #[cfg(doctest)]

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -13,7 +14,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::phase::{ConnectionState, Phase};
+use crate::phase::{ConnectionState, Interruption};
 
 /// The buffer size for discarding while lingering, and for reading ahead of hyper.
 const PIECE_BYTES: usize = 4096;
@@ -21,6 +22,9 @@ const PIECE_BYTES: usize = 4096;
 /// The most bytes read ahead of hyper: any request that a client reasonably pipelines. A client
 /// that sends more is not read further, so its leaving is noticed only when hyper reads on.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
+
+/// The first byte of TLS: the type of a handshake record. No request begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Wraps a socket and updates a [`ConnectionState`]. It has no timer: the loop of the connection
 /// checks the state when it is idle. A successful read or write costs an atomic load or two.
@@ -34,6 +38,10 @@ pub(crate) struct ObservedIo<Io> {
     state: Arc<ConnectionState>,
     /// Bytes read but not yet given to hyper. Almost always empty, without an allocation.
     ahead: BytesMut,
+    /// The next byte is the first one, and tells TLS from HTTP.
+    may_be_tls: bool,
+    /// The sending side is closed.
+    is_shut: bool,
 }
 
 impl<Io> ObservedIo<Io> {
@@ -42,7 +50,19 @@ impl<Io> ObservedIo<Io> {
             io,
             state,
             ahead: BytesMut::new(),
+            may_be_tls: false,
+            is_shut: false,
         }
+    }
+
+    /// Interrupts the connection if its first byte is that of TLS.
+    pub(crate) fn or_tls(self, may_be_tls: bool) -> Self {
+        Self { may_be_tls, ..self }
+    }
+
+    /// The socket, and what was read of it but not yet given to hyper.
+    pub(crate) fn into_parts(self) -> (Io, BytesMut) {
+        (self.io, self.ahead)
     }
 
     fn observe_write<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -65,7 +85,7 @@ impl<Io: AsyncRead + Unpin> ObservedIo<Io> {
                 Poll::Ready(Ok(())) if !piece.filled().is_empty() => {
                     self.ahead.extend_from_slice(piece.filled());
                 }
-                Poll::Ready(_) => return self.state.on_client_gone(),
+                Poll::Ready(_) => return self.state.interrupt(Interruption::ClientGone),
             }
         }
     }
@@ -87,6 +107,13 @@ impl<Io: AsyncRead + Unpin> AsyncRead for ObservedIo<Io> {
         };
         if buf.filled().len() > before {
             self.state.on_bytes(Instant::now);
+            if mem::take(&mut self.may_be_tls) && buf.filled().get(before) == Some(&TLS_HANDSHAKE) {
+                // hyper sees nothing of it, and is not polled again.
+                self.ahead.extend_from_slice(&buf.filled()[before..]);
+                buf.set_filled(before);
+                self.state.interrupt(Interruption::TlsBegins);
+                return Poll::Pending;
+            }
         } else if result.is_pending() {
             self.state.on_read_pending();
         }
@@ -128,8 +155,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<Io> {
     /// Closes the sending side. If the client may still be sending, reads and discards until it
     /// closes too.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.state.phase() != Phase::Closing {
+        if !self.is_shut {
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            self.is_shut = true;
             if !self.state.client_may_be_sending() {
                 return Poll::Ready(Ok(()));
             }
@@ -231,7 +259,7 @@ mod tests {
     async fn notes_the_first_byte() {
         let mut io = observed(0);
         io.read_exact(&mut [0]).await.unwrap();
-        assert_eq!(io.state.phase(), Phase::Header);
+        assert_eq!(io.state.phase(), crate::phase::Phase::Header);
     }
 
     #[test]

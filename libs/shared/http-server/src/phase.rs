@@ -2,13 +2,15 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tokio::time::Instant;
+
+use tls_config::PeerCertificate;
 
 use crate::{Limits, UnauthenticatedLimits, permits::ConnectionPermit};
 
@@ -27,16 +29,19 @@ pub(crate) enum Phase {
     Request,
     /// The last response is complete; the next request may come.
     Idle,
+    /// The same on HTTP/2, where bytes alone are no request: many frames are about the connection.
+    NoStream,
     /// The sending side of the server is closed.
     Closing,
 }
 
 impl Phase {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::FirstByte,
         Self::Header,
         Self::Request,
         Self::Idle,
+        Self::NoStream,
         Self::Closing,
     ];
 
@@ -46,7 +51,7 @@ impl Phase {
             Self::FirstByte => Some(limits.first_byte),
             Self::Header => Some(limits.header),
             Self::Request => None,
-            Self::Idle => Some(limits.idle),
+            Self::Idle | Self::NoStream => Some(limits.idle),
             Self::Closing => Some(LINGER),
         }
     }
@@ -55,7 +60,7 @@ impl Phase {
     fn after_bytes(self) -> Self {
         match self {
             Self::FirstByte | Self::Idle => Self::Header,
-            Self::Header | Self::Request | Self::Closing => self,
+            Self::Header | Self::Request | Self::NoStream | Self::Closing => self,
         }
     }
 
@@ -90,8 +95,19 @@ pub(crate) struct ConnectionState {
     request_read: AtomicBool,
     /// The last read found nothing: its task is woken when bytes arrive.
     read_pending: AtomicBool,
+    /// An [`Interruption`], as a number.
+    interruption: AtomicU8,
+    /// Set after a TLS handshake: the certificate that the client presented, if it did.
+    tls: OnceLock<Option<Arc<PeerCertificate>>>,
+}
+
+/// Why a connection cannot go on as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interruption {
     /// The client closed its sending side while a request was being served.
-    client_gone: AtomicBool,
+    ClientGone,
+    /// The first byte is that of a TLS handshake.
+    TlsBegins,
 }
 
 impl ConnectionState {
@@ -105,7 +121,8 @@ impl ConnectionState {
             body_left_unread: AtomicBool::new(false),
             request_read: AtomicBool::new(false),
             read_pending: AtomicBool::new(false),
-            client_gone: AtomicBool::new(false),
+            interruption: AtomicU8::new(0),
+            tls: OnceLock::new(),
         }
     }
 
@@ -187,14 +204,56 @@ impl ConnectionState {
                     && !self.read_pending.load(Ordering::Relaxed))
     }
 
-    /// The client closed its sending side while a request was being served.
-    pub(crate) fn on_client_gone(&self) {
-        self.client_gone.store(true, Ordering::Relaxed);
+    /// The connection cannot go on as it is.
+    pub(crate) fn interrupt(&self, why: Interruption) {
+        self.interruption.store(why as u8 + 1, Ordering::Relaxed);
     }
 
-    /// Whether the client closed its sending side while a request was being served.
-    pub(crate) fn client_gone(&self) -> bool {
-        self.client_gone.load(Ordering::Relaxed)
+    /// Why the connection cannot go on as it is, if it cannot.
+    pub(crate) fn interruption(&self) -> Option<Interruption> {
+        match self.interruption.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(Interruption::ClientGone),
+            _ => Some(Interruption::TlsBegins),
+        }
+    }
+
+    /// A TLS handshake goes on where HTTP was interrupted.
+    pub(crate) fn on_handshake(&self) {
+        self.interruption.store(0, Ordering::Relaxed);
+    }
+
+    /// The TLS handshake is complete: the connection begins anew.
+    pub(crate) fn on_tls(&self, certificate: Option<PeerCertificate>, now: Instant) {
+        // A connection has one handshake.
+        let _ = self.tls.set(certificate.map(Arc::new));
+        self.set(Phase::FirstByte, now);
+    }
+
+    /// Whether the connection has TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.get().is_some()
+    }
+
+    /// The certificate that the client presented, after its verification.
+    pub(crate) fn peer_certificate(&self) -> Option<&PeerCertificate> {
+        self.tls.get()?.as_deref()
+    }
+
+    /// The state of one stream of HTTP/2 on this connection.
+    pub(crate) fn of_stream(&self) -> Self {
+        let state = Self {
+            start: self.start,
+            tls: self.tls.clone(),
+            ..Self::new(self.start, Arc::clone(&self.permit))
+        };
+        state.on_request();
+        state
+    }
+
+    /// HTTP/2: the connection has no stream any more.
+    pub(crate) fn on_idle(&self, now: Instant) {
+        self.set(Phase::NoStream, now);
     }
 
     /// The server closes its sending side.
@@ -216,7 +275,7 @@ impl ConnectionState {
             self.write_stuck.store(NOT_STUCK, Ordering::Relaxed);
             // hyper finishes a response's body before the socket has taken the end of it.
             let phase = self.phase();
-            if matches!(phase, Phase::Idle | Phase::Header) {
+            if matches!(phase, Phase::Idle | Phase::Header | Phase::NoStream) {
                 self.set(phase, now());
             }
         }
@@ -235,7 +294,12 @@ impl ConnectionState {
     /// Whether bytes of a request may still arrive: the rest of a body, or of a header that was
     /// refused.
     pub(crate) fn client_may_be_sending(&self) -> bool {
-        self.body_left_unread() || self.phase() == Phase::Header
+        self.body_left_unread()
+            || matches!(
+                self.phase(),
+                // On HTTP/2 a client sends frames at any time.
+                Phase::Header | Phase::NoStream | Phase::Closing
+            )
     }
 
     /// The permit of the connection.
@@ -263,7 +327,9 @@ impl ConnectionState {
             return of_phase;
         };
         let idle = match self.get() {
-            (Phase::Idle, since) => Some((since + share.idle, Overdue::Read(Phase::Idle))),
+            (phase @ (Phase::Idle | Phase::NoStream), since) => {
+                Some((since + share.idle, Overdue::Read(phase)))
+            }
             _ => None,
         };
         let life = (self.start + share.life, Overdue::Unauthenticated);
@@ -285,7 +351,11 @@ impl ConnectionState {
         };
         match (read, write) {
             // The time of the next request begins when the last byte of this response is sent.
-            (Some(_), Some(write)) if matches!(phase, Phase::Idle | Phase::Header) => Some(write),
+            (Some(_), Some(write))
+                if matches!(phase, Phase::Idle | Phase::Header | Phase::NoStream) =>
+            {
+                Some(write)
+            }
             (Some(read), Some(write)) => Some(if write.0 < read.0 { write } else { read }),
             (read, write) => read.or(write),
         }

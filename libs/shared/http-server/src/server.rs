@@ -3,10 +3,11 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use service_runtime::{ConnectionThreadsHandle, Shutdown, Tasks};
+use tls_config::ServerTls;
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    HttpService, Limits, Listener, TcpListener,
+    HttpService, Limits, Listener, PlainHttp, TcpListener,
     accept::Acceptor,
     control::{Control, Stage, StageWatcher},
     listener::listen,
@@ -38,6 +39,7 @@ pub fn adopt(listener: std::net::TcpListener, limits: Limits) -> io::Result<Boun
         local_addr,
         limits,
         connection_threads: ConnectionThreadsHandle::default(),
+        tls: None,
     })
 }
 
@@ -48,6 +50,7 @@ pub struct BoundServer {
     local_addr: SocketAddr,
     limits: Limits,
     connection_threads: ConnectionThreadsHandle,
+    tls: Option<(ServerTls, PlainHttp)>,
 }
 
 impl BoundServer {
@@ -57,6 +60,16 @@ impl BoundServer {
     pub fn on(self, connection_threads: ConnectionThreadsHandle) -> Self {
         Self {
             connection_threads,
+            ..self
+        }
+    }
+
+    /// Serves TLS on the same port: the first byte of a connection tells it from plain HTTP, which
+    /// `plain` allows or refuses. Clients that offer HTTP/2 get it.
+    #[must_use]
+    pub fn with_tls(self, tls: ServerTls, plain: PlainHttp) -> Self {
+        Self {
+            tls: Some((tls, plain)),
             ..self
         }
     }
@@ -91,6 +104,7 @@ impl BoundServer {
             tasks,
             shutdown,
             self.connection_threads,
+            self.tls,
         ))
     }
 }
@@ -113,6 +127,30 @@ pub fn serve_on<L: Listener, S: HttpService>(
         tasks,
         shutdown,
         ConnectionThreadsHandle::default(),
+        None,
+    )
+}
+
+/// Like [`serve_on`], with TLS beside plain HTTP; see [`BoundServer::with_tls`].
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn serve_tls_on<L: Listener, S: HttpService>(
+    listener: L,
+    limits: Limits,
+    (tls, plain): (ServerTls, PlainHttp),
+    service: S,
+    tasks: &Tasks,
+    shutdown: Shutdown,
+) -> ServerHandle {
+    start(
+        listener,
+        limits,
+        service,
+        tasks,
+        shutdown,
+        ConnectionThreadsHandle::default(),
+        Some((tls, plain)),
     )
 }
 
@@ -123,6 +161,7 @@ fn start<L: Listener, S: HttpService>(
     tasks: &Tasks,
     shutdown: Shutdown,
     connection_threads: ConnectionThreadsHandle,
+    tls: Option<(ServerTls, PlainHttp)>,
 ) -> ServerHandle {
     let control = Arc::new(Control::new());
     let permits = ConnectionPermits::new(&limits);
@@ -135,6 +174,7 @@ fn start<L: Listener, S: HttpService>(
         watcher: StageWatcher::new(Arc::clone(&control)),
         permits: Arc::clone(&permits),
         connection_threads,
+        tls,
         alive,
     };
     tasks.spawn("http-accept", acceptor.run(shutdown));

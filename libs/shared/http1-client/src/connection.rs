@@ -4,19 +4,17 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io::{self, IoSlice},
-    mem::MaybeUninit,
-    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::Method;
-use socket2::{SockRef, Socket};
+use socket2::Socket;
 use thiserror::Error;
+use tls_config::ClientTls;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    io::ReadBuf,
     runtime::{Handle, Id},
     time::Instant,
 };
@@ -24,6 +22,7 @@ use tokio::{
 use crate::{
     connect::connect,
     timer::Timer,
+    upstream_stream::UpstreamStream,
     wire::{BodyDecoder, ProtocolError, ResponseHead, parse_head},
 };
 
@@ -119,7 +118,7 @@ impl Unsent {
 /// lives in a box, because it changes hands several times in each exchange.
 #[derive(Debug)]
 pub struct UpstreamConnection {
-    stream: TcpStream,
+    stream: UpstreamStream,
     /// The runtime that polls the socket.
     runtime: Id,
     timer: Timer,
@@ -153,7 +152,29 @@ impl UpstreamConnection {
     pub async fn open(host: &str, port: u16, head: Vec<u8>, body: &Bytes) -> io::Result<Box<Self>> {
         let mut unsent = Unsent::new(head, body);
         let stream = connect(host, port, |socket| unsent.send(socket)).await?;
-        Ok(Box::new(Self {
+        Ok(Self::new(UpstreamStream::Plain(stream), unsent))
+    }
+
+    /// The same with TLS. The request leaves after the handshake.
+    ///
+    /// # Errors
+    /// When no address accepts, this process cannot open a socket, or `tls` does not trust the
+    /// server.
+    pub async fn open_tls(
+        tls: &ClientTls,
+        host: &str,
+        port: u16,
+        head: Vec<u8>,
+        body: &Bytes,
+    ) -> io::Result<Box<Self>> {
+        let nothing_yet = |_: &Socket| Err(io::ErrorKind::WouldBlock.into());
+        let socket = connect(host, port, nothing_yet).await?;
+        let stream = UpstreamStream::begin_tls(tls, host, socket).await?;
+        Ok(Self::new(stream, Unsent::new(head, body)))
+    }
+
+    fn new(stream: UpstreamStream, unsent: Unsent) -> Box<Self> {
+        Box::new(Self {
             stream,
             runtime: Handle::current().id(),
             timer: Timer::default(),
@@ -166,7 +187,7 @@ impl UpstreamConnection {
             idle_limit: None,
             has_response_byte: false,
             interim: 0,
-        }))
+        })
     }
 
     /// The runtime that polls the socket.
@@ -180,7 +201,7 @@ impl UpstreamConnection {
     /// When the connection's runtime or the current one has ended.
     pub(crate) fn move_to_current_runtime(self) -> io::Result<Self> {
         Ok(Self {
-            stream: TcpStream::from_std(self.stream.into_std()?)?,
+            stream: self.stream.move_to_current_runtime()?,
             runtime: Handle::current().id(),
             // The old timer belongs to the other runtime.
             timer: Timer::default(),
@@ -288,9 +309,7 @@ impl UpstreamConnection {
     /// Whether the socket itself has neither a byte nor the end of the connection to read. Unlike
     /// [`is_quiet`](Self::is_quiet), this sees what the runtime has not noticed yet.
     pub(crate) fn is_silent(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit(); 1];
-        let peeked = SockRef::from(&self.stream).peek(&mut byte);
-        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        self.stream.is_silent()
     }
 
     /// How long the connection may be idle, where the upstream says so.
@@ -306,7 +325,7 @@ impl UpstreamConnection {
     ) -> Poll<Result<T, ResponseError>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut read = ReadBuf::new(scratch);
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
+            match ready!(self.stream.poll_read(cx, &mut read)) {
                 Err(error) => return Poll::Ready(Err(ResponseError::Io(error))),
                 Ok(()) if read.filled().is_empty() => {
                     let error = self
@@ -368,9 +387,14 @@ impl UpstreamConnection {
     fn poll_send(&mut self, cx: &mut Context<'_>) {
         while self.write_error.is_none() {
             let [head, body] = self.unsent.parts();
-            let stream = Pin::new(&mut self.stream);
+            let stream = &mut self.stream;
             let written = match (head.is_empty(), body.is_empty()) {
                 (true, true) => {
+                    match stream.poll_flush(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => self.write_error = Some(error),
+                        Poll::Pending => return,
+                    }
                     // Free the request body before the response arrives.
                     self.unsent = Unsent::default();
                     return;

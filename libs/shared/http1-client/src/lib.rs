@@ -9,6 +9,8 @@
 //! Dropping a connection closes its socket, which cancels the request. After a complete response a
 //! connection goes back to an [`IdlePool`].
 //!
+//! A connection may have TLS. Its handshake is a part of opening it.
+//!
 //! Parsing is strict: a response that two recipients could read in two ways is refused, or its
 //! connection is not reused. [`ResponseHead::headers`] holds end-to-end headers only, because this
 //! client serves gateways.
@@ -22,6 +24,7 @@ mod handshakes;
 pub mod hop_by_hop;
 mod idle_pool;
 mod timer;
+mod upstream_stream;
 mod wire;
 
 pub use connection::{MAX_INTERIM_RESPONSES, ResponseError, UpstreamConnection};

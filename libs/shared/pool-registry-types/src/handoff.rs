@@ -119,6 +119,15 @@ impl TryFrom<UnvalidatedHandoff> for Handoff {
             ));
         }
         check_models("models", raw.models.as_deref())?;
+        if raw.url.is_https() {
+            return Err(InvalidField::new(
+                "url",
+                format!(
+                    "must be a URL such as http://localhost:8081, not {}: the scheme is not http",
+                    raw.url
+                ),
+            ));
+        }
         let UnvalidatedHandoff {
             pool_id,
             replica_id,

@@ -19,7 +19,7 @@ use crate::{
 const ID: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$";
 /// What [`HttpUrl::new`] accepts, as far as a pattern can say.
 const URL: &str = concat!(
-    r"^[Hh][Tt][Tt][Pp]://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[(",
+    r"^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[(",
     r"([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|",
     r"([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|[0-9A-Fa-f]{1,4}:(:[0-9A-Fa-f]{1,4}){1,6}|",
     r":(:[0-9A-Fa-f]{1,4}){1,7})\])",
@@ -68,7 +68,7 @@ schemas! {
     EngineKind => text(ID, "A kind of engine such as `llamacpp`, or any other name.");
     TaskId => text(ID, "The name of a task.");
     SessionId => text(ID, "The name of a conversation.");
-    HttpUrl => text(URL, "`http://host[:port][/base]`, without user, query or fragment.")
+    HttpUrl => text(URL, "`http(s)://host[:port][/base]`, without user, query or fragment.")
         .max_length(Some(MAX_URL_CHARS));
     Text => ObjectBuilder::new()
         .schema_type(Type::String)

@@ -1,4 +1,4 @@
-//! Addresses of nodes and engines: plain `http://host:port[/base]`.
+//! Addresses of nodes and engines: `http://host:port[/base]`, or with `https`.
 
 use std::{
     fmt,
@@ -15,8 +15,9 @@ use crate::{
     text::{MAX_ECHO_CHARS, quoted},
 };
 
-/// The port of `http` if the URL names none.
+/// The ports if the URL names none.
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
 /// A text that is not the URL of a node or an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -27,7 +28,7 @@ pub struct UrlError {
 }
 
 /// The address of a node or an engine: `http://host[:port][/base]`, without user, query or
-/// fragment.
+/// fragment. An address with `https` is that of a server with TLS.
 ///
 /// ```
 /// use pool_registry_types::HttpUrl;
@@ -37,6 +38,7 @@ pub struct UrlError {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HttpUrl {
+    is_https: bool,
     /// In lower case (RFC 3986, section 6.2.2.1), so that equal addresses have equal bytes.
     authority: Authority,
     base_path: String,
@@ -46,7 +48,9 @@ impl PartialEq for HttpUrl {
     /// Compares bytes. `Authority` compares character by character, and each request looks up its
     /// engine by URL.
     fn eq(&self, other: &Self) -> bool {
-        self.authority.as_str() == other.authority.as_str() && self.base_path == other.base_path
+        self.authority.as_str() == other.authority.as_str()
+            && self.base_path == other.base_path
+            && self.is_https == other.is_https
     }
 }
 
@@ -54,6 +58,7 @@ impl Eq for HttpUrl {}
 
 impl Hash for HttpUrl {
     fn hash<H: Hasher>(&self, state: &mut H) {
+        self.is_https.hash(state);
         self.authority.as_str().hash(state);
         self.base_path.hash(state);
     }
@@ -77,8 +82,9 @@ impl HttpUrl {
         let Some((scheme, rest)) = value.split_once("://") else {
             return refuse("it has no scheme");
         };
-        if !scheme.eq_ignore_ascii_case("http") {
-            return refuse("the scheme is not http");
+        let is_https = scheme.eq_ignore_ascii_case("https");
+        if !is_https && !scheme.eq_ignore_ascii_case("http") {
+            return refuse("the scheme is not http or https");
         }
         let (authority, path) = rest
             .find('/')
@@ -108,9 +114,20 @@ impl HttpUrl {
             return refuse("the path is not valid");
         }
         Ok(Self {
+            is_https,
             base_path: base_path.to_owned(),
             authority,
         })
+    }
+
+    /// Whether the server has TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.is_https
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.is_https { "https" } else { "http" }
     }
 
     /// The host and, if given, the port: `localhost:8081`.
@@ -125,10 +142,11 @@ impl HttpUrl {
         self.authority.host().trim_matches(['[', ']'])
     }
 
-    /// The port; 80 if the URL names none.
+    /// The port; 80 if the URL names none, with `https` 443.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.authority.port_u16().unwrap_or(HTTP_PORT)
+        let default = if self.is_https { HTTPS_PORT } else { HTTP_PORT };
+        self.authority.port_u16().unwrap_or(default)
     }
 
     /// The path that every request begins with, without a final slash; mostly empty.
@@ -150,8 +168,9 @@ impl HttpUrl {
         }
     }
 
-    /// The address of a socket on the same machine that listens on `bound`, for clients that reach
-    /// this URL. `None` if that socket is on loopback and such a client may be elsewhere.
+    /// The address of a socket without TLS on the same machine that listens on `bound`, for clients
+    /// that reach this URL. `None` if that socket is on loopback and such a client may be
+    /// elsewhere.
     ///
     /// ```
     /// use pool_registry_types::HttpUrl;
@@ -206,7 +225,13 @@ impl From<HttpUrl> for String {
 
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.base_path)
+        write!(
+            f,
+            "{}://{}{}",
+            self.scheme(),
+            self.authority,
+            self.base_path
+        )
     }
 }
 

@@ -11,6 +11,7 @@ use http::{
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use pool_registry_types::HttpUrl;
 use thiserror::Error;
+use tls_config::ClientTls;
 use tokio::time::Instant;
 
 use crate::{
@@ -103,8 +104,35 @@ pub async fn get_authorized(
     limit: Duration,
     max_bytes: usize,
 ) -> Result<(StatusCode, Bytes), GetError> {
+    let proxy = StreamProxy::new();
+    get_through(&proxy, target, path, authorization, limit, max_bytes).await
+}
+
+/// As [`get`], with the trust of `tls` where the server has TLS.
+///
+/// # Errors
+/// When no complete response came. A response with an error status is a success here.
+pub async fn get_trusting(
+    tls: &ClientTls,
+    target: &HttpUrl,
+    path: PathAndQuery,
+    limit: Duration,
+    max_bytes: usize,
+) -> Result<(StatusCode, Bytes), GetError> {
+    let proxy = StreamProxy::with_tls(tls.clone());
+    get_through(&proxy, target, path, None, limit, max_bytes).await
+}
+
+async fn get_through(
+    proxy: &StreamProxy,
+    target: &HttpUrl,
+    path: PathAndQuery,
+    authorization: Option<HeaderValue>,
+    limit: Duration,
+    max_bytes: usize,
+) -> Result<(StatusCode, Bytes), GetError> {
     let due = Instant::now() + limit;
-    let response = request(target, path, authorization, limit, due, max_bytes).await;
+    let response = request(proxy, target, path, authorization, limit, due, max_bytes).await;
     response.map_err(|error| match own_delay(due, limit, Instant::now()) {
         Some(late) if error.is_late() => GetError::OwnDelay(late),
         _ => error,
@@ -112,6 +140,7 @@ pub async fn get_authorized(
 }
 
 async fn request(
+    proxy: &StreamProxy,
     target: &HttpUrl,
     path: PathAndQuery,
     authorization: Option<HeaderValue>,
@@ -136,7 +165,7 @@ async fn request(
     };
     // With a proxy of its own, the connection closes after the response. Engines accept only a few
     // connections.
-    let (head, body) = StreamProxy::new()
+    let (head, body) = proxy
         .forward(target, &request, timeouts)
         .await?
         .into_parts();

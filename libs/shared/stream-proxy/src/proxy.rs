@@ -1,10 +1,11 @@
 //! Sends one request to one upstream.
 
-use std::{future::poll_fn, net::IpAddr, pin::pin, sync::Arc, task::Poll};
+use std::{future::poll_fn, io, net::IpAddr, pin::pin, sync::Arc, task::Poll};
 
 use http::Response;
 use http1_client::{IdlePool, IdlePools, ResponseHead, SWEEP_INTERVAL, UpstreamConnection};
 use pool_registry_types::HttpUrl;
+use tls_config::ClientTls;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
@@ -16,16 +17,33 @@ use crate::{
 const MAX_LATE_CONNECTS: u32 = 3;
 
 /// Sends requests to upstreams and reuses their connections. Clones share the idle connections.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct StreamProxy {
     idle_pools: Arc<IdlePools>,
+    /// Which `https` upstreams are trusted.
+    tls: ClientTls,
+}
+
+impl Default for StreamProxy {
+    fn default() -> Self {
+        Self::with_tls(ClientTls::system())
+    }
 }
 
 impl StreamProxy {
-    /// A proxy without connections.
+    /// A proxy without connections. It trusts `https` upstreams as the system does.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A proxy without connections, which trusts `https` upstreams as `tls` says.
+    #[must_use]
+    pub fn with_tls(tls: ClientTls) -> Self {
+        Self {
+            idle_pools: Arc::default(),
+            tls,
+        }
     }
 
     /// Sends `request` to `target` and returns its response once the first byte of the body has
@@ -43,12 +61,18 @@ impl StreamProxy {
         request: &Outbound,
         timeouts: Timeouts,
     ) -> Result<Response<ProxyBody>, ForwardError> {
-        let idle_pool = self.idle_pools.of(target.authority().as_str());
+        let idle_pool = if target.is_https() {
+            // A host and port may serve both.
+            self.idle_pools.of(&target.to_string())
+        } else {
+            self.idle_pools.of(target.authority().as_str())
+        };
         let exchange = Exchange {
             target,
             request,
             timeouts,
             idle_pool: &idle_pool,
+            tls: &self.tls,
         };
         let sent = Instant::now();
         if let Some(mut idle) = idle_pool.take(sent) {
@@ -105,6 +129,7 @@ struct Exchange<'a> {
     request: &'a Outbound,
     timeouts: Timeouts,
     idle_pool: &'a Arc<IdlePool>,
+    tls: &'a ClientTls,
 }
 
 impl Exchange<'_> {
@@ -153,13 +178,7 @@ impl Exchange<'_> {
         let began = Instant::now();
         let limit = until.saturating_duration_since(began).min(connect);
         let due = began + limit;
-        let opening = UpstreamConnection::open(
-            self.target.host(),
-            self.target.port(),
-            self.request.encode_head(self.target),
-            &self.request.body,
-        );
-        match timeout_at(due, opening).await {
+        match timeout_at(due, self.connect()).await {
             Ok(Ok(connection)) => {
                 handshake.accepted();
                 Ok(connection)
@@ -183,6 +202,18 @@ impl Exchange<'_> {
                     }
                 })
             }
+        }
+    }
+
+    /// Connects, with TLS where the URL says so, and sends the request.
+    async fn connect(&self) -> io::Result<Box<UpstreamConnection>> {
+        let (host, port) = (self.target.host(), self.target.port());
+        let head = self.request.encode_head(self.target);
+        let body = &self.request.body;
+        if self.target.is_https() {
+            UpstreamConnection::open_tls(self.tls, host, port, head, body).await
+        } else {
+            UpstreamConnection::open(host, port, head, body).await
         }
     }
 

@@ -16,6 +16,8 @@ use test_client::Client;
 
 const ADDR: &str = "POOL_MANAGERD_ADDR";
 const ADDRESS: &str = "POOL_MANAGERD_ADDRESS";
+/// A node with a certificate registers with an `https` address.
+const CERTIFICATE: &str = "POOL_MANAGERD_TLS_CERT_FILE";
 
 /// The directory of handoff files, from the directory of the daemon.
 pub(super) const RUNTIME_DIR: &str = ".runtime/engines";
@@ -38,7 +40,11 @@ impl Node {
             attempts_left -= 1;
             let port = free_port()?;
             daemon.set(ADDR, &format!("127.0.0.1:{port}"));
-            daemon.set(ADDRESS, &format!("http://127.0.0.1:{port}"));
+            let scheme = match daemon.setting(CERTIFICATE) {
+                Some(_) => "https",
+                None => "http",
+            };
+            daemon.set(ADDRESS, &format!("{scheme}://127.0.0.1:{port}"));
             match daemon.start() {
                 Ok(address) => return Ok(Self { daemon, address }),
                 Err(error) if attempts_left > 0 && is_conflict(&error) => {}

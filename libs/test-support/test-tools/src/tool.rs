@@ -36,6 +36,8 @@ pub enum Tool {
     PythonClients,
     /// The `schemathesis` package of the Python package index.
     Schemathesis,
+    /// The `sslyze` package of the Python package index.
+    Sslyze,
 }
 
 impl Tool {
@@ -50,6 +52,7 @@ impl Tool {
             Self::Prometheus => "metrics and alert rules with Prometheus",
             Self::PythonClients => "the official clients for Python",
             Self::Schemathesis => "requests generated from the OpenAPI documents",
+            Self::Sslyze => "TLS against Mozilla's profile",
         }
     }
 
@@ -64,6 +67,7 @@ impl Tool {
             Self::Prometheus => "LLORCH_PROMETHEUS_REQUIRED",
             Self::PythonClients => "LLORCH_PYTHON_CLIENTS_REQUIRED",
             Self::Schemathesis => "LLORCH_FUZZ_REQUIRED",
+            Self::Sslyze => "LLORCH_SSLYZE_REQUIRED",
         }
     }
 
@@ -75,7 +79,7 @@ impl Tool {
             Self::Curl => Some("bash curl"),
             Self::NodeClients => Some("nodejs npm"),
             Self::Prometheus => Some("prometheus"),
-            Self::ClientGenerator | Self::PythonClients | Self::Schemathesis => None,
+            Self::ClientGenerator | Self::PythonClients | Self::Schemathesis | Self::Sslyze => None,
         }
     }
 
@@ -86,7 +90,7 @@ impl Tool {
             Self::Browser | Self::NodeClients => &["node", "npm"],
             Self::Curl => &["bash", "curl"],
             Self::Prometheus => &["prometheus", "promtool"],
-            Self::ClientGenerator | Self::PythonClients | Self::Schemathesis => &[],
+            Self::ClientGenerator | Self::PythonClients | Self::Schemathesis | Self::Sslyze => &[],
         }
     }
 

@@ -31,12 +31,24 @@ enum Layer {
 
 /// Dependencies with owners. Tests may use them anywhere, and so may the crates that only tests
 /// depend on.
-const OWNED: [(&str, &[&str]); 13] = [
+const OWNED: [(&str, &[&str]); 17] = [
     ("notify", &["handoff-watcher"]),
     ("nvml-wrapper", &["gpu-inventory"]),
     ("subtle", &["bearer-auth"]),
     ("tracing-subscriber", &["telemetry"]),
-    ("ureq", &["node-registration", "llorch-client", "telemetry"]),
+    ("rustls", &["tls-config"]),
+    ("rustls-native-certs", &["tls-config"]),
+    ("tokio-rustls", &["tls-stream"]),
+    ("x509-cert", &["tls-config"]),
+    (
+        "ureq",
+        &[
+            "node-registration",
+            "llorch-client",
+            "telemetry",
+            "tls-config",
+        ],
+    ),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry-http", &["telemetry"]),
     ("opentelemetry-otlp", &["telemetry"]),
@@ -56,7 +68,7 @@ const OWNED_FEATURES: [(&str, &str, &[&str]); 2] = [
 
 /// Crates that must not reach an async runtime, not even through others of ours: pure cores, and
 /// the agent that is to be embedded anywhere.
-const WITHOUT_TOKIO: [&str; 9] = [
+const WITHOUT_TOKIO: [&str; 10] = [
     "pool-registry-types",
     "routing-table",
     "service-registry",
@@ -66,6 +78,7 @@ const WITHOUT_TOKIO: [&str; 9] = [
     "state-file",
     "local-limits",
     "sse",
+    "tls-config",
 ];
 
 /// A dependency as a manifest names it.

@@ -163,6 +163,11 @@ const LOCAL: &[(&str, &str, &str)] = &[
     ("state-file", "MAX_REASON_CHARS", "what a message repeats"),
     ("state-file", "MAX_SET_ASIDE", "files of this process's own"),
     (
+        "tls-config",
+        "MAX_FILE_BYTES",
+        "files of the operator, which the refusal says",
+    ),
+    (
         "stream-proxy",
         "MAX_LATE_CONNECTS",
         "how a request makes up for a delay of this process",

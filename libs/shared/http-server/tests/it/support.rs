@@ -14,8 +14,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{Full, combinators::BoxBody};
-use http_server::{HttpService, Limits, Listener, RequestBody, ServerHandle, serve_on};
+use http_server::{
+    HttpService, Limits, Listener, PlainHttp, RequestBody, ServerHandle, serve_on, serve_tls_on,
+};
 use service_runtime::{Shutdown, Tasks};
+use tls_config::ServerTls;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream},
     sync::{mpsc, oneshot},
@@ -56,10 +59,23 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(limits: Limits, service: impl HttpService) -> Self {
+        Self::start_with(None, limits, service)
+    }
+
+    /// A server with TLS beside plain HTTP.
+    pub(crate) fn start_with(
+        tls: Option<(ServerTls, PlainHttp)>,
+        limits: Limits,
+        service: impl HttpService,
+    ) -> Self {
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
         let (accepted, listener) = mpsc::unbounded_channel();
-        let handle = serve_on(Memory(listener), limits, service, &tasks, shutdown.clone());
+        let (listener, stop) = (Memory(listener), shutdown.clone());
+        let handle = match tls {
+            None => serve_on(listener, limits, service, &tasks, stop),
+            Some(tls) => serve_tls_on(listener, limits, tls, service, &tasks, stop),
+        };
         Self {
             accepted,
             handle,
@@ -69,9 +85,14 @@ impl Server {
     }
 
     pub(crate) fn connect(&self) -> Client<DuplexStream> {
+        Client::new(self.pipe())
+    }
+
+    /// The client's end of a new connection.
+    pub(crate) fn pipe(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
         self.accepted.send(Ok((theirs, PEER))).unwrap();
-        Client::new(ours)
+        ours
     }
 
     pub(crate) fn fail_accepting(&self, error: io::Error) {

@@ -39,4 +39,5 @@ mod refusals;
 mod restarts;
 mod smuggling;
 mod terminal;
+mod tls;
 mod watching;

@@ -1,0 +1,39 @@
+//! Who a peer is, by its certificate.
+
+use rustls::pki_types::CertificateDer;
+
+use crate::{Fingerprint, certificate::Parsed};
+
+/// A peer's certificate after the handshake has verified it: it is valid now, a trusted CA has
+/// issued it, and the peer holds its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCertificate {
+    fingerprint: Fingerprint,
+    names: Vec<String>,
+}
+
+impl PeerCertificate {
+    /// The holder of the verified chain `certificates`, its own certificate first.
+    #[must_use]
+    pub fn of(certificates: Option<&[CertificateDer<'_>]>) -> Option<Self> {
+        let own = certificates?.first()?;
+        Some(Self {
+            fingerprint: Fingerprint::of(own),
+            names: Parsed::new(own)
+                .map(|parsed| parsed.names())
+                .unwrap_or_default(),
+        })
+    }
+
+    /// SHA-256 of the certificate.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The names in the certificate: DNS names, addresses and URIs, as the CA has signed them.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+}

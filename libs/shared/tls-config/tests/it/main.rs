@@ -1,0 +1,10 @@
+//! Files and handshakes, with certificates made for each test.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets what it does not expect has failed"
+)]
+
+mod files;
+mod handshakes;
+mod reloads;
