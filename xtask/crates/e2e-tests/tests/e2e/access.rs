@@ -424,7 +424,7 @@ fn keys_are_made_rotated_and_revoked_on_one_machine() -> Result<()> {
         assert_eq!(code, 0);
         assert_eq!(as_app.chat(3)?.status, 401);
         assert_eq!(run(&url, Some(&admin), &["token", "revoke", "app"])?.0, 0);
-        assert_eq!(client.clone().with_token(&newer).chat(3)?.status, 401);
+        assert_eq!(client.with_token(&newer).chat(3)?.status, 401);
         assert_eq!(run(&url, Some(&admin), &["token", "revoke", "admin"])?.0, 1);
         assert_eq!(begins + &stream.finish().text(), chain(MANY_WORDS as usize));
 
