@@ -52,7 +52,7 @@ async fn a_new_engine_is_ready_before_the_old_one_stops_getting_requests() {
 async fn the_queue_timeout_of_a_pool_is_reported_and_changes_with_a_reload() {
     let home = Home::new();
     let node = home.start(&pool("queue_timeout_secs = 90"));
-    let reported = || node.registry.statuses().remove(0).queue_timeout();
+    let reported = || node.registry.queue_timeout(&pool_p());
     node.ready(1).await;
     assert_eq!(reported(), Some(Duration::from_secs(90)));
     node.provisioner

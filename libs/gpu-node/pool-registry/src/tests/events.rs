@@ -1,5 +1,7 @@
 //! Tests of the registry, event by event.
 
+use std::time::Duration;
+
 use pool_registry_types::MAX_POOLS;
 
 use super::support::{
@@ -33,6 +35,23 @@ fn a_configured_pool_is_reported_before_it_has_an_engine() {
         registry.claim(&pool("q"), None).unwrap_err(),
         ClaimError::UnknownPool
     );
+}
+
+// spec: PROV-42
+#[test]
+fn a_queue_timeout_may_be_set_before_its_pool_exists_and_is_reported_at_once() {
+    let registry = PoolRegistry::new(Vec::new());
+    let timeout = Some(Duration::from_secs(90));
+    registry.set_queue_timeout(&pool("p"), timeout);
+    registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
+    assert_eq!(status(&registry, "p").queue_timeout(), timeout);
+    let mut reports = registry.subscribe();
+    reports.mark_unchanged();
+    registry.set_queue_timeout(&pool("p"), timeout);
+    assert!(!reports.has_changed().unwrap());
+    registry.set_queue_timeout(&pool("p"), None);
+    assert!(reports.has_changed().unwrap());
+    assert_eq!(status(&registry, "p").queue_timeout(), None);
 }
 
 // spec: PROBE-2

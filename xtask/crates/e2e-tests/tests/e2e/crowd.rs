@@ -2,6 +2,8 @@
 //!
 //! Stand-ins: a real engine does not serve thousands of streams on this machine.
 
+#![allow(clippy::print_stdout, reason = "what was counted is shown")]
+
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};

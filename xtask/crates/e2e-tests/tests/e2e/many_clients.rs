@@ -2,6 +2,8 @@
 //!
 //! As long as every part is healthy, no request fails.
 
+#![allow(clippy::print_stdout, reason = "what was counted is shown")]
+
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,

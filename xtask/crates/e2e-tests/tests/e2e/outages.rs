@@ -1,5 +1,7 @@
 //! The only engine of a model is away: how long requests wait, and how their waits end.
 
+#![allow(clippy::print_stdout, reason = "what was counted is shown")]
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -9,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use test_client::{Answer, Client, End, chat_body};
 use test_clock::wait_for;
 use test_cluster::{Cluster, OneNode, Profile, Setting};
@@ -83,7 +85,7 @@ fn an_outage_ends_every_wait(profile: Profile) -> Result<()> {
             let outage = outage();
             stop.store(true, Ordering::Relaxed);
             for client in clients {
-                client.join().expect("a client panicked")?;
+                client.join().map_err(|_| anyhow!("a client panicked"))??;
             }
             outage
         })?;
@@ -185,9 +187,9 @@ fn a_pool_lets_its_requests_wait_for_longer(profile: Profile) -> Result<()> {
                 crate::queue::waiting(&client) == CLIENTS
             })?;
             node.set_draining(Some("chat"), false)?;
-            let answers = asked.into_iter().map(|asked| asked.join());
-            answers
-                .map(|answer| answer.expect("a client panicked"))
+            asked
+                .into_iter()
+                .map(|asked| asked.join().map_err(|_| anyhow!("a client panicked"))?)
                 .collect::<Result<Vec<Answer>>>()
         })?;
         for answer in answers {
