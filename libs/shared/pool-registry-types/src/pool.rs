@@ -55,9 +55,8 @@ pub struct PoolStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_mask: Option<Text>,
     /// How long a request for its models may wait, in milliseconds; absent when the control plane's
-    /// own queue timeout is enough.
+    /// own queue timeout is enough. More than an hour counts as an hour.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(maximum = 3_600_000))]
     queue_timeout_ms: Option<u32>,
     /// None of its engines runs, and the first request starts one: its slots are promised.
     #[serde(skip_serializing_if = "is_false")]
