@@ -50,7 +50,12 @@ impl<S: HttpService> HttpService for Heartbeats<S> {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Self::Body>> + Send {
         if let (Some(registry), Some(node_id)) = (self.registry, heartbeat_of(&request)) {
-            if let Err(error) = authorize(&request, Access::NODE, Some(node_id.as_str())) {
+            if let Err(error) = authorize(
+                request.body(),
+                (request.method(), request.uri().path()),
+                Access::NODE,
+                Some(node_id.as_str()),
+            ) {
                 let response = error.into_response().map(Either::Left);
                 return future::Either::Left(future::Either::Left(future::ready(response)));
             }

@@ -47,7 +47,7 @@ fn bad_registrations() -> Vec<Case> {
         (with("node_id", json!(7)), "node_id"),
         (with("machine_id", json!("a b")), "machine_id must be"),
         (with("address", json!("192.168.1.1:9200")), "address"),
-        (with("address", json!("https://h:1")), "scheme is not http"),
+        (with("address", json!("ftp://h:1")), "scheme is not http"),
         (with("address", json!("http://h:0")), "port"),
         (
             with("address", json!(format!("http://h:1/{}", "x".repeat(1000)))),

@@ -89,7 +89,6 @@ impl Gateway {
     pub async fn handle(self, request: Request<RequestBody>) -> Response<GatewayBody> {
         // Callees get references: a future has two places for what it moves into another one, and
         // every request moves this one.
-        let allowed = authorize(&request, Access::CLIENT, None);
         let (mut parts, mut body) = request.into_parts();
         if is_for_a_node(&parts.headers) {
             return loop_detected(body.request_id());
@@ -102,8 +101,7 @@ impl Gateway {
             .filter(|_| ClientApi::of(path) == ClientApi::Anthropic)
             .cloned();
         let inference = &self.0.inference;
-        let allowed = allowed.map_err(GatewayError::from);
-        let response = match allowed.and_then(|()| self.choose(&parts)) {
+        let response = match self.choose(&parts, &body) {
             Ok(Responder::Engine(route, owner)) => {
                 Ok(inference.serve(route, owner, &mut parts, &mut body).await)
             }
@@ -124,8 +122,15 @@ impl Gateway {
         response
     }
 
-    /// Who responds to a request: the route that it is for decides.
-    fn choose(&self, parts: &Parts) -> Result<Responder, GatewayError> {
+    /// Who responds to a request: the route that it is for decides. Refuses a caller who may use
+    /// none of them.
+    fn choose(&self, parts: &Parts, body: &RequestBody) -> Result<Responder, GatewayError> {
+        authorize(
+            body,
+            (&parts.method, parts.uri.path()),
+            Access::CLIENT,
+            None,
+        )?;
         let inference = &self.0.inference;
         let (path, method) = (without_final_slash(parts.uri.path()), &parts.method);
         match (route::target(path), method) {

@@ -76,7 +76,12 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
             let response = response.map(|response| response.map(Either::Right));
             return future::Either::Right(future::Either::Left(response));
         };
-        if let Err(error) = authorize(&request, Access::CLIENT, None) {
+        if let Err(error) = authorize(
+            request.body(),
+            (request.method(), request.uri().path()),
+            Access::CLIENT,
+            None,
+        ) {
             return future::Either::Right(future::Either::Right(refused(error)));
         }
         // The engine's path starts with the slash before its first part.

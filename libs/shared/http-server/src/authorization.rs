@@ -18,19 +18,18 @@ use crate::{ApiError, HttpService, PeerAddr, RequestBody, audit};
 /// The name of the path parameter that is the id of a node.
 const NODE_PARAMETER: &str = "node_id";
 
-/// Decides whether the caller of `request` may use a route. With `node`, whether it may use the
-/// route for this node.
+/// Decides whether the caller of the request with this `body` may use `route`, a method and a path.
+/// With `node`, whether it may use the route for this node.
 ///
 /// # Errors
 /// 403 when it may not, and 401 when the caller is unknown.
 pub fn authorize(
-    request: &http::Request<RequestBody>,
+    body: &RequestBody,
+    route: (&Method, &str),
     access: Access,
     node: Option<&str>,
 ) -> Result<(), ApiError> {
-    let body = request.body();
     let peer = body.caller().and_then(|caller| caller.peer);
-    let route = (request.method(), request.uri().path());
     judge(body.principal(), access, node, peer, route)
 }
 

@@ -1,7 +1,6 @@
 //! Files and handshakes, with certificates made for each test.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "a test that meets what it does not expect has failed"
 )]
 
