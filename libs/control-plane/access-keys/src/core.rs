@@ -174,7 +174,7 @@ impl AccessKeys {
         keys.flat_map(|key| key.credentials()).collect()
     }
 
-    /// Whether nobody can manage keys: an operator's key is missing, and so is the API token.
+    /// Whether keys cannot be managed: an operator's key is missing, and so is the API token.
     #[must_use]
     pub fn locks_out(&self) -> bool {
         let mut keys = self.keys.values();
@@ -288,7 +288,7 @@ impl AccessKeys {
             .ok_or_else(|| KeyError::Unknown(key_id.to_owned()))
     }
 
-    /// Refuses a change after which nobody could manage keys. While nobody can already, every
+    /// Refuses a change after which keys could not be managed. While they already cannot, every
     /// change that does not make it worse is allowed.
     fn check_access(&self, changed: &AccessKey) -> Result<(), KeyError> {
         if self.has_api_token || changed.is_lasting_operator() || self.locks_out() {

@@ -59,7 +59,7 @@ pub enum KeyError {
     /// There are too many keys.
     #[error("there are {MAX_KEYS} keys, which is the most; revoked ones count for 30 days")]
     TooMany,
-    /// Nobody could manage keys any more.
+    /// No operator could manage keys any more.
     #[error(
         "no API token is set, so one key with the scope operator and without an end must be \
          there: from the first key on every peer presents a credential. Create such a key first, \

@@ -69,7 +69,7 @@ impl AccessKey {
         self.revoked_at_ms.or(self.expires_at_ms)
     }
 
-    /// Whether it has ended so long ago that nobody asks for it any more.
+    /// Whether it has ended so long ago that no operator asks for it any more.
     pub(crate) fn is_forgotten(&self, now: SystemTime) -> bool {
         let remembered = millis(REMEMBERED);
         self.ended_at_ms()

@@ -36,7 +36,7 @@ impl KeyApi {
         if keys.locks_out() {
             tracing::warn!(
                 "keys exist, but none with the scope operator and without an end, and no API token \
-                 is set: nobody can manage keys; set LLORCH_API_TOKEN and start again"
+                 is set: keys cannot be managed; set LLORCH_API_TOKEN and start again"
             );
         }
         if !keys.is_empty() {

@@ -40,7 +40,7 @@ pub(crate) fn request_refused(
     );
 }
 
-/// Notes that somebody has changed something, or has tried to.
+/// Notes that a caller has changed something, or has tried to.
 pub fn changed(who: &Principal, peer: Option<IpAddr>, what: &str, result: Result<(), &ApiError>) {
     tracing::info!(
         target: TARGET,

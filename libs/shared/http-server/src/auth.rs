@@ -166,8 +166,8 @@ impl<S> Authenticated<S> {
     }
 }
 
-/// A service without authentication, for all callers, that serves only some hosts, if any are configured. `/health`
-/// is open.
+/// A service without authentication, for all callers, that serves only some hosts, if any are
+/// configured. `/health` is open.
 #[derive(Debug, Clone)]
 pub struct OnlyFor<S> {
     hosts: Option<AllowedHosts>,

@@ -1,7 +1,7 @@
 //! Whether the caller of a request may use its route.
 //!
 //! [`Authenticated`](crate::Authenticated) finds out who the caller is. Each route asks here
-//! whether that caller may use it. A request whose caller nobody has found out is refused.
+//! whether that caller may use it. A request without a known caller is refused.
 
 use axum::{
     Extension, Router,

@@ -112,11 +112,11 @@ pub const LIMITS: &[Limit] = &[
         .because("An origin in `…_ALLOWED_ORIGINS`.")
         .enforced_by("orchestratord, at its start")
         .beyond("the setting is refused at start"),
-    Limit::new("http2::MAX_STREAMS", MAX_STREAMS as u64, "requests")
+    Limit::new("MAX_STREAMS", MAX_STREAMS as u64, "requests")
         .because("Requests of one HTTP/2 connection at the same time.")
         .enforced_by("listeners of both daemons, over TLS")
         .beyond("the stream is refused, and the client sends it again"),
-    Limit::new("http2::MAX_RESETS", MAX_RESETS as u64, "streams")
+    Limit::new("MAX_RESETS", MAX_RESETS as u64, "streams")
         .because("Streams that a client resets in a row before they are answered.")
         .enforced_by("listeners of both daemons, over TLS")
         .beyond(CLOSED),

@@ -461,7 +461,7 @@ async fn a_route_is_for_those_with_its_scope() {
 
 // spec: AUTH-24
 #[tokio::test]
-async fn a_caller_that_nobody_has_authenticated_is_refused() {
+async fn a_caller_without_authentication_is_refused() {
     let server = Server::start(Limits::default(), scoped_routes());
     let mut client = server.connect();
     assert_eq!(client.get("/v2/x").await.status, 401);

@@ -156,7 +156,8 @@ impl Caller {
             Some(token) => client.with_token(token),
             None => client,
         };
-        // The route's own response matters only where it is reached: what is asked for is not there.
+        // The route's own response matters only where it is reached: what is asked for is not
+        // there.
         let asked = path.replace("{node_id}", NODE).replace(['{', '}'], "x");
         let where_ = format!("{} {method} {path}", self.what);
         let Some(status) = self.refusal(may) else {
@@ -205,7 +206,7 @@ fn send(client: &Client, method: &str, path: &str) -> Result<Answer> {
     }
 }
 
-/// A node that nobody can reach.
+/// A node that cannot be reached.
 fn registration() -> Value {
     json!({"node_id": NODE, "machine_id": "m", "address": "http://127.0.0.1:9", "pools": [],
         "capabilities": {"gpus": [], "cpu_cores": 1, "ram_total_bytes": 1}})
