@@ -25,7 +25,10 @@ pub struct NewKeyRequest {
     node: Option<NodeId>,
     /// Its life; without it the key has no end.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(minimum = 1, maximum = 315_360_000_000_u64)
+    )]
     expires_in_ms: Option<u64>,
 }
 
@@ -46,10 +49,14 @@ impl From<NewKeyRequest> for NewKey {
 pub struct RotateRequest {
     /// How long the old token stays valid; an hour by default.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(maximum = 2_592_000_000_u64))]
     overlap_ms: Option<u64>,
     /// The new life of the key; without it its end stays.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(minimum = 1, maximum = 315_360_000_000_u64)
+    )]
     expires_in_ms: Option<u64>,
 }
 

@@ -57,6 +57,7 @@ pub struct PoolStatus {
     /// How long a request for its models may wait, in milliseconds; absent when the control plane's
     /// own queue timeout is enough. More than an hour counts as an hour.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     queue_timeout_ms: Option<u32>,
     /// None of its engines runs, and the first request starts one: its slots are promised.
     #[serde(skip_serializing_if = "is_false")]

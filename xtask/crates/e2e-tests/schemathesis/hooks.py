@@ -36,7 +36,8 @@ def what_is_valid_is_not_refused_by_us(ctx, response, case):
     beyond_schema = any(
         rule in response.text
         for rule in ("slots_free must be at most slots_total", "must name each device_id once",
-                     "must name each pool once", "must name each replica_id once")
+                     "must name each pool once", "must name each replica_id once",
+                     "with the scope node", "without blanks at its ends")
     )
     # Ollama's errors have no code.
     assert "the body is not valid:" not in response.text, response.text
