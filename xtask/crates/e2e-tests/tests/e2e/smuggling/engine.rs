@@ -103,8 +103,9 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> Result<()> {
         if !is_probe && state.lock().then == Then::WasEarly {
             let answer = state.lock().answer.clone();
             stream.write_all(&answer)?;
-            std::io::copy(&mut reader, &mut std::io::sink())?;
-            break;
+            // No more than this body: the daemon may send another request after it.
+            read_body(&mut reader, &head)?;
+            continue;
         }
         let body = read_body(&mut reader, &head)?;
         let seen = Seen { head, body };
