@@ -164,8 +164,8 @@ pub(crate) fn shutting_down() -> TaskChange {
     TaskError::new(ErrorCode::ShuttingDown, "this control plane is stopping").into()
 }
 
-/// A random id. Who knows the id of a task may read it, so the system's generator makes it: one that
-/// is only fast can be guessed from its earlier numbers.
+/// A random id. Who knows the id of a task may read it, so the system makes it: a generator that is
+/// only fast can be guessed from its earlier numbers.
 fn random_id() -> Result<TaskId, ApiError> {
     let internal = |error: &dyn fmt::Display| ApiError::new(ErrorCode::Internal, error.to_string());
     let mut random = [0; 16];
