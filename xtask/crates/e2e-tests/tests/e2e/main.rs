@@ -11,6 +11,7 @@ mod bad_handoffs;
 mod both_profiles;
 mod by_hand;
 mod bytes;
+mod canary;
 mod check;
 mod clients;
 mod command_line;
