@@ -352,6 +352,34 @@ pub(crate) struct CreateKey {
     /// Its life, such as 90days; without it the key has no end
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) expires: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) limits: KeyLimitArgs,
+}
+
+/// How much of the service a key may use.
+#[derive(Debug, Args)]
+pub(crate) struct KeyLimitArgs {
+    /// The only models that it may use, separated by commas; aliases count as well
+    #[arg(long, value_name = "MODELS", value_delimiter = ',')]
+    pub(crate) models: Option<Vec<String>>,
+    /// The most requests in any minute
+    #[arg(long, value_name = "N")]
+    pub(crate) rpm: Option<u64>,
+    /// The most tokens, read and generated, in any minute
+    #[arg(long, value_name = "N")]
+    pub(crate) tpm: Option<u64>,
+    /// The most tokens in a day of UTC
+    #[arg(long, value_name = "N")]
+    pub(crate) tpd: Option<u64>,
+    /// The most requests at once
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrent: Option<u64>,
+    /// The highest priority; requests with a higher one have this one
+    #[arg(long, value_name = "PRIORITY")]
+    pub(crate) highest_priority: Option<Priority>,
+    /// Its requests in one turn where slots are scarce, 1 to 100 [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) weight: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -39,6 +39,7 @@ const LIMITS: &[(&str, &[Limit])] = &[
     ("dashboard", dashboard::LIMITS),
     ("key-file", key_file::LIMITS),
     ("access-keys", access_keys::LIMITS),
+    ("bearer-auth", bearer_auth::LIMITS),
     ("key-api", key_api::LIMITS),
     ("event-log", event_log::LIMITS),
     ("registry-runtime", registry_runtime::LIMITS),

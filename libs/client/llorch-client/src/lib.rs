@@ -41,7 +41,7 @@ pub use client::{Client, ClientBuilder};
 pub use drain_target::{DrainTarget, DrainTargetError, PoolTarget};
 pub use error::ClientError;
 pub use event_stream::ServerEvent;
-pub use keys::{Key, KeyWithToken, Keys, NewKey};
+pub use keys::{Key, KeyLimits, KeyWithToken, Keys, NewKey};
 pub use pagination::NodesQuery;
 pub use pool_registry_types::{
     ErrorCode, ErrorText, HttpUrl, ModelName, NodeId, NodeStatus, PoolId, ReplicaId, TaskId, Text,

@@ -7,8 +7,10 @@ use std::{
 };
 
 use admission::Admission;
+use bearer_auth::{Identity, Principal};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, request::Parts};
 use http_server::{Access, RequestBody, RequestId, authorize};
+use key_limits::KeyLimiter;
 use node_transport::NodeTransport;
 use percent_encoding::percent_decode_str;
 use pool_registry_types::{
@@ -84,6 +86,12 @@ impl Gateway {
         self.0.inference.config.aliases.target(name).unwrap_or(name)
     }
 
+    /// Counts what requests use of the limits of their keys.
+    #[must_use]
+    pub fn key_limiter(&self) -> &KeyLimiter {
+        &self.0.inference.limiter
+    }
+
     /// Serves one request. Dropping the future, or the response's body, cancels the request up to
     /// the engine.
     pub async fn handle(self, request: Request<RequestBody>) -> Response<GatewayBody> {
@@ -131,6 +139,10 @@ impl Gateway {
             Access::CLIENT,
             None,
         )?;
+        let key = body
+            .principal()
+            .and_then(Principal::identity)
+            .map(Arc::as_ref);
         let inference = &self.0.inference;
         let (path, method) = (without_final_slash(parts.uri.path()), &parts.method);
         match (route::target(path), method) {
@@ -140,9 +152,9 @@ impl Gateway {
             (Target::Engine(route), method) => {
                 Err(wrong_method(method, path, route.method.as_str()))
             }
-            (Target::Models, &Method::GET) => Ok(Responder::Gateway(Box::new(self.models()))),
+            (Target::Models, &Method::GET) => Ok(Responder::Gateway(Box::new(self.models(key)))),
             (Target::Model(name), &Method::GET) => {
-                Ok(Responder::Gateway(Box::new(self.model(name)?)))
+                Ok(Responder::Gateway(Box::new(self.model(name, key)?)))
             }
             (Target::Models | Target::Model(_), method) => Err(wrong_method(method, path, "GET")),
             (Target::StoredResponse { route, id, allowed }, method) => {
@@ -169,19 +181,29 @@ impl Gateway {
         }
     }
 
-    fn models(&self) -> Response<GatewayBody> {
+    fn models(&self, key: Option<&Identity>) -> Response<GatewayBody> {
         let Inference {
             admission, config, ..
         } = &self.0.inference;
-        models::list(admission, &config.aliases, self.0.started_unix())
+        models::list(admission, &config.aliases, key, self.0.started_unix())
     }
 
-    fn model(&self, name: &str) -> Result<Response<GatewayBody>, GatewayError> {
+    fn model(
+        &self,
+        name: &str,
+        key: Option<&Identity>,
+    ) -> Result<Response<GatewayBody>, GatewayError> {
         let Inference {
             admission, config, ..
         } = &self.0.inference;
         let name = decoded(name)?;
-        models::one(admission, &config.aliases, &name, self.0.started_unix())
+        models::one(
+            admission,
+            &config.aliases,
+            key,
+            &name,
+            self.0.started_unix(),
+        )
     }
 }
 

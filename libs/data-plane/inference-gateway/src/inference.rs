@@ -6,6 +6,7 @@ use std::sync::Arc;
 use admission::{AcquireRequest, Admission, Lease, RefusalReason, Ticket};
 use http::{Response, request::Parts};
 use http_server::RequestBody;
+use key_limits::KeyLimiter;
 use node_transport::{NodeRequest, NodeResponse, NodeTransport, TransportError};
 use parking_lot::Mutex;
 use pool_registry_types::ErrorCode;
@@ -22,11 +23,13 @@ use crate::{
     error::GatewayError,
     error_response::error_response,
     inference_request::InferenceRequest,
+    key_use::KeyUse,
     log_context::log_request,
     metrics::GatewayMetrics,
     observer::RequestObserver,
     redirect::without_redirect,
     response::ClientResponse,
+    response_headers::insert_quota,
     retry::RetryDecision,
     retry_budget::RetryBudget,
     route::Route,
@@ -43,6 +46,7 @@ pub(crate) struct Inference {
     budget: Mutex<RetryBudget>,
     metrics: GatewayMetrics,
     pub(crate) responses: Arc<StoredResponses>,
+    pub(crate) limiter: KeyLimiter,
     started: Instant,
 }
 
@@ -60,6 +64,7 @@ impl Inference {
             budget: Mutex::new(RetryBudget::new()),
             metrics,
             responses: Arc::default(),
+            limiter: KeyLimiter::default(),
             started: Instant::now(),
         }
     }
@@ -84,16 +89,27 @@ impl Inference {
         if route.dialect == Dialect::Responses {
             observer.find_response_id(ResponseIdReader::new(&self.responses));
         }
-        let span = observer.span();
-        let forwarding = self.forward(parts, body, owner, &mut observer);
-        match forwarding.instrument(span).await {
+        let result = match observer.start_key(&self.limiter, body.principal()) {
+            Ok(()) => {
+                let span = observer.span();
+                let forwarding = self.forward(parts, body, owner, &mut observer);
+                forwarding.instrument(span).await
+            }
+            Err(error) => Err(error),
+        };
+        let quota = observer.key().map(KeyUse::quota).copied();
+        let mut response = match result {
             Ok((response, lease)) => response.into_response(lease, observer),
             Err(error) => {
                 observer.refused(&error, |model| self.admission.names(model));
                 let retry = observer.retry_of_valid_request();
                 error_response(&error, route.dialect, retry, observer.request_id())
             }
+        };
+        if let Some(quota) = quota {
+            insert_quota(response.headers_mut(), &quota);
         }
+        response
     }
 
     /// Sends the request until an endpoint serves it or [`RetryState`](crate::retry::RetryState)

@@ -11,6 +11,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use key_limits::LimitKind;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -81,6 +82,11 @@ struct NodeLabels {
     node: Arc<str>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 fn latency() -> Histogram {
@@ -100,6 +106,7 @@ struct Inner {
     in_flight: Gauge<i64, AtomicI64>,
     running: Family<ModelLabels, Gauge<i64, AtomicI64>>,
     retries: Counter<u64, AtomicU64>,
+    limits_reached: Family<LimitLabels, Counter<u64, AtomicU64>>,
     tokens: Family<NodeLabels, Counter<u64, AtomicU64>>,
     duration: Histograms<ModelLabels>,
     queue_wait: Histograms<ModelLabels>,
@@ -118,6 +125,7 @@ impl Default for Inner {
             in_flight: Gauge::default(),
             running: Family::default(),
             retries: Counter::default(),
+            limits_reached: Family::default(),
             tokens: Family::default(),
             duration: Family::new_with_constructor(latency),
             queue_wait: Family::new_with_constructor(latency),
@@ -176,6 +184,7 @@ impl GatewayMetrics {
             in_flight,
             running,
             retries,
+            limits_reached,
             tokens,
             duration,
             queue_wait,
@@ -202,6 +211,11 @@ impl GatewayMetrics {
             "llorch_request_retries",
             "Attempts beyond the first of a request",
             retries.clone(),
+        );
+        registry.register(
+            "llorch_key_limits_reached",
+            "Requests that were refused because a limit of their key was reached, by limit",
+            limits_reached.clone(),
         );
         registry.register(
             "llorch_tokens",
@@ -260,6 +274,12 @@ impl GatewayMetrics {
 
     pub(crate) fn request_retried(&self) {
         self.0.retries.inc();
+    }
+
+    pub(crate) fn limit_reached(&self, kind: LimitKind) {
+        let limit = kind.as_str();
+        let labels = LimitLabels { limit };
+        self.0.limits_reached.get_or_create_owned(&labels).inc();
     }
 
     pub(crate) fn request_started(&self) {

@@ -3,12 +3,15 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use admission::{Admission, AdmissionConfig};
+use bearer_auth::{
+    AccessToken, AuthPolicy, Credential, Identity, KeyLimits, KeySource, Scope, UncheckedKeyLimits,
+};
 use bytes::Bytes;
 use fake_engine::{FakeEngine, Script};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
-use http_server::{Limits, Unguarded};
+use http_server::{AllowedHosts, Authenticated, Limits, Unguarded};
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, PathRouter};
 use node_transport::{
     NodeReport, NodeRequest, NodeResponse, NodeTransport, TcpTransport, TransportError,
@@ -28,6 +31,47 @@ pub(crate) struct Service {
     pub(crate) metrics: GatewayMetrics,
     client: StreamProxy,
     _tasks: Tasks,
+    keys: Vec<TestKey>,
+}
+
+/// A key of a client.
+pub(crate) struct TestKey {
+    token: AccessToken,
+    identity: Arc<Identity>,
+}
+
+impl TestKey {
+    pub(crate) fn new(name: &str, limits: UncheckedKeyLimits) -> Self {
+        let token = AccessToken::generate().unwrap();
+        let identity = Arc::new(Identity {
+            id: token.digest().short().into(),
+            name: name.into(),
+            scopes: Scope::Client.into(),
+            node: None,
+            expires_at: None,
+            limits: KeyLimits::try_from(limits).unwrap(),
+        });
+        Self { token, identity }
+    }
+
+    /// The id of the key.
+    pub(crate) fn id(&self) -> &str {
+        &self.identity.id
+    }
+
+    /// The value of `Authorization`.
+    pub(crate) fn bearer(&self) -> String {
+        format!("Bearer {}", self.token.reveal())
+    }
+
+    fn credential(&self) -> Credential {
+        Credential {
+            digest: self.token.digest(),
+            identity: Arc::clone(&self.identity),
+            valid_until: None,
+            is_revoked: false,
+        }
+    }
 }
 
 /// The token that nodes expect.
@@ -83,7 +127,7 @@ impl NodeTransport for Nodes {
 }
 
 /// Time limits that a busy machine does not reach.
-fn generous_timeouts() -> Timeouts {
+pub(crate) fn generous_timeouts() -> Timeouts {
     Timeouts {
         connect: Duration::from_secs(60),
         ..Timeouts::default()
@@ -91,7 +135,7 @@ fn generous_timeouts() -> Timeouts {
 }
 
 /// A queue timeout that a busy machine does not reach.
-fn long_queue() -> AdmissionConfig {
+pub(crate) fn long_queue() -> AdmissionConfig {
     AdmissionConfig {
         max_wait: Duration::from_secs(600),
         ..AdmissionConfig::default()
@@ -140,6 +184,40 @@ impl Service {
         admission: AdmissionConfig,
         table: &[TestEndpoint],
     ) -> Self {
+        Self::guarded(nodes, config, admission, table, None)
+    }
+
+    /// A service whose clients present one of these keys.
+    pub(crate) fn with_keys(
+        config: GatewayConfig,
+        admission: AdmissionConfig,
+        engines: &[FakeEngine],
+        keys: Vec<TestKey>,
+    ) -> Self {
+        let nodes = Nodes {
+            engines: StreamProxy::new(),
+            tcp: TcpTransport::new(StreamProxy::new(), None),
+        };
+        let policy = AuthPolicy::with_keys_only(None);
+        let credentials = keys.iter().map(TestKey::credential).collect();
+        policy.replace_keys(KeySource::Store, credentials);
+        let table = table(engines);
+        let service = Self::guarded(Arc::new(nodes), config, admission, &table, Some(policy));
+        Self { keys, ..service }
+    }
+
+    /// Its keys.
+    pub(crate) fn keys(&self) -> &[TestKey] {
+        &self.keys
+    }
+
+    fn guarded(
+        nodes: Arc<dyn NodeTransport>,
+        config: GatewayConfig,
+        admission: AdmissionConfig,
+        table: &[TestEndpoint],
+        policy: Option<AuthPolicy>,
+    ) -> Self {
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
         let admission = Admission::new(admission);
@@ -149,19 +227,23 @@ impl Service {
         let others = http_server::with_fallbacks(axum::Router::new());
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
-        bound
-            .serve(
-                Unguarded::new(PathRouter::new(gateway, others)),
-                &tasks,
-                shutdown,
-            )
-            .unwrap();
+        let router = PathRouter::new(gateway, others);
+        match policy {
+            Some(policy) => {
+                let guarded = Authenticated::new(policy, AllowedHosts::new([], ""), router);
+                bound.serve(guarded, &tasks, shutdown).unwrap()
+            }
+            None => bound
+                .serve(Unguarded::new(router), &tasks, shutdown)
+                .unwrap(),
+        };
         let service = Self {
             url,
             admission,
             metrics,
             client: StreamProxy::new(),
             _tasks: tasks,
+            keys: Vec::new(),
         };
         service.add(table);
         service
