@@ -16,6 +16,7 @@ mod circuit_breaker;
 mod config;
 mod core;
 mod deadlines;
+mod fair_queue;
 mod limits;
 mod metrics;
 mod queue;
@@ -33,7 +34,7 @@ pub use config::AdmissionConfig;
 pub use limits::LIMITS;
 pub use metrics::AdmissionMetrics;
 pub use request::{
-    AcquireRequest, ContextNeed, Priority, Refusal, RefusalReason, RoutingPreference, Ticket,
+    AcquireRequest, ContextNeed, Flow, Priority, Refusal, RefusalReason, RoutingPreference, Ticket,
     UnknownPriority, WaitEstimate,
 };
 pub use shared::{Lease, LeaseOutcome};

@@ -189,6 +189,7 @@ impl Forwarding<'_> {
             preference: &self.request.preference,
             tried: &self.excluded,
             ticket: self.ticket,
+            flow: observer.key().map(KeyUse::flow).unwrap_or_default(),
         };
         let (deadline, time_left) = (observer.retry.deadline(), observer.retry.queue_time_left());
         let acquired = admission.acquire_within(wanted, deadline, time_left);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use admission::Priority;
+use admission::{Flow, Priority};
 use bearer_auth::{HighestPriority, Identity, Principal};
 use key_limits::{KeyLimiter, KeyPermit, LimitExceeded, Quota};
 
@@ -59,6 +59,14 @@ impl KeyUse {
         match self.key.limits.highest_priority() {
             HighestPriority::Interactive => wanted,
             HighestPriority::Batch => Priority::Batch,
+        }
+    }
+
+    /// The requests that it shares its turns with.
+    pub(crate) fn flow(&self) -> Flow<'_> {
+        Flow {
+            key: Some(&self.key.id),
+            weight: self.key.limits.weight(),
         }
     }
 
