@@ -18,7 +18,10 @@ pub struct NewKeyRequest {
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 64))]
     name: String,
     /// What it may be used for.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<crate::schema::ScopeName>, min_items = 1))]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(value_type = Vec<crate::schema::ScopeName>, min_items = 1)
+    )]
     scopes: Vec<Scope>,
     /// The only node that it may act for; with the scope `node`.
     #[serde(default)]

@@ -10,18 +10,12 @@
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{
-    queue::QueuedRequest,
+    queued_request::{FlowKey, QueuedRequest},
     request::{Flow, Ticket},
 };
-
-/// The key of a flow; `None` for requests without one.
-pub(crate) type FlowKey = Option<Arc<str>>;
 
 /// The waiting requests of one priority.
 #[derive(Debug)]

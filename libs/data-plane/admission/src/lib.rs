@@ -20,6 +20,7 @@ mod fair_queue;
 mod limits;
 mod metrics;
 mod queue;
+mod queued_request;
 mod request;
 mod round_robin;
 mod shared;

@@ -1,36 +1,14 @@
 //! The waiting requests for one model, by priority.
 
-use std::sync::Arc;
-
-use routing_table::Endpoint;
-
 use crate::{
-    fair_queue::{FairQueue, FlowKey},
-    request::{Flow, Priority, RoutingPreference, Ticket},
+    fair_queue::FairQueue,
+    queued_request::QueuedRequest,
+    request::{Flow, Priority, Ticket},
 };
 
 /// How many interactive requests are served before one batch request while both wait. Batch
 /// requests get at least a fifth of the slots, so they are late but never starve.
 const INTERACTIVE_PER_BATCH: u32 = 4;
-
-/// A waiting request. `W` wakes it.
-#[derive(Debug)]
-pub(crate) struct QueuedRequest<W> {
-    pub(crate) waker: W,
-    pub(crate) preference: Arc<RoutingPreference>,
-    pub(crate) tried: Vec<Arc<Endpoint>>,
-    pub(crate) flow: FlowKey,
-}
-
-impl<W> QueuedRequest<W> {
-    /// Whether every endpoint of the model may serve it. If no endpoint can serve such a request,
-    /// none can serve any other request for the model.
-    pub(crate) fn is_unrestricted(&self) -> bool {
-        self.tried.is_empty()
-            && self.preference.pin.is_none()
-            && self.preference.context.at_least.is_none()
-    }
-}
 
 /// A queue that is fair between keys within a priority, and first come, first served within a key.
 /// A retry keeps its ticket and so its position within its key.

@@ -98,7 +98,7 @@ impl Shared {
         }
         for (waker, refusal) in effects.displaced {
             self.displaced.fetch_add(1, Ordering::Relaxed);
-            // If the request has left, nobody is told.
+            // The request may have left.
             drop(waker.send(Err(refusal)));
         }
         decision

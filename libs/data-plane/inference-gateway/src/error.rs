@@ -81,8 +81,8 @@ impl GatewayError {
     /// The key may not use the model.
     pub(crate) fn model_not_allowed(key: &str, name: &str) -> Self {
         let message = format!(
-            "the key {key:?} may not use the model {name:?}; GET /v1/models lists those that it may \
-             use"
+            "the key {key:?} may not use the model {name:?}; GET /v1/models lists those that it \
+             may use"
         );
         Self {
             param: Some("model"),

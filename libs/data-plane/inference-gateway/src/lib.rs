@@ -16,8 +16,9 @@
 //! `access_log` when it ends.
 //!
 //! The body goes to the engine exactly as the client sent it, with two exceptions: a model's name
-//! replaces an alias ([`Aliases`]), and the stream of a key asks for the usage (`usage_option`). Hop-by-hop headers and the client's `Authorization` stop here. Prompts
-//! and completions never reach a log.
+//! replaces an alias ([`Aliases`]), and the stream of a key asks for the usage (`usage_option`).
+//! Hop-by-hop headers and the client's `Authorization` stop here. Prompts and completions never
+//! reach a log.
 
 mod access_log;
 mod aliases;

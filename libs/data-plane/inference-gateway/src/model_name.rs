@@ -1,7 +1,7 @@
 //! The model that a request names, and the replacement of an alias.
 //!
-//! Engines check the name, so the model's name must replace an alias. That affects only the value of
-//! that field.
+//! Engines check the name, so the model's name must replace an alias. That affects only the value
+//! of that field.
 
 use std::{borrow::Cow, ops::Range};
 

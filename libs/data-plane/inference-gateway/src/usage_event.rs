@@ -60,7 +60,11 @@ mod tests {
     // spec: KEY-21
     #[test]
     fn only_the_event_with_nothing_but_the_usage_is_removed() {
-        let token = "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\":{\"}}],\"usage\":null}\n\n";
+        let text = "\\\"usage\\\":{";
+        let token = format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}],\"usage\":null}}\n\n"
+        );
+        let token = &*token;
         let last = "data: {\"choices\":[{\"finish_reason\":\"stop\"}],\"usage\":{\"x\":1}}\n\n";
         let usage = "data: {\"choices\":[],\"usage\":{\"completion_tokens\":3}}\n\n";
         let spaced = "data: {\"choices\" : [], \"usage\": {}}\r\n\r\n";

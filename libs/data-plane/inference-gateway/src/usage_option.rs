@@ -1,5 +1,5 @@
-//! Asks the engine of a streamed completion for its usage. Engines count tokens anyway, and send the
-//! count of a stream only to those who ask.
+//! Asks the engine of a streamed completion for its usage. Engines count tokens anyway, and send
+//! the count of a stream only to those who ask.
 
 use bytes::Bytes;
 use memchr::memmem;
@@ -110,9 +110,9 @@ mod tests {
                 Some(r#"{"stream\u005foptions":{"include_usage":true}}"#),
             ),
             (
-                r#"{"prompt":"\u00e9 \"stream_options\":{}"}"#,
+                r#"{"x":"\u00e9 \"stream_options\":{}"}"#,
                 Some(
-                    r#"{"stream_options":{"include_usage":true},"prompt":"\u00e9 \"stream_options\":{}"}"#,
+                    r#"{"stream_options":{"include_usage":true},"x":"\u00e9 \"stream_options\":{}"}"#,
                 ),
             ),
             (

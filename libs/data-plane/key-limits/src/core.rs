@@ -188,8 +188,8 @@ impl LimitsCore {
         used.tokens_today = used.tokens_today.saturating_add(tokens_today);
     }
 
-    /// Forgets the tokens of the day before, and the keys that nobody uses. A clock that goes back
-    /// starts no day.
+    /// Forgets the tokens of the day before, and the keys that are not in use. A clock that goes
+    /// back starts no day.
     fn start_day(&mut self, at: Moment) {
         let day = day_of(at.utc);
         if day <= self.day {

@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 /// The seconds that may hold something of the last minute: its first one is cut.
-const SECONDS: u64 = 61;
+const COUNTS: usize = 61;
+const SECONDS: u64 = COUNTS as u64;
 
 /// A count for each of the last 61 seconds. Their sum is at least the count of the last minute.
 #[derive(Debug, Clone)]
 pub(crate) struct MinuteWindow {
-    seconds: [u64; SECONDS as usize],
+    seconds: [u64; COUNTS],
     /// The last second that was looked at.
     now: u64,
     total: u64,
@@ -20,7 +21,7 @@ pub(crate) struct MinuteWindow {
 impl Default for MinuteWindow {
     fn default() -> Self {
         Self {
-            seconds: [0; SECONDS as usize],
+            seconds: [0; COUNTS],
             now: 0,
             total: 0,
         }
@@ -32,7 +33,7 @@ impl MinuteWindow {
     pub(crate) fn advance(&mut self, now: Duration) {
         let second = now.as_secs();
         if second.saturating_sub(self.now) >= SECONDS {
-            self.seconds = [0; SECONDS as usize];
+            self.seconds = [0; COUNTS];
             self.total = 0;
             self.now = second;
         }

@@ -1,6 +1,6 @@
 //! What the holder of a key may use: models, rates, concurrent requests, priority and weight.
 //!
-//! A value that exists is within its bounds. Whoever serves the requests counts.
+//! A value that exists is within its bounds. The gateway counts what is used.
 
 use std::{fmt, str::FromStr};
 

@@ -264,10 +264,10 @@ mod tests {
     // spec: KEY-1
     #[test]
     fn a_key_of_a_file_has_limits() {
+        let limits = "models = [\"tiny\"]\nrequests_per_minute = 1_000\nweight = 0x10\n";
         let text = format!(
-            "[[key]]\nname = \"a\"\ntoken_sha256 = \"{DIGEST}\"\nscopes = \
-             [\"client\"]\n[key.limits]\nmodels = [\"tiny\"]\nrequests_per_minute = 1_000\nweight = \
-             0x10\n"
+            "[[key]]\nname = \"a\"\ntoken_sha256 = \"{DIGEST}\"\nscopes = [\"client\"]\n\
+             [key.limits]\n{limits}"
         );
         let [key] = parse(&text).unwrap().try_into().unwrap();
         let limits = &key.identity.limits;

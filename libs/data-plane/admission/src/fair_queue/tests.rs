@@ -1,5 +1,7 @@
 //! Turns, order within a flow, and displacement, in every history.
 
+use std::sync::Arc;
+
 use proptest::{prelude::*, sample::Index};
 
 use super::*;

@@ -54,11 +54,6 @@ impl TestKey {
         Self { token, identity }
     }
 
-    /// The id of the key.
-    pub(crate) fn id(&self) -> &str {
-        &self.identity.id
-    }
-
     /// The value of `Authorization`.
     pub(crate) fn bearer(&self) -> String {
         format!("Bearer {}", self.token.reveal())
