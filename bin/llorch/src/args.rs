@@ -116,6 +116,8 @@ pub(crate) enum Command {
     /// Make, list, rotate and revoke the tokens of clients, nodes and operators
     #[command(subcommand)]
     Token(Token),
+    /// Show what keys have used: requests, tokens and time on slots, by day and model
+    Usage(Usage),
     /// Measure any OpenAI-compatible server under load
     Bench(Bench),
     /// Print a completion script for a shell
@@ -392,6 +394,22 @@ pub(crate) struct RotateKey {
     /// The new life of the key from now on; without it its end stays
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) expires: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Usage {
+    /// Only this key, by its id or its name
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Only this model
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// From this day of UTC on, such as 2027-01-31
+    #[arg(long, value_name = "DAY")]
+    pub(crate) from: Option<String>,
+    /// Up to this day, which is included
+    #[arg(long, value_name = "DAY")]
+    pub(crate) to: Option<String>,
 }
 
 /// What a key may be used for.

@@ -33,6 +33,7 @@ mod status;
 mod subscription;
 mod task;
 mod transport;
+mod usage;
 
 pub use bearer_auth::{AccessToken, ApiToken, TokenError};
 pub use chat::{ChatCompletion, ChatDelta, ChatRequest, ChatStream, ChatSummary, ChatTiming};
@@ -57,6 +58,7 @@ pub use status::{
 };
 pub use subscription::{EventSubscription, SubscriptionUpdate};
 pub use task::{TaskAccepted, TaskState};
+pub use usage::{UsageFilter, UsageList, UsageRow};
 
 /// The Rust of the README is compiled with the tests, and run where it can be.
 #[cfg(doctest)]

@@ -18,6 +18,7 @@ use pool_registry_types::{
     client_api::{ClientApi, without_final_slash},
     headers,
 };
+use usage_log::UsageLog;
 
 use crate::{
     body::GatewayBody,
@@ -89,7 +90,12 @@ impl Gateway {
     /// Counts what requests use of the limits of their keys.
     #[must_use]
     pub fn key_limiter(&self) -> &KeyLimiter {
-        &self.0.inference.limiter
+        &self.0.inference.keys.limiter
+    }
+
+    /// Sets where the usage of keys is recorded. Only the first call takes effect.
+    pub fn record_usage(&self, log: UsageLog) {
+        let _ = self.0.inference.keys.usage.set(log);
     }
 
     /// Serves one request. Dropping the future, or the response's body, cancels the request up to

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use admission::{AcquireRequest, Admission, Lease, RefusalReason, Ticket};
 use http::{Response, request::Parts};
 use http_server::RequestBody;
-use key_limits::KeyLimiter;
 use node_transport::{NodeRequest, NodeResponse, NodeTransport, TransportError};
 use parking_lot::Mutex;
 use pool_registry_types::ErrorCode;
@@ -23,7 +22,7 @@ use crate::{
     error::GatewayError,
     error_response::error_response,
     inference_request::InferenceRequest,
-    key_use::KeyUse,
+    key_use::{KeyCounters, KeyUse},
     log_context::log_request,
     metrics::GatewayMetrics,
     observer::RequestObserver,
@@ -46,7 +45,7 @@ pub(crate) struct Inference {
     budget: Mutex<RetryBudget>,
     metrics: GatewayMetrics,
     pub(crate) responses: Arc<StoredResponses>,
-    pub(crate) limiter: KeyLimiter,
+    pub(crate) keys: KeyCounters,
     started: Instant,
 }
 
@@ -64,7 +63,7 @@ impl Inference {
             budget: Mutex::new(RetryBudget::new()),
             metrics,
             responses: Arc::default(),
-            limiter: KeyLimiter::default(),
+            keys: KeyCounters::default(),
             started: Instant::now(),
         }
     }
@@ -89,7 +88,7 @@ impl Inference {
         if route.dialect == Dialect::Responses {
             observer.find_response_id(ResponseIdReader::new(&self.responses));
         }
-        let result = match observer.start_key(&self.limiter, body.principal()) {
+        let result = match observer.start_key(&self.keys, body.principal()) {
             Ok(()) => {
                 let span = observer.span();
                 let forwarding = self.forward(parts, body, owner, &mut observer);

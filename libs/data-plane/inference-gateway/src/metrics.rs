@@ -161,6 +161,13 @@ pub(crate) struct EndpointSeries {
     served: OnceLock<(&'static str, Counter<u64, AtomicU64>)>,
 }
 
+impl EndpointSeries {
+    /// The model, or `other`.
+    pub(crate) fn model(&self) -> &Arc<str> {
+        &self.model
+    }
+}
+
 #[derive(Default)]
 struct SeriesCache {
     by_model:

@@ -14,7 +14,6 @@ use bearer_auth::Principal;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_server::RequestId;
-use key_limits::KeyLimiter;
 use pool_registry_types::ErrorCode;
 use request_forwarding::continue_trace;
 use routing_table::Endpoint;
@@ -25,7 +24,7 @@ use tracing::{Span, field};
 use crate::{
     access_log::AccessLogEntry,
     error::GatewayError,
-    key_use::KeyUse,
+    key_use::{KeyCounters, KeyUse},
     log_context::LogContext,
     metrics::{EndpointSeries, GatewayMetrics, RequestOutcome},
     retry::RetryState,
@@ -33,7 +32,6 @@ use crate::{
     stored_responses::ResponseIdReader,
     stream_timing::{StreamTiming, micros},
     token_count::TokenCount,
-    token_use::TokenUse,
     traffic::{RecentError, TrafficSample, concerns_operators},
     usage_event::without_usage,
 };
@@ -118,10 +116,10 @@ impl RequestObserver {
     /// Finds out whether the request has a key, and whether a limit of it is reached.
     pub(crate) fn start_key(
         &mut self,
-        limiter: &KeyLimiter,
+        counters: &KeyCounters,
         principal: Option<&Principal>,
     ) -> Result<(), GatewayError> {
-        let Some((key, exceeded)) = KeyUse::start(limiter, principal) else {
+        let Some((key, exceeded)) = KeyUse::start(counters, principal) else {
             return Ok(());
         };
         self.key = Some(key);
@@ -220,6 +218,9 @@ impl RequestObserver {
     /// The request has a slot at `endpoint`.
     pub(crate) fn placed(&mut self, endpoint: &Arc<Endpoint>) {
         self.stop_running();
+        if let Some(key) = &mut self.key {
+            key.slot_taken();
+        }
         self.endpoint = Some(Arc::clone(endpoint));
         self.record_endpoint();
         let model = self.model();
@@ -328,6 +329,9 @@ impl RequestObserver {
     }
 
     fn stop_running(&mut self) {
+        if let Some(key) = &mut self.key {
+            key.slot_given_back(Instant::now());
+        }
         if std::mem::take(&mut self.is_running)
             && let Some(series) = &self.series
         {
@@ -373,8 +377,7 @@ impl Drop for RequestObserver {
         let queue_time = self.endpoint.is_some().then(|| self.retry.queue_time());
         let all_tokens = self.tokens.total();
         if let Some(key) = self.key.take() {
-            let TokenUse { input, output } = self.tokens.used();
-            key.ended(input.saturating_add(output));
+            key.ended(series.model(), self.tokens.used(), now);
         }
         AccessLogEntry {
             context: self.log_context(),

@@ -21,6 +21,7 @@ use routing_table::{RouteChange, RouteSink as _};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 use test_fixtures::TestEndpoint;
+use usage_log::UsageLog;
 
 /// A test that reaches this limit has failed. No test waits for it otherwise.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -32,6 +33,7 @@ pub(crate) struct Service {
     client: StreamProxy,
     _tasks: Tasks,
     keys: Vec<TestKey>,
+    pub(crate) usage: UsageLog,
 }
 
 /// A key of a client.
@@ -219,6 +221,8 @@ impl Service {
         tasks.spawn("admission", admission.clone().run());
         let metrics = GatewayMetrics::default();
         let gateway = Gateway::new(config, admission.clone(), nodes, metrics.clone());
+        let usage = UsageLog::in_memory();
+        gateway.record_usage(usage.clone());
         let others = http_server::with_fallbacks(axum::Router::new());
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
@@ -239,6 +243,7 @@ impl Service {
             client: StreamProxy::new(),
             _tasks: tasks,
             keys: Vec::new(),
+            usage,
         };
         service.add(table);
         service
