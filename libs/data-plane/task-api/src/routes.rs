@@ -55,8 +55,7 @@ impl TaskApi {
         ),
         (status = 404, description = "MODEL_NOT_AVAILABLE"),
         (status = 409, description = "TASK_ID_CONFLICT"),
-        (status = 403, description = "FORBIDDEN: the key may not use the model"),
-        (status = 429, description = "QUEUE_FULL, or RATE_LIMITED by the key"),
+        (status = 429, description = "QUEUE_FULL, RATE_LIMITED"),
     ),
 ))]
 async fn submit(

@@ -40,4 +40,5 @@ mod restarts;
 mod smuggling;
 mod terminal;
 mod tls;
+mod usage;
 mod watching;
