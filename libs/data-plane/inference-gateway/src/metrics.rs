@@ -87,6 +87,14 @@ struct LimitLabels {
     limit: &'static str,
 }
 
+fn limit_counter(
+    counters: &Family<LimitLabels, Counter<u64, AtomicU64>>,
+    kind: LimitKind,
+) -> Counter<u64, AtomicU64> {
+    let limit = kind.as_str();
+    counters.get_or_create_owned(&LimitLabels { limit })
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 fn latency() -> Histogram {
@@ -219,6 +227,10 @@ impl GatewayMetrics {
             "Attempts beyond the first of a request",
             retries.clone(),
         );
+        // Each is on the page from the start, so that its first increase is seen.
+        for kind in LimitKind::ALL {
+            limit_counter(limits_reached, kind);
+        }
         registry.register(
             "llorch_key_limits_reached",
             "Requests that were refused because a limit of their key was reached, by limit",
@@ -284,9 +296,7 @@ impl GatewayMetrics {
     }
 
     pub(crate) fn limit_reached(&self, kind: LimitKind) {
-        let limit = kind.as_str();
-        let labels = LimitLabels { limit };
-        self.0.limits_reached.get_or_create_owned(&labels).inc();
+        limit_counter(&self.0.limits_reached, kind).inc();
     }
 
     pub(crate) fn request_started(&self) {

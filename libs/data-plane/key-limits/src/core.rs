@@ -66,6 +66,14 @@ pub enum LimitKind {
 }
 
 impl LimitKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::ConcurrentRequests,
+        Self::RequestsPerMinute,
+        Self::TokensPerMinute,
+        Self::TokensPerDay,
+    ];
+
     /// Its name, as in the key.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
