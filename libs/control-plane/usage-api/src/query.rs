@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, header::ACCEPT};
 use http_server::ApiError;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use pool_registry_types::limits::Limit;
 use serde::Deserialize;
 use usage_log::{Day, UsageCursor, UsageQuery};
@@ -9,8 +10,8 @@ use usage_log::{Day, UsageCursor, UsageQuery};
 /// The most rows of one answer, also without `limit`.
 pub const MAX_PAGE_ROWS: usize = 10_000;
 
-/// The most bytes of a filter, which is a name.
-const MAX_FILTER_BYTES: usize = 256;
+/// The most characters of a filter, which is a name.
+const MAX_FILTER_CHARS: usize = 256;
 
 /// All limits.
 pub const LIMITS: &[Limit] = &[
@@ -21,7 +22,7 @@ pub const LIMITS: &[Limit] = &[
             "`next_after` names the last one, and `?after=` continues behind it; a larger `limit` \
              is 400 INVALID_REQUEST",
         ),
-    Limit::new("MAX_FILTER_BYTES", MAX_FILTER_BYTES as u64, "bytes")
+    Limit::new("MAX_FILTER_CHARS", MAX_FILTER_CHARS as u64, "characters")
         .because("The filters `key` and `model`, which are names.")
         .enforced_by("GET /v2/usage")
         .beyond("400 INVALID_REQUEST"),
@@ -57,11 +58,6 @@ impl WrittenQuery {
             from: day("from", self.from.as_deref())?,
             to: day("to", self.to.as_deref())?,
         };
-        if let (Some(from), Some(to)) = (rows.from, rows.to)
-            && from > to
-        {
-            return Err(ApiError::invalid("from: must not be after `to`"));
-        }
         let limit = match self.limit {
             None => MAX_PAGE_ROWS,
             Some(limit) => limit
@@ -87,9 +83,11 @@ impl WrittenQuery {
     }
 }
 
-/// The text of a position.
+/// The text of a position: plain ASCII, for a header too.
 pub(crate) fn cursor_text(cursor: &UsageCursor) -> String {
-    format!("{}/{}/{}", cursor.day, cursor.key_id, cursor.model)
+    let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+    let (key, model) = (encoded(&cursor.key_id), encoded(&cursor.model));
+    format!("{}/{key}/{model}", cursor.day.number())
 }
 
 fn cursor(text: &str) -> Result<UsageCursor, ApiError> {
@@ -98,18 +96,21 @@ fn cursor(text: &str) -> Result<UsageCursor, ApiError> {
     let (Some(day), Some(key_id), Some(model)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(wrong());
     };
+    let decoded = |text| percent_decode_str(text).decode_utf8_lossy().as_ref().into();
     Ok(UsageCursor {
-        day: day.parse().map_err(|_| wrong())?,
-        key_id: key_id.into(),
-        model: model.into(),
+        day: Day::from_number(day.parse().map_err(|_| wrong())?),
+        key_id: decoded(key_id),
+        model: decoded(model),
     })
 }
 
 fn filter(name: &str, value: Option<String>) -> Result<Option<String>, ApiError> {
     match value {
-        Some(value) if !(1..=MAX_FILTER_BYTES).contains(&value.len()) => Err(ApiError::invalid(
-            format!("{name}: must have 1 to {MAX_FILTER_BYTES} bytes"),
-        )),
+        Some(value) if !(1..=MAX_FILTER_CHARS).contains(&value.chars().count()) => {
+            Err(ApiError::invalid(format!(
+                "{name}: must have 1 to {MAX_FILTER_CHARS} characters"
+            )))
+        }
         value => Ok(value),
     }
 }

@@ -36,13 +36,16 @@ pub fn routes(log: UsageLog) -> Routes {
             min_length = 1, max_length = 256),
         ("model" = Option<String>, Query, description = "Only this model.",
             min_length = 1, max_length = 256),
-        ("from" = Option<String>, Query, description = "From this day on, such as 2027-01-31."),
-        ("to" = Option<String>, Query, description = "Up to this day, which is included."),
+        ("from" = Option<String>, Query, description = "From this day on, such as 2027-01-31.",
+            format = Date),
+        ("to" = Option<String>, Query, description = "Up to this day, which is included.",
+            format = Date),
         ("limit" = Option<u32>, Query, description = "The most rows.",
             minimum = 1, maximum = 10_000),
         ("after" = Option<String>, Query,
-            description = "Only rows after this one; see `next_after`."),
-        ("format" = Option<String>, Query, description = "`json` or `csv`."),
+            description = "Only rows after this one; see `next_after`.",
+            pattern = "^[0-9]{1,7}/[^/]*/.*$"),
+        ("format" = Option<UsageFormat>, Query, description = "By default as `Accept` says."),
     ),
     responses((status = 200, description = "Sorted by day, key and model. CSV has the header \
         `X-Next-After` instead of `next_after`.", body = UsageAnswer))
@@ -69,12 +72,22 @@ async fn list(
     Ok(response)
 }
 
+/// The form of an answer.
+#[cfg(feature = "openapi")]
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it describes a text")]
+enum UsageFormat {
+    Json,
+    Csv,
+}
+
 #[cfg(feature = "openapi")]
 pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     use utoipa::OpenApi as _;
 
     #[derive(utoipa::OpenApi)]
-    #[openapi(paths(list))]
+    #[openapi(paths(list), components(schemas(UsageFormat)))]
     struct Usage;
     Usage::openapi()
 }

@@ -74,6 +74,8 @@ async fn rows_are_chosen_and_paged() {
         ("?from=2024-10-05", 4),
         ("?to=2024-10-04&key=k2", 2),
         ("?from=2024-10-06", 0),
+        ("?from=2024-10-05&to=2024-10-04", 0),
+        ("?to=1234-05-06", 0),
         ("?limit=3", 3),
     ] {
         assert_eq!(rows(query).await.len(), count, "{query}");
@@ -86,7 +88,7 @@ async fn rows_are_chosen_and_paged() {
         let Some(next) = answer["next_after"].as_str() else {
             break;
         };
-        query = format!("?limit=3&after={next}");
+        query = format!("?limit=3&after={}", next.replace('%', "%25"));
     }
     assert_eq!(found, rows("").await);
 }
@@ -106,7 +108,7 @@ async fn csv_has_the_same_rows() {
     }
     let (_, headers, text) = get("/v2/usage?format=csv&limit=1", "*/*").await;
     assert_eq!(text.lines().count(), 2);
-    assert_eq!(headers["x-next-after"], "2024-10-04/k1/org/large");
+    assert_eq!(headers["x-next-after"], "20000/k1/org%2Flarge");
 }
 
 // spec: KEY-24
@@ -116,14 +118,13 @@ async fn a_bad_parameter_is_named() {
     for (query, says) in [
         ("from=today", "from: must be a day, such as"),
         ("to=2024-02-30", "to: must be a day"),
-        ("from=2024-10-05&to=2024-10-04", "from: must not be after"),
         ("limit=0", "limit: must be a number from 1 to 10000"),
         ("limit=10001", "limit: "),
         ("limit=x", "limit: "),
         ("after=x", "after: must be the `next_after`"),
-        ("after=2024-10-04/k1", "after: "),
+        ("after=20000/k1", "after: "),
         ("format=xml", "format: must be json or csv"),
-        ("model=", "model: must have 1 to 256 bytes"),
+        ("model=", "model: must have 1 to 256 characters"),
         (&long, "key: must have"),
         ("key=a&key=b", "query"),
     ] {

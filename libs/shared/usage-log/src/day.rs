@@ -35,6 +35,18 @@ impl Day {
         Self(self.0.saturating_sub(days))
     }
 
+    /// The days since 1970.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The day so many days after the first one; the last one, if there are fewer.
+    #[must_use]
+    pub fn from_number(days: u32) -> Self {
+        Self(days.min(LAST))
+    }
+
     fn start(self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(u64::from(self.0) * SECONDS)
     }
@@ -50,13 +62,19 @@ impl fmt::Display for Day {
 impl FromStr for Day {
     type Err = NotADay;
 
+    /// A day before 1970 is the first one: nothing is before it.
     fn from_str(text: &str) -> Result<Self, NotADay> {
-        let is_plain = text.len() == 10 && text.bytes().all(|byte| byte != b'T');
-        let start = is_plain.then(|| humantime::parse_rfc3339(&format!("{text}T00:00:00Z")));
-        match start {
-            Some(Ok(start)) if start >= UNIX_EPOCH => Ok(Self::of(start)),
-            _ => Err(NotADay),
+        let (year, rest) = text.split_at_checked(4).ok_or(NotADay)?;
+        let is_year = year.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_year || rest.len() != 6 || !rest.starts_with('-') {
+            return Err(NotADay);
         }
+        // Of an earlier year only the form counts. A leap year has every day.
+        let is_earlier = year < "1970";
+        let year = if is_earlier { "1972" } else { year };
+        let start = humantime::parse_rfc3339(&format!("{year}{rest}T00:00:00Z"));
+        let day = Self::of(start.map_err(|_| NotADay)?);
+        Ok(if is_earlier { Self(0) } else { day })
     }
 }
 
@@ -74,13 +92,15 @@ mod tests {
         }
         assert_eq!("9999-12-31".parse(), Ok(Day(LAST)));
         assert_eq!(Day(1).earlier(5), Day(0));
+        assert_eq!("0001-12-31".parse(), Ok(Day(0)));
+        assert_eq!(Day::from_number(u32::MAX), Day(LAST));
         for text in [
             "",
             "2026-13-01",
             "2026-02-30",
             "26-01-01",
             "2026-1-1",
-            "1969-12-31",
+            "1969-13-31",
             "today",
         ] {
             assert_eq!(text.parse::<Day>(), Err(NotADay), "{text}");
