@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use control_api::ControlApi;
 use daemon::{Daemon, Metrics, Settings};
-use dashboard::{Live, LiveConfig, Page, Sources};
+use dashboard::{Live, LiveConfig, Page, SessionApi, Sources};
 use event_log::EventLog;
 use http_server::{
     AllowedOrigins, Authenticated, CrossOrigin, HttpService, Routes, ServerHandle, with_fallbacks,
@@ -73,7 +73,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         routes
             .merge(keys.routes())
             .merge(usage_api::routes(usage.clone())),
-        live,
+        live.merge(SessionApi::new(settings.auth.clone()).routes()),
         service_routes(&readiness, &metrics),
     ];
     let service = service(&control_api, &data_path, others, &settings, origins);

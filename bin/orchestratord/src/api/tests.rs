@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use admission::Admission;
 use bearer_auth::AuthPolicy;
-use dashboard::{Live, LiveConfig};
+use dashboard::{Live, LiveConfig, SessionApi};
 use event_log::EventLog;
 use http_server::service_routes;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, explain_routes};
@@ -46,7 +46,8 @@ fn mounted() -> BTreeSet<(String, String)> {
             .merge(tasks.routes())
             .merge(keys.routes())
             .merge(usage_api::routes(UsageLog::in_memory())),
-        live.routes(),
+        live.routes()
+            .merge(SessionApi::new(AuthPolicy::default()).routes()),
         service,
     ];
     routes(ControlApi::new(registry.handle), others)

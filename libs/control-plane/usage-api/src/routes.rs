@@ -48,7 +48,8 @@ pub fn routes(log: UsageLog) -> Routes {
         ("format" = Option<UsageFormat>, Query, description = "By default as `Accept` says."),
     ),
     responses((status = 200, description = "Sorted by day, key and model. CSV has the header \
-        `X-Next-After` instead of `next_after`.", body = UsageAnswer))
+        `X-Next-After` instead of `next_after`.",
+        content((UsageAnswer = "application/json"), (String = "text/csv"))))
 ))]
 async fn list(
     State(log): State<UsageLog>,

@@ -30,6 +30,9 @@ pub enum AuthError {
     /// The key was revoked.
     #[error("the key of this token was revoked")]
     Revoked,
+    /// The session of a browser has ended, or never was.
+    #[error("the session has ended: sign in again")]
+    SessionEnded,
     /// No token is set, and the peer is on another machine.
     #[error("no token is set on this server, so it serves its own machine only")]
     NotLoopback,

@@ -32,6 +32,7 @@ mod key_limits;
 mod policy;
 mod principal;
 mod scope;
+mod session;
 mod token;
 
 pub use access_token::{ACCESS_TOKEN_PREFIX, AccessToken, AccessTokenError};
@@ -45,6 +46,7 @@ pub use key_limits::{
 pub use policy::{AuthPolicy, PolicyError, TOKEN_HEADERS};
 pub use principal::{AnyOf, Identity, MAX_KEY_NAME_CHARS, Principal, ScopeError, is_key_name};
 pub use scope::{Access, Scope, Scopes, UnknownScope};
+pub use session::{MAX_SESSIONS, SESSION_COOKIE, SESSION_LIFE, SessionSecret};
 pub use token::{ApiToken, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, NotADigest, TokenDigest, TokenError};
 
 /// Compiles the README's examples as tests.
