@@ -39,7 +39,10 @@ const LIMITS: &[(&str, &[Limit])] = &[
     ("dashboard", dashboard::LIMITS),
     ("key-file", key_file::LIMITS),
     ("access-keys", access_keys::LIMITS),
+    ("bearer-auth", bearer_auth::LIMITS),
     ("key-api", key_api::LIMITS),
+    ("usage-log", usage_log::LIMITS),
+    ("usage-api", usage_api::LIMITS),
     ("event-log", event_log::LIMITS),
     ("registry-runtime", registry_runtime::LIMITS),
 ];
@@ -109,6 +112,11 @@ pub(crate) static QUEUE_WAIT: Setting<Duration> = Setting::millis(
      one](POOL_FILE.md#longer-waits)",
 );
 
+pub(crate) static USAGE_RETENTION: Setting<usize> =
+    Setting::integer("ORCHESTRATORD_USAGE_RETENTION_DAYS", || 90, 1..=3650)
+        .help("days for which the usage of keys is kept")
+        .document("days for which [the usage of keys](KEYS.md#usage) is kept, today included");
+
 pub(crate) static SHUTDOWN_GRACE: Setting<Duration> = Setting::millis(
     "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
     || Duration::ZERO,
@@ -130,5 +138,6 @@ const SETTINGS: &[&dyn DescribeSetting] = &[
     &PLACEMENT,
     &QUEUE_LIMIT,
     &QUEUE_WAIT,
+    &USAGE_RETENTION,
     &SHUTDOWN_GRACE,
 ];

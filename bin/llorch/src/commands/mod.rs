@@ -17,6 +17,7 @@ mod status;
 mod tasks;
 mod token;
 mod top;
+mod usage;
 
 pub(crate) use self::app::App;
 
@@ -64,6 +65,7 @@ impl App {
             Command::Token(args::Token::List) => self.list_keys(),
             Command::Token(args::Token::Rotate(rotate)) => self.rotate_key(&rotate),
             Command::Token(args::Token::Revoke { key }) => self.revoke_key(&key),
+            Command::Usage(usage) => self.usage(usage),
             Command::Bench(bench) => self.bench(&bench),
             // `run_offline` runs these before there is an `App`.
             Command::Token(args::Token::Generate)

@@ -14,6 +14,7 @@ use registry_store::MemoryStore;
 use service_runtime::{Readiness, Shutdown, Tasks};
 use stream_proxy::StreamProxy;
 use task_api::{TaskApi, TaskConfig};
+use usage_log::UsageLog;
 
 use super::*;
 
@@ -41,7 +42,10 @@ fn mounted() -> BTreeSet<(String, String)> {
     let live = Live::new(LiveConfig::default(), Shutdown::new());
     let keys = KeyApi::load(Arc::new(MemoryStore::default()), AuthPolicy::default()).unwrap();
     let others = [
-        explain.merge(tasks.routes()).merge(keys.routes()),
+        explain
+            .merge(tasks.routes())
+            .merge(keys.routes())
+            .merge(usage_api::routes(UsageLog::in_memory())),
         live.routes()
             .merge(SessionApi::new(AuthPolicy::default()).routes()),
         service,

@@ -33,6 +33,7 @@ mod status;
 mod subscription;
 mod task;
 mod transport;
+mod usage;
 
 pub use bearer_auth::{AccessToken, ApiToken, TokenError};
 pub use chat::{ChatCompletion, ChatDelta, ChatRequest, ChatStream, ChatSummary, ChatTiming};
@@ -41,7 +42,7 @@ pub use client::{Client, ClientBuilder};
 pub use drain_target::{DrainTarget, DrainTargetError, PoolTarget};
 pub use error::ClientError;
 pub use event_stream::ServerEvent;
-pub use keys::{Key, KeyWithToken, Keys, NewKey};
+pub use keys::{Key, KeyLimits, KeyWithToken, Keys, NewKey};
 pub use pagination::NodesQuery;
 pub use pool_registry_types::{
     ErrorCode, ErrorText, HttpUrl, ModelName, NodeId, NodeStatus, PoolId, ReplicaId, TaskId, Text,
@@ -57,6 +58,7 @@ pub use status::{
 };
 pub use subscription::{EventSubscription, SubscriptionUpdate};
 pub use task::{TaskAccepted, TaskState};
+pub use usage::{UsageFilter, UsageList, UsageRow};
 
 /// The Rust of the README is compiled with the tests, and run where it can be.
 #[cfg(doctest)]

@@ -7,6 +7,8 @@
 mod api;
 mod errors;
 mod routes;
+#[cfg(feature = "openapi")]
+mod schema;
 mod view;
 
 pub use crate::{

@@ -28,6 +28,7 @@
 mod access_token;
 mod auth_error;
 mod credentials;
+mod key_limits;
 mod policy;
 mod principal;
 mod scope;
@@ -37,6 +38,11 @@ mod token;
 pub use access_token::{ACCESS_TOKEN_PREFIX, AccessToken, AccessTokenError};
 pub use auth_error::AuthError;
 pub use credentials::{Credential, KeySource};
+pub use key_limits::{
+    HighestPriority, KeyLimitError, KeyLimits, LIMITS, MAX_CONCURRENT_REQUESTS, MAX_KEY_MODELS,
+    MAX_KEY_WEIGHT, MAX_REQUESTS_PER_MINUTE, MAX_TOKENS_PER_DAY, MAX_TOKENS_PER_MINUTE,
+    UncheckedKeyLimits, UnknownHighestPriority,
+};
 pub use policy::{AuthPolicy, PolicyError, TOKEN_HEADERS};
 pub use principal::{AnyOf, Identity, MAX_KEY_NAME_CHARS, Principal, ScopeError, is_key_name};
 pub use scope::{Access, Scope, Scopes, UnknownScope};

@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use pool_registry_types::NodeId;
 
-use crate::scope::{Access, Scope, Scopes};
+use crate::{
+    key_limits::KeyLimits,
+    scope::{Access, Scope, Scopes},
+};
 
 /// The longest name of a key, in characters.
 pub const MAX_KEY_NAME_CHARS: usize = 64;
@@ -30,6 +33,8 @@ pub struct Identity {
     pub node: Option<NodeId>,
     /// When it ends.
     pub expires_at: Option<SystemTime>,
+    /// How much of the service it may use.
+    pub limits: KeyLimits,
 }
 
 /// Who sends a request, after authentication.
@@ -168,6 +173,7 @@ mod tests {
             scopes: scopes.iter().copied().collect(),
             node: node.map(|node| node.parse().unwrap()),
             expires_at: None,
+            limits: KeyLimits::default(),
         }))
     }
 

@@ -22,6 +22,11 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
+    replace(path, bytes)
+}
+
+/// The same for any size.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary(path)?;
     let renamed = fill(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if renamed.is_err() {

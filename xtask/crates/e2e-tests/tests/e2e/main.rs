@@ -41,4 +41,5 @@ mod restarts;
 mod smuggling;
 mod terminal;
 mod tls;
+mod usage;
 mod watching;
