@@ -23,8 +23,8 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = 512;
 /// A JSON body of at most `MAX` bytes, whatever its `Content-Type`.
 ///
 /// A body that does not fit `T` is refused with 400 and the path to the field at fault, as in
-/// `pools[0].slots_free: invalid type: string, expected u32 at line 1 column 40`. No text of the body
-/// is repeated.
+/// `pools[0].slots_free: invalid type: string, expected u32 at line 1 column 40`. No text of the
+/// body is repeated.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiJson<T, const MAX: usize = CONTROL_BODY_BYTES>(pub T);
 

@@ -48,7 +48,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What a server says to whoever may ask it.
+/// What a server says on these pages.
 fn said(client: &Client, paths: &[&str]) -> Result<Vec<(String, String)>> {
     let ask = |path: &&str| {
         let answer = client.get(path).with_context(|| format!("GET {path}"))?;
