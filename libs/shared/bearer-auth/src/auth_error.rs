@@ -30,6 +30,9 @@ pub enum AuthError {
     /// The key was revoked.
     #[error("the key of this token was revoked")]
     Revoked,
+    /// The certificate of a node was revoked.
+    #[error("the certificate of this node was revoked: join again with a new join token")]
+    RevokedCertificate,
     /// No token is set, and the peer is on another machine.
     #[error("no token is set on this server, so it serves its own machine only")]
     NotLoopback,

@@ -1,12 +1,15 @@
 //! Which requests are allowed.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::SystemTime};
 
+use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+use pool_registry_types::NodeId;
 
 use crate::{
     access_token,
     auth_error::AuthError,
+    certificate::CertificateHolder,
     credentials::{Credential, KeySource, Keys},
     principal::Principal,
     token::{ApiToken, MAX_TOKEN_BYTES, TokenDigest},
@@ -37,6 +40,7 @@ pub struct AuthPolicy {
     /// Whether loopback peers present a credential too, even while there is none.
     is_required: bool,
     keys: Arc<Keys>,
+    revoked_certificates: Arc<ArcSwap<HashMap<NodeId, SystemTime>>>,
 }
 
 impl AuthPolicy {
@@ -52,7 +56,7 @@ impl AuthPolicy {
         Ok(Self {
             api_token: token.map(|token| token.digest()),
             is_required: require,
-            keys: Arc::default(),
+            ..Self::default()
         })
     }
 
@@ -63,7 +67,7 @@ impl AuthPolicy {
         Self {
             api_token: token.map(|token| token.digest()),
             is_required: true,
-            keys: Arc::default(),
+            ..Self::default()
         }
     }
 
@@ -109,6 +113,31 @@ impl AuthPolicy {
             return Err(AuthError::Mistyped);
         }
         keys.find(&digest, now)
+    }
+
+    /// Replaces all revocations of certificates, for all clones: the certificates of these nodes
+    /// that are valid from this time or an earlier one are refused.
+    pub fn replace_revoked_certificates(&self, revoked: HashMap<NodeId, SystemTime>) {
+        self.revoked_certificates.store(Arc::new(revoked));
+    }
+
+    /// The holder of a certificate that the handshake has verified.
+    ///
+    /// It is asked before [`authorize`](Self::authorize): who presents such a certificate needs no
+    /// token, and a token beside it is not looked at.
+    ///
+    /// # Errors
+    /// When it was revoked; respond with 401.
+    pub fn holder(&self, certificate: &CertificateHolder) -> Result<Principal, AuthError> {
+        let identity = &certificate.identity;
+        if let Some(node) = &identity.node {
+            let revoked = self.revoked_certificates.load();
+            let until = revoked.get(node);
+            if until.is_some_and(|until| certificate.not_before <= *until) {
+                return Err(AuthError::RevokedCertificate);
+            }
+        }
+        Ok(Principal::Certificate(Arc::clone(identity)))
     }
 
     /// Whether an API token is set.

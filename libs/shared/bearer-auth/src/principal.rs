@@ -43,34 +43,54 @@ pub enum Principal {
     ApiToken,
     /// The holder of a key.
     Key(Arc<Identity>),
+    /// The holder of a certificate, which names a node or the control plane.
+    Certificate(Arc<Identity>),
+}
+
+/// What a caller presents, in messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presented {
+    /// The key with this name.
+    Key(Arc<str>),
+    /// The certificate of this holder.
+    Certificate(Arc<str>),
+}
+
+impl fmt::Display for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(name) => write!(f, "the key {name:?}"),
+            Self::Certificate(holder) => write!(f, "the certificate of {holder}"),
+        }
+    }
 }
 
 /// A caller who may not do what it asks for; respond with 403.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
     /// It lacks the scope.
-    #[error("this needs a key with the scope {needed}, and the key {key:?} has: {has}")]
+    #[error("this needs a key with the scope {needed}, and {presented} has: {has}")]
     Missing {
-        /// The name of the key.
-        key: Arc<str>,
+        /// What the caller presents.
+        presented: Presented,
         /// One of these would do.
         needed: AnyOf,
         /// Its scopes.
         has: Scopes,
     },
     /// It acts for another node than its own.
-    #[error("the key {key:?} may act for the node {own} only")]
+    #[error("{presented} may act for the node {own} only")]
     OtherNode {
-        /// The name of the key.
-        key: Arc<str>,
+        /// What the caller presents.
+        presented: Presented,
         /// Its node.
         own: NodeId,
     },
     /// It acts as a node, and belongs to none.
-    #[error("the key {key:?} belongs to no node")]
+    #[error("{presented} belongs to no node")]
     NoNode {
-        /// The name of the key.
-        key: Arc<str>,
+        /// What the caller presents.
+        presented: Presented,
     },
 }
 
@@ -96,7 +116,7 @@ impl Principal {
     /// # Errors
     /// When it may not; respond with 403.
     pub fn may(&self, access: Access) -> Result<(), ScopeError> {
-        let (Self::Key(identity), Access::AnyOf(needed)) = (self, access) else {
+        let (Some((identity, presented)), Access::AnyOf(needed)) = (self.limited(), access) else {
             return Ok(());
         };
         let has = identity.scopes.with_included();
@@ -104,7 +124,7 @@ impl Principal {
             return Ok(());
         }
         Err(ScopeError::Missing {
-            key: Arc::clone(&identity.name),
+            presented: presented(Arc::clone(&identity.name)),
             needed: AnyOf(needed),
             has: identity.scopes,
         })
@@ -116,7 +136,7 @@ impl Principal {
     /// When it may not; respond with 403.
     pub fn acts_for(&self, access: Access, node: &str) -> Result<(), ScopeError> {
         self.may(access)?;
-        let (Self::Key(identity), Access::AnyOf(needed)) = (self, access) else {
+        let (Some((identity, presented)), Access::AnyOf(needed)) = (self.limited(), access) else {
             return Ok(());
         };
         let has = identity.scopes.with_included();
@@ -124,23 +144,32 @@ impl Principal {
         if needed.iter().any(for_all_nodes) {
             return Ok(());
         }
-        let key = Arc::clone(&identity.name);
+        let presented = presented(Arc::clone(&identity.name));
         match &identity.node {
             Some(own) if own.as_str() == node => Ok(()),
             Some(own) => Err(ScopeError::OtherNode {
-                key,
+                presented,
                 own: own.clone(),
             }),
-            None => Err(ScopeError::NoNode { key }),
+            None => Err(ScopeError::NoNode { presented }),
         }
     }
 
-    /// The key, if it has one.
+    /// The identity of a caller with scopes; `None` for callers that have every scope.
+    fn limited(&self) -> Option<(&Arc<Identity>, fn(Arc<str>) -> Presented)> {
+        match self {
+            Self::Key(identity) => Some((identity, Presented::Key)),
+            Self::Certificate(identity) => Some((identity, Presented::Certificate)),
+            Self::Process | Self::Loopback | Self::ApiToken => None,
+        }
+    }
+
+    /// The key, if it has one. A certificate is none.
     #[must_use]
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         match self {
             Self::Key(identity) => Some(identity),
-            Self::Process | Self::Loopback | Self::ApiToken => None,
+            Self::Process | Self::Loopback | Self::ApiToken | Self::Certificate(_) => None,
         }
     }
 }
@@ -153,6 +182,7 @@ impl fmt::Display for Principal {
             Self::Loopback => f.write_str("a loopback peer"),
             Self::ApiToken => f.write_str("the API token"),
             Self::Key(identity) => write!(f, "key {} ({:?})", identity.id, identity.name),
+            Self::Certificate(identity) => write!(f, "certificate of {}", identity.name),
         }
     }
 }

@@ -133,12 +133,12 @@ impl<S> Authenticated<S> {
         let Some(peer) = request.body().caller().and_then(|caller| caller.peer) else {
             return Err(unauthorized("the peer is unknown".to_owned()));
         };
-        let headers = request.headers();
-        let principal = self
-            .guard
-            .policy
-            .authorize(peer.0.ip(), headers, SystemTime::now())
-            .map_err(|error| unauthorized(error.to_string()))?;
+        let (headers, policy) = (request.headers(), &self.guard.policy);
+        let principal = match request.body().certificate_holder() {
+            Some(holder) => policy.holder(holder),
+            None => policy.authorize(peer.0.ip(), headers, SystemTime::now()),
+        };
+        let principal = principal.map_err(|error| unauthorized(error.to_string()))?;
         // A page of any origin may present a token: its user gave it the token.
         if principal == Principal::Loopback {
             self.hosts.check(headers)?;

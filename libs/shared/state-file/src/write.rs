@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -19,11 +20,24 @@ use crate::limits::MAX_BYTES;
 /// The system's error, or more than [`MAX_BYTES`], which could not be read again. The old content
 /// remains, unless only the directory could not be flushed.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, 0o666)
+}
+
+/// The same for a secret: only this user can read it, from its first byte on.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, 0o600)
+}
+
+/// The mask of the process takes bits away from `mode`.
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let temporary = temporary(path)?;
-    let renamed = fill(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    let renamed = fill(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
     if renamed.is_err() {
         // On a full disk it would keep occupying space.
         let _ = fs::remove_file(&temporary);
@@ -73,11 +87,12 @@ fn temporary(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(temporary))
 }
 
-fn fill(temporary: &Path, bytes: &[u8]) -> io::Result<()> {
+fn fill(temporary: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let create = || {
         OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(mode)
             .open(temporary)
     };
     let mut file = match create() {

@@ -197,3 +197,19 @@ fn what_is_written_can_be_read() {
     assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
     assert_eq!(state_file::read(&path, length).unwrap(), Some(most.len()));
 }
+
+// spec: JOIN-2
+#[test]
+fn only_its_user_can_read_a_private_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    // An earlier file that all could read, and what a killed process left.
+    std::fs::write(&path, "old").unwrap();
+    std::fs::write(directory.path().join(".secret.tmp"), "rest").unwrap();
+    state_file::write_private(&path, b"new").unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}

@@ -31,6 +31,7 @@ mod server;
 #[cfg(feature = "ureq")]
 mod ureq_connector;
 
+pub use certificate::Validity;
 pub use client::{ClientTls, Trust, explain};
 pub use error::{MAX_FILE_BYTES, TlsError, TlsProblem};
 pub use fingerprint::{Fingerprint, FingerprintError};
