@@ -14,8 +14,8 @@
 //! TLS 1.2 and 1.3 with the cipher suites of ring: all of them have forward secrecy and
 //! authenticated encryption. Early data is off, because an attacker could replay it.
 //!
-//! This crate has no async runtime. `tls-stream` runs connections on tokio; the feature `ureq` has
-//! the connector of blocking clients.
+//! This crate opens no connection. `tls-stream` runs them on tokio, and `tls-ureq` for blocking
+//! clients.
 
 mod certificate;
 mod client;
@@ -28,8 +28,6 @@ mod pinned;
 mod provider;
 mod reloaded;
 mod server;
-#[cfg(feature = "ureq")]
-mod ureq_connector;
 
 pub use certificate::Validity;
 pub use client::{ClientTls, Trust, explain};
@@ -41,8 +39,6 @@ pub use reloaded::Reload;
 /// The rustls of this crate, for the crates that run connections.
 pub use rustls;
 pub use server::{ServerFiles, ServerTls};
-#[cfg(feature = "ureq")]
-pub use ureq_connector::TlsConnector;
 
 /// Compiles the README's examples as tests.
 #[cfg(doctest)]

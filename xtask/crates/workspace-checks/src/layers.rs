@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use workspace_build::{cargo, root};
 
-use crate::fail_on;
+use crate::{fail_on, features};
 
 /// The layer of a crate, by its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ const OWNED: [(&str, &[&str]); 17] = [
             "node-registration",
             "llorch-client",
             "telemetry",
-            "tls-config",
+            "tls-ureq",
         ],
     ),
     ("opentelemetry", &["telemetry"]),
@@ -68,7 +68,7 @@ const OWNED_FEATURES: [(&str, &str, &[&str]); 2] = [
 
 /// Crates that must not reach an async runtime, not even through others of ours: pure cores, and
 /// the agent that is to be embedded anywhere.
-const WITHOUT_TOKIO: [&str; 10] = [
+const WITHOUT_TOKIO: [&str; 11] = [
     "pool-registry-types",
     "routing-table",
     "service-registry",
@@ -79,6 +79,7 @@ const WITHOUT_TOKIO: [&str; 10] = [
     "local-limits",
     "sse",
     "tls-config",
+    "tls-ureq",
 ];
 
 /// A dependency as a manifest names it.
@@ -169,12 +170,15 @@ pub fn published() -> Result<Vec<String>> {
         .collect())
 }
 
-/// Fails when a crate reaches across the layers or takes a dependency that has an owner.
+/// Fails when a crate reaches across the layers or takes a dependency that has an owner, and when
+/// the daemons build a crate with different features.
 ///
 /// # Errors
 /// As above, and when a file cannot be read.
 pub fn check() -> Result<()> {
-    fail_on(&problems(root(), &members()?))
+    let mut problems = problems(root(), &members()?);
+    problems.extend(features::problems()?);
+    fail_on(&problems)
 }
 
 fn problems(root: &Path, members: &[Member]) -> Vec<String> {

@@ -8,6 +8,7 @@
 
 mod cycles;
 mod documents;
+mod features;
 pub mod layers;
 pub mod limits;
 pub mod metrics;

@@ -173,7 +173,8 @@ fn an_unknown_name_has_an_exit_code_of_its_own() -> Result<()> {
 fn a_forgotten_node_stays_away_until_it_lives() -> Result<()> {
     Cluster::test("forget", |cluster| {
         let mut orchestrator =
-            cluster.orchestrator(&[("ORCHESTRATORD_NODE_TIMEOUT_MS", "1000")])?;
+            cluster.orchestrator(&[("ORCHESTRATORD_NODE_TIMEOUT_MS", "6000")])?;
+        // Six heartbeats fit into the timeout: the living node is online on a slow machine too.
         let settings = [("POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS", "1")];
         let mut gone = cluster.node("gone", &orchestrator, &settings)?;
         let _living = cluster.node("living", &orchestrator, &settings)?;
@@ -203,6 +204,7 @@ fn a_forgotten_node_stays_away_until_it_lives() -> Result<()> {
         assert_eq!(again.status.code(), Some(5), "{again:?}");
 
         // The other one lives, and is back at once.
+        assert_eq!(status(&orchestrator, "living").as_deref(), Some("online"));
         let warned = String::from_utf8(run(&url, &["nodes", "forget", "living"])?.stderr)?;
         assert!(
             warned.contains("living was online and registers again"),

@@ -18,7 +18,8 @@ use test_client::chain;
 use test_clock::wait_for;
 use test_cluster::{Cluster, Orchestrator, Setting};
 use test_tools::{Packages, Tool};
-use tls_config::{ClientTls, TlsConnector, Trust, explain};
+use tls_config::{ClientTls, Trust, explain};
+use tls_ureq::TlsConnector;
 use ureq::{
     Agent,
     unversioned::{

@@ -31,7 +31,7 @@ fn status(client: &Client) -> Value {
 #[test]
 fn a_node_is_watched_from_joining_to_silence() -> Result<()> {
     Cluster::test("watching", |cluster| {
-        let orchestrator = cluster.orchestrator(&[("ORCHESTRATORD_NODE_TIMEOUT_MS", "3000")])?;
+        let orchestrator = cluster.orchestrator(&[("ORCHESTRATORD_NODE_TIMEOUT_MS", "6000")])?;
         let client = orchestrator.client();
         let mut node = cluster.node("node-a", &orchestrator, &[])?;
         let engine = cluster.engine(2)?;

@@ -1,11 +1,14 @@
-//! TLS for blocking clients on ureq.
+//! TLS for blocking clients on ureq: [`TlsConnector`], with the configurations of `tls-config`.
 
 use std::{
     fmt,
     io::{self, Read as _, Write as _},
 };
 
-use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
+use tls_config::{
+    ClientTls,
+    rustls::{ClientConnection, StreamOwned, pki_types::ServerName},
+};
 use ureq::{
     Error,
     unversioned::transport::{
@@ -13,8 +16,6 @@ use ureq::{
         TransportAdapter,
     },
 };
-
-use crate::ClientTls;
 
 /// Wraps the connections of `https` URLs in TLS. It comes after ureq's `TcpConnector` in a chain.
 #[derive(Debug, Clone)]
@@ -97,3 +98,8 @@ impl fmt::Debug for TlsTransport {
         f.debug_struct("TlsTransport").finish_non_exhaustive()
     }
 }
+
+/// Compiles the README's examples as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
