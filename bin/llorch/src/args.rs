@@ -1,9 +1,13 @@
 //! The command line.
 
+mod ca;
+
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use llorch_client::{DrainTarget, NodeId, NodeStatus, TaskId};
+
+pub(crate) use self::ca::{Ca, CaFiles};
 
 use crate::exit;
 
@@ -116,6 +120,9 @@ pub(crate) enum Command {
     /// Make, list, rotate and revoke the tokens of clients, nodes and operators
     #[command(subcommand)]
     Token(Token),
+    /// Make the certificate authority of a control plane, in a directory of this machine
+    #[command(subcommand)]
+    Ca(Ca),
     /// Measure any OpenAI-compatible server under load
     Bench(Bench),
     /// Print a completion script for a shell

@@ -2,6 +2,7 @@
 
 mod app;
 mod bench;
+mod ca;
 mod cells;
 mod chat;
 mod drain;
@@ -32,6 +33,7 @@ pub(crate) fn run_offline(command: &Command, output: Output) -> Option<Outcome> 
         Command::Completions { shell } => Some(pages::completions(*shell)),
         Command::Man { out } => Some(pages::man(out.as_deref())),
         Command::Token(args::Token::Generate) => Some(token::generate(output)),
+        Command::Ca(command) => Some(ca::run(command, output)),
         _ => None,
     }
 }
@@ -67,6 +69,7 @@ impl App {
             Command::Bench(bench) => self.bench(&bench),
             // `run_offline` runs these before there is an `App`.
             Command::Token(args::Token::Generate)
+            | Command::Ca(_)
             | Command::Completions { .. }
             | Command::Man { .. } => Ok(()),
         }

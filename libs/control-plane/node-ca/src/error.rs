@@ -23,7 +23,7 @@ pub enum SignError {
     /// The kind of key is not taken.
     #[error("csr: the key must be ECDSA P-256, ECDSA P-384 or Ed25519")]
     UnsupportedKey,
-    /// It asks for a name of somebody else.
+    /// It asks for a foreign name.
     #[error("csr: asks for the name {0}; a node gets its own id and the host of its address only")]
     OtherName(String),
     /// It asks for a certificate that could sign others.

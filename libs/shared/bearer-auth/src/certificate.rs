@@ -86,7 +86,7 @@ mod tests {
         let control_plane = holder(&[CONTROL_PLANE_URI, "localhost"]).unwrap();
         assert_eq!(control_plane.node, None);
         assert_eq!(control_plane.scopes, Scope::Operator.into());
-        for nobody in [
+        for no_holder in [
             &[][..],
             &["gpu-1", "llorch/node/gpu-1"],
             &["spiffe://llorch/node/"],
@@ -98,7 +98,7 @@ mod tests {
             &["spiffe://llorch/node/a", "spiffe://llorch/node/b"],
             &["spiffe://llorch/node/a", CONTROL_PLANE_URI],
         ] {
-            assert_eq!(holder(nobody), None, "{nobody:?}");
+            assert_eq!(holder(no_holder), None, "{no_holder:?}");
         }
         let id: NodeId = "a.b-c_1".parse().unwrap();
         assert_eq!(node_of_uri(&node_uri(&id)), Some(id));
