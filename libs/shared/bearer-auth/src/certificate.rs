@@ -1,11 +1,11 @@
 //! Who the holder of a certificate is. The names are SPIFFE ids: URIs that the CA has signed.
 
-use std::{sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
 use pool_registry_types::NodeId;
 
 use crate::{
-    principal::Identity,
+    identity::Identity,
     scope::{Scope, Scopes},
 };
 
@@ -30,8 +30,9 @@ pub fn node_of_uri(uri: &str) -> Option<NodeId> {
 /// The holder of a verified certificate that names the control plane or a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateHolder {
-    pub(crate) identity: Arc<Identity>,
+    pub(crate) identity: Identity,
     pub(crate) not_before: SystemTime,
+    hosts: Vec<String>,
 }
 
 impl CertificateHolder {
@@ -54,16 +55,33 @@ impl CertificateHolder {
             )
         };
         Some(Self {
-            identity: Arc::new(Identity {
+            identity: Identity {
                 id: uri.as_str().into(),
                 name,
                 scopes,
                 node,
                 // The handshake has checked its time.
                 expires_at: None,
-            }),
+            },
             not_before,
+            hosts: names
+                .iter()
+                .filter(|name| !name.contains("://"))
+                .cloned()
+                .collect(),
         })
+    }
+
+    /// The node that it names.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeId> {
+        self.identity.node.as_ref()
+    }
+
+    /// The DNS names and addresses in the certificate.
+    #[must_use]
+    pub fn hosts(&self) -> &[String] {
+        &self.hosts
     }
 }
 
@@ -76,10 +94,13 @@ mod tests {
     // spec: JOIN-20
     #[test]
     fn a_certificate_names_one_holder() {
-        let holder = |names: &[&str]| {
+        let full = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-            CertificateHolder::of(&names, UNIX_EPOCH).map(|holder| holder.identity)
+            CertificateHolder::of(&names, UNIX_EPOCH)
         };
+        let holder = |names: &[&str]| full(names).map(|holder| holder.identity);
+        let with_hosts = full(&["10.0.0.7", "spiffe://llorch/node/gpu-1", "h"]).unwrap();
+        assert_eq!(with_hosts.hosts(), ["10.0.0.7", "h"]);
         let node = holder(&["10.0.0.7", "spiffe://llorch/node/gpu-1"]).unwrap();
         assert_eq!(node.node.as_ref().map(NodeId::as_str), Some("gpu-1"));
         assert_eq!(node.scopes, Scope::Node.into());

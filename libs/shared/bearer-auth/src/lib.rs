@@ -29,6 +29,7 @@ mod access_token;
 mod auth_error;
 mod certificate;
 mod credentials;
+mod identity;
 mod policy;
 mod principal;
 mod scope;
@@ -38,10 +39,9 @@ pub use access_token::{ACCESS_TOKEN_PREFIX, AccessToken, AccessTokenError};
 pub use auth_error::AuthError;
 pub use certificate::{CONTROL_PLANE_URI, CertificateHolder, node_of_uri, node_uri};
 pub use credentials::{Credential, KeySource};
+pub use identity::{Identity, MAX_KEY_NAME_CHARS, is_key_name};
 pub use policy::{AuthPolicy, PolicyError, TOKEN_HEADERS};
-pub use principal::{
-    AnyOf, Identity, MAX_KEY_NAME_CHARS, Presented, Principal, ScopeError, is_key_name,
-};
+pub use principal::{AnyOf, Presented, Principal, ScopeError};
 pub use scope::{Access, Scope, Scopes, UnknownScope};
 pub use token::{ApiToken, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, NotADigest, TokenDigest, TokenError};
 

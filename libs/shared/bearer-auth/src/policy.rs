@@ -128,16 +128,15 @@ impl AuthPolicy {
     ///
     /// # Errors
     /// When it was revoked; respond with 401.
-    pub fn holder(&self, certificate: &CertificateHolder) -> Result<Principal, AuthError> {
-        let identity = &certificate.identity;
-        if let Some(node) = &identity.node {
+    pub fn holder(&self, certificate: &Arc<CertificateHolder>) -> Result<Principal, AuthError> {
+        if let Some(node) = certificate.node() {
             let revoked = self.revoked_certificates.load();
             let until = revoked.get(node);
             if until.is_some_and(|until| certificate.not_before <= *until) {
                 return Err(AuthError::RevokedCertificate);
             }
         }
-        Ok(Principal::Certificate(Arc::clone(identity)))
+        Ok(Principal::Certificate(Arc::clone(certificate)))
     }
 
     /// Whether an API token is set.

@@ -1,36 +1,14 @@
 //! Who sends a request.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, sync::Arc};
 
 use pool_registry_types::NodeId;
 
-use crate::scope::{Access, Scope, Scopes};
-
-/// The longest name of a key, in characters.
-pub const MAX_KEY_NAME_CHARS: usize = 64;
-
-/// Whether a text may be the name of a key.
-#[must_use]
-pub fn is_key_name(name: &str) -> bool {
-    (1..=MAX_KEY_NAME_CHARS).contains(&name.chars().count())
-        && name.trim() == name
-        && !name.chars().any(char::is_control)
-}
-
-/// A key, as the rest of the program knows its holder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The id of the key. It stays the same when its token is replaced.
-    pub id: Arc<str>,
-    /// The name that a person has given it.
-    pub name: Arc<str>,
-    /// What it may be used for.
-    pub scopes: Scopes,
-    /// The only node that it may act for, with the scope `node`.
-    pub node: Option<NodeId>,
-    /// When it ends.
-    pub expires_at: Option<SystemTime>,
-}
+use crate::{
+    certificate::CertificateHolder,
+    identity::Identity,
+    scope::{Access, Scope, Scopes},
+};
 
 /// Who sends a request, after authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +22,7 @@ pub enum Principal {
     /// The holder of a key.
     Key(Arc<Identity>),
     /// The holder of a certificate, which names a node or the control plane.
-    Certificate(Arc<Identity>),
+    Certificate(Arc<CertificateHolder>),
 }
 
 /// What a caller presents, in messages.
@@ -156,10 +134,10 @@ impl Principal {
     }
 
     /// The identity of a caller with scopes; `None` for callers that have every scope.
-    fn limited(&self) -> Option<(&Arc<Identity>, fn(Arc<str>) -> Presented)> {
+    fn limited(&self) -> Option<(&Identity, fn(Arc<str>) -> Presented)> {
         match self {
             Self::Key(identity) => Some((identity, Presented::Key)),
-            Self::Certificate(identity) => Some((identity, Presented::Certificate)),
+            Self::Certificate(holder) => Some((&holder.identity, Presented::Certificate)),
             Self::Process | Self::Loopback | Self::ApiToken => None,
         }
     }
@@ -182,7 +160,7 @@ impl fmt::Display for Principal {
             Self::Loopback => f.write_str("a loopback peer"),
             Self::ApiToken => f.write_str("the API token"),
             Self::Key(identity) => write!(f, "key {} ({:?})", identity.id, identity.name),
-            Self::Certificate(identity) => write!(f, "certificate of {}", identity.name),
+            Self::Certificate(holder) => write!(f, "certificate of {}", holder.identity.name),
         }
     }
 }

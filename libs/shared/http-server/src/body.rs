@@ -136,7 +136,7 @@ impl RequestBody {
     }
 
     /// Whom that certificate names: a node, or the control plane.
-    pub(crate) fn certificate_holder(&self) -> Option<&CertificateHolder> {
+    pub(crate) fn certificate_holder(&self) -> Option<&Arc<CertificateHolder>> {
         match &self.source {
             Source::Connection(connection) => connection.state.certificate_holder(),
             Source::Memory(_) => None,

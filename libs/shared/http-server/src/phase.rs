@@ -242,7 +242,7 @@ impl ConnectionState {
     }
 
     /// Whom that certificate names, if it names one of us.
-    pub(crate) fn certificate_holder(&self) -> Option<&CertificateHolder> {
+    pub(crate) fn certificate_holder(&self) -> Option<&Arc<CertificateHolder>> {
         self.tls.get()?.as_deref()?.holder.as_ref()
     }
 

@@ -1,5 +1,7 @@
 //! The client of a connection with TLS.
 
+use std::sync::Arc;
+
 use bearer_auth::CertificateHolder;
 use tls_config::PeerCertificate;
 
@@ -7,13 +9,14 @@ use tls_config::PeerCertificate;
 #[derive(Debug, Clone)]
 pub(crate) struct TlsPeer {
     pub(crate) certificate: PeerCertificate,
-    pub(crate) holder: Option<CertificateHolder>,
+    pub(crate) holder: Option<Arc<CertificateHolder>>,
 }
 
 impl TlsPeer {
     pub(crate) fn new(certificate: PeerCertificate) -> Self {
         Self {
-            holder: CertificateHolder::of(certificate.names(), certificate.not_before()),
+            holder: CertificateHolder::of(certificate.names(), certificate.not_before())
+                .map(Arc::new),
             certificate,
         }
     }

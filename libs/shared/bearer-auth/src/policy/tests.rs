@@ -302,7 +302,8 @@ fn a_revoked_certificate_is_refused_and_a_later_one_is_not() {
     let policy = AuthPolicy::default();
     let issued_at = |secs| {
         let names = ["spiffe://llorch/node/a".to_owned()];
-        CertificateHolder::of(&names, NOW + Duration::from_secs(secs)).unwrap()
+        let holder = CertificateHolder::of(&names, NOW + Duration::from_secs(secs));
+        Arc::new(holder.unwrap())
     };
     let (first, second) = (issued_at(10), issued_at(11));
     let principal = policy.holder(&first).unwrap();
