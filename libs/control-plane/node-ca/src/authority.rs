@@ -6,7 +6,7 @@ use std::{
 };
 
 use bearer_auth::{CONTROL_PLANE_URI, node_uri};
-use pool_registry_types::NodeId;
+use pool_registry_types::{NodeId, PemText};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
@@ -140,7 +140,7 @@ impl CertificateAuthority {
     /// When the request is wrong, or the CA ends.
     pub fn sign(
         &self,
-        csr: &str,
+        csr: &PemText,
         node: &NodeId,
         host: &Host,
         period: Period,

@@ -5,8 +5,6 @@ use std::{io, path::PathBuf, time::SystemTime};
 use thiserror::Error;
 use tls_config::TlsError;
 
-use crate::limits::MAX_CSR_BYTES;
-
 /// A request that is not signed. Each message about the request names the field `csr`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -14,9 +12,6 @@ pub enum SignError {
     /// It is no request.
     #[error("csr: must be a certificate signing request in PEM form: {0}")]
     NotARequest(String),
-    /// It is too long.
-    #[error("csr: must have at most {MAX_CSR_BYTES} bytes")]
-    TooLong,
     /// The sender does not have the private key.
     #[error("csr: its signature is not that of its own key")]
     BadSignature,

@@ -15,7 +15,7 @@ pub use crate::{
     directory::{CA_FILE, CaDirectory, KEY_FILE, SERVER_FILE},
     error::{CaError, SignError},
     host::{Host, HostError},
-    limits::{DEFAULT_NODE_LIFETIME, LIMITS, MAX_CSR_BYTES, MAX_HOSTS},
+    limits::{DEFAULT_NODE_LIFETIME, LIMITS, MAX_HOSTS},
 };
 
 /// Compiles the README's examples as tests.

@@ -6,9 +6,6 @@ use pool_registry_types::limits::Limit;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The longest certificate signing request: one with a key of ECDSA has 400 bytes.
-pub const MAX_CSR_BYTES: usize = 8 * 1024;
-
 /// The most hosts in a certificate of the control plane.
 pub const MAX_HOSTS: usize = 32;
 
@@ -23,13 +20,7 @@ pub(crate) const SERVER_LIFETIME: Duration = Duration::from_secs(365 * DAY.as_se
 pub(crate) const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * DAY.as_secs());
 
 /// All limits.
-pub const LIMITS: &[Limit] = &[
-    Limit::new("MAX_CSR_BYTES", MAX_CSR_BYTES as u64, "bytes")
-        .because("A certificate signing request with a key of ECDSA has 400 bytes.")
-        .enforced_by("POST /v2/join, POST /v2/nodes/{node_id}/certificate")
-        .beyond("400 INVALID_REQUEST"),
-    Limit::new("MAX_HOSTS", MAX_HOSTS as u64, "names")
-        .because("Each name is in each handshake.")
-        .enforced_by("`llorch ca`")
-        .beyond("the command names it and ends with a usage error"),
-];
+pub const LIMITS: &[Limit] = &[Limit::new("MAX_HOSTS", MAX_HOSTS as u64, "names")
+    .because("Each name is in each handshake.")
+    .enforced_by("`llorch ca`")
+    .beyond("the command names it and ends with a usage error")];

@@ -1,24 +1,25 @@
 //! What a certificate signing request may ask for.
 
 use bearer_auth::node_uri;
-use pool_registry_types::{NodeId, quoted};
+use pool_registry_types::{NodeId, PemText, quoted};
 use rcgen::{
     CertificateSigningRequestParams, Error, IsCa, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
     PKCS_ED25519, PublicKey, PublicKeyData as _, SanType,
 };
 
-use crate::{error::SignError, host::Host, limits::MAX_CSR_BYTES};
+use crate::{error::SignError, host::Host};
 
 /// How many characters of a name an error repeats.
 const SHOWN_CHARS: usize = 100;
 
 /// The public key of a request that asks for nothing but the names of `node` at `host`. The
 /// request has proved that its sender has the private key.
-pub(crate) fn public_key(pem: &str, node: &NodeId, host: &Host) -> Result<PublicKey, SignError> {
-    if pem.len() > MAX_CSR_BYTES {
-        return Err(SignError::TooLong);
-    }
-    let request = CertificateSigningRequestParams::from_pem(pem).map_err(refused)?;
+pub(crate) fn public_key(
+    csr: &PemText,
+    node: &NodeId,
+    host: &Host,
+) -> Result<PublicKey, SignError> {
+    let request = CertificateSigningRequestParams::from_pem(csr.as_str()).map_err(refused)?;
     let own = [SanType::URI(node_uri(node).try_into()?), host.san()?];
     for name in &request.params.subject_alt_names {
         if !own.contains(name) {

@@ -106,7 +106,8 @@ impl TokenDigest {
     }
 
     /// Constant-time, whatever the result. `==` is for tables of digests of random tokens only.
-    pub(crate) fn matches(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 
