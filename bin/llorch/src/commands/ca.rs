@@ -20,7 +20,7 @@ pub(crate) fn run(command: &args::Ca, output: Output) -> Outcome {
     match command {
         args::Ca::Init(files) => {
             let hosts = hosts(files.hosts.clone())?;
-            CaDirectory::init(&files.directory, &hosts, now).map_err(failed)?;
+            CaDirectory::init(&files.directory, &hosts, now).map_err(|error| failed(&error))?;
             show(files, &hosts, output)?;
             note(&format!(
                 "next: start orchestratord with ORCHESTRATORD_CA_DIR={} and \
@@ -30,17 +30,18 @@ pub(crate) fn run(command: &args::Ca, output: Output) -> Outcome {
             Ok(())
         }
         args::Ca::Renew(files) => {
-            let ca = CaDirectory::open(&files.directory).map_err(failed)?;
+            let ca = CaDirectory::open(&files.directory).map_err(|error| failed(&error))?;
             let hosts = if files.hosts.is_empty() {
-                ca.server_hosts().map_err(failed)?
+                ca.server_hosts().map_err(|error| failed(&error))?
             } else {
                 hosts(files.hosts.clone())?
             };
-            ca.renew_server(&hosts, now).map_err(failed)?;
+            ca.renew_server(&hosts, now)
+                .map_err(|error| failed(&error))?;
             show(files, &hosts, output)
         }
         args::Ca::Fingerprint { directory } => {
-            let ca = CaDirectory::open(directory).map_err(failed)?;
+            let ca = CaDirectory::open(directory).map_err(|error| failed(&error))?;
             let fingerprint = ca.fingerprint().to_string();
             if output.json {
                 return Ok(output.json(&json!({ "ca_sha256": fingerprint }))?);
@@ -51,7 +52,7 @@ pub(crate) fn run(command: &args::Ca, output: Output) -> Outcome {
 }
 
 fn show(files: &args::CaFiles, hosts: &[Host], output: Output) -> Outcome {
-    let ca = CaDirectory::open(&files.directory).map_err(failed)?;
+    let ca = CaDirectory::open(&files.directory).map_err(|error| failed(&error))?;
     let fingerprint = ca.fingerprint().to_string();
     let hosts: Vec<String> = hosts.iter().map(Host::to_string).collect();
     if output.json {
@@ -90,7 +91,7 @@ fn hosts(mut hosts: Vec<Host>) -> Result<Vec<Host>, Failure> {
     Ok(hosts)
 }
 
-fn failed(error: CaError) -> Failure {
+fn failed(error: &CaError) -> Failure {
     let exit = match error {
         CaError::Sign(_) => Exit::Failed,
         _ => Exit::Usage,

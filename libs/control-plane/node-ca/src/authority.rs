@@ -133,8 +133,8 @@ impl CertificateAuthority {
         &self.certificate
     }
 
-    /// Signs the request `csr` of `node`, which is reached at `host`. The certificate has those two
-    /// names and no other. The CA's certificate is behind it.
+    /// Signs the request `csr` of `node`, which is reached at `hosts`. The certificate has those
+    /// names, and no other. The CA's certificate is behind it.
     ///
     /// # Errors
     /// When the request is wrong, or the CA ends.
@@ -142,11 +142,11 @@ impl CertificateAuthority {
         &self,
         csr: &PemText,
         node: &NodeId,
-        host: &Host,
+        hosts: &[Host],
         period: Period,
     ) -> Result<String, SignError> {
-        let key = request::public_key(csr, node, host)?;
-        self.leaf("llorch node", node_uri(node), &[host.clone()], &key, period)
+        let key = request::public_key(csr, node, hosts)?;
+        self.leaf("llorch node", node_uri(node), hosts, &key, period)
     }
 
     /// A certificate of the control plane for `hosts` with a new key: certificate, CA and key in

@@ -12,15 +12,18 @@ use crate::{error::SignError, host::Host};
 /// How many characters of a name an error repeats.
 const SHOWN_CHARS: usize = 100;
 
-/// The public key of a request that asks for nothing but the names of `node` at `host`. The
+/// The public key of a request that asks for nothing but the names of `node` at `hosts`. The
 /// request has proved that its sender has the private key.
 pub(crate) fn public_key(
     csr: &PemText,
     node: &NodeId,
-    host: &Host,
+    hosts: &[Host],
 ) -> Result<PublicKey, SignError> {
     let request = CertificateSigningRequestParams::from_pem(csr.as_str()).map_err(refused)?;
-    let own = [SanType::URI(node_uri(node).try_into()?), host.san()?];
+    let mut own = vec![SanType::URI(node_uri(node).try_into()?)];
+    for host in hosts {
+        own.push(host.san()?);
+    }
     for name in &request.params.subject_alt_names {
         if !own.contains(name) {
             return Err(SignError::OtherName(shown(name)));

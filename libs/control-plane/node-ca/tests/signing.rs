@@ -75,7 +75,7 @@ fn a_request_gets_the_names_of_its_node_and_no_other() {
         let now = SystemTime::now();
         let signed = ca
             .authority()
-            .sign(&csr, &node(), &host("10.0.0.7"), period())
+            .sign(&csr, &node(), &[host("10.0.0.7")], period())
             .unwrap();
         let files = read_back(directory.path(), &signed, &key);
         let names = files.names().unwrap();
@@ -98,7 +98,7 @@ fn a_wrong_request_is_refused_with_the_field() {
     let sign = |csr: &PemText| {
         let signed = ca
             .authority()
-            .sign(csr, &node(), &host("10.0.0.7"), period());
+            .sign(csr, &node(), &[host("10.0.0.7")], period());
         let error = signed.unwrap_err();
         assert!(error.is_of_request());
         let text = error.to_string();
@@ -152,7 +152,7 @@ fn a_wrong_request_is_refused_with_the_field() {
     });
     let signed = ca
         .authority()
-        .sign(&with_host, &node(), &host("10.0.0.7"), period());
+        .sign(&with_host, &node(), &[host("10.0.0.7")], period());
     assert!(signed.is_ok());
 }
 
@@ -164,7 +164,7 @@ fn a_certificate_ends_before_its_ca_and_begins_after_a_revocation() {
     let sign = |period| {
         let key = KeyPair::generate().unwrap();
         let csr = csr_with(&key, |_| ());
-        let signed = ca.authority().sign(&csr, &node(), &host("h"), period)?;
+        let signed = ca.authority().sign(&csr, &node(), &[host("h")], period)?;
         let files = read_back(directory.path(), &signed, &key);
         Ok(files.validity().unwrap())
     };

@@ -94,7 +94,7 @@ impl Principal {
     /// # Errors
     /// When it may not; respond with 403.
     pub fn may(&self, access: Access) -> Result<(), ScopeError> {
-        let (Some((identity, presented)), Access::AnyOf(needed)) = (self.limited(), access) else {
+        let (Some(identity), Access::AnyOf(needed)) = (self.limited(), access) else {
             return Ok(());
         };
         let has = identity.scopes.with_included();
@@ -102,7 +102,7 @@ impl Principal {
             return Ok(());
         }
         Err(ScopeError::Missing {
-            presented: presented(Arc::clone(&identity.name)),
+            presented: self.presented(identity),
             needed: AnyOf(needed),
             has: identity.scopes,
         })
@@ -114,7 +114,7 @@ impl Principal {
     /// When it may not; respond with 403.
     pub fn acts_for(&self, access: Access, node: &str) -> Result<(), ScopeError> {
         self.may(access)?;
-        let (Some((identity, presented)), Access::AnyOf(needed)) = (self.limited(), access) else {
+        let (Some(identity), Access::AnyOf(needed)) = (self.limited(), access) else {
             return Ok(());
         };
         let has = identity.scopes.with_included();
@@ -122,7 +122,7 @@ impl Principal {
         if needed.iter().any(for_all_nodes) {
             return Ok(());
         }
-        let presented = presented(Arc::clone(&identity.name));
+        let presented = self.presented(identity);
         match &identity.node {
             Some(own) if own.as_str() == node => Ok(()),
             Some(own) => Err(ScopeError::OtherNode {
@@ -134,11 +134,19 @@ impl Principal {
     }
 
     /// The identity of a caller with scopes; `None` for callers that have every scope.
-    fn limited(&self) -> Option<(&Identity, fn(Arc<str>) -> Presented)> {
+    fn limited(&self) -> Option<&Identity> {
         match self {
-            Self::Key(identity) => Some((identity, Presented::Key)),
-            Self::Certificate(holder) => Some((&holder.identity, Presented::Certificate)),
+            Self::Key(identity) => Some(identity),
+            Self::Certificate(holder) => Some(&holder.identity),
             Self::Process | Self::Loopback | Self::ApiToken => None,
+        }
+    }
+
+    fn presented(&self, identity: &Identity) -> Presented {
+        let name = Arc::clone(&identity.name);
+        match self {
+            Self::Certificate(_) => Presented::Certificate(name),
+            _ => Presented::Key(name),
         }
     }
 

@@ -71,7 +71,9 @@ impl ApiToken {
         self.header.clone()
     }
 
-    pub(crate) fn digest(&self) -> TokenDigest {
+    /// The digest, for a server that accepts the token and need not know it.
+    #[must_use]
+    pub fn digest(&self) -> TokenDigest {
         self.digest
     }
 }

@@ -4,7 +4,7 @@
 //! (`RUST_LOG=info,audit=debug`). A change is at INFO. A refused request is at DEBUG, because
 //! anyone who can connect can cause any number of them.
 
-use std::net::IpAddr;
+use std::{fmt::Display, net::IpAddr};
 
 use bearer_auth::Principal;
 use http::Method;
@@ -41,7 +41,7 @@ pub(crate) fn request_refused(
 }
 
 /// Notes that a caller has changed something, or has tried to.
-pub fn changed(who: &Principal, peer: Option<IpAddr>, what: &str, result: Result<(), &ApiError>) {
+pub fn changed(who: &dyn Display, peer: Option<IpAddr>, what: &str, result: Result<(), &ApiError>) {
     tracing::info!(
         target: TARGET,
         %who,

@@ -12,8 +12,6 @@ use crate::{
 
 /// A secret on its way. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(value_type = String, max_length = 1024))]
 #[serde(try_from = "String")]
 pub struct SecretText(String);
 
@@ -54,8 +52,6 @@ impl fmt::Debug for SecretText {
 
 /// A certificate or a request for one, in PEM form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(value_type = String, max_length = 16384))]
 #[serde(try_from = "String")]
 pub struct PemText(String);
 
@@ -94,6 +90,7 @@ impl TryFrom<String> for PemText {
 #[non_exhaustive]
 pub struct JoinRequest {
     /// The join token.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, max_length = 1024))]
     pub token: SecretText,
     /// The id that the node will have.
     pub node_id: NodeId,
@@ -101,6 +98,7 @@ pub struct JoinRequest {
     pub address: HttpUrl,
     /// A certificate signing request (PKCS #10). Needed where the control plane has a CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, max_length = 16384))]
     pub csr: Option<PemText>,
 }
 
@@ -133,13 +131,16 @@ pub struct JoinResponse {
     pub node_id: NodeId,
     /// Its certificate, and that of the CA behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, max_length = 16384))]
     pub certificate: Option<PemText>,
     /// The certificate of the CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, max_length = 16384))]
     pub ca_certificate: Option<PemText>,
     /// The token that it presents to the control plane, where that has no CA. It is shown this
     /// once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, max_length = 1024))]
     pub token: Option<SecretText>,
     /// The SHA-256 of the token that the control plane presents to the node, where that has no CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,6 +168,7 @@ impl JoinResponse {
 #[non_exhaustive]
 pub struct CertificateRequest {
     /// A certificate signing request (PKCS #10).
+    #[cfg_attr(feature = "openapi", schema(value_type = String, max_length = 16384))]
     pub csr: PemText,
 }
 
