@@ -23,6 +23,7 @@ pub(crate) fn reference() -> Reference {
         inference_gateway::openapi(),
         task_api::openapi(),
         key_api::openapi(),
+        join_api::openapi(),
         http_server::openapi(),
     ];
     Reference::new(&ABOUT, parts)

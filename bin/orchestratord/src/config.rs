@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use address_ranges::AddressRanges;
 use admission::AdmissionConfig;
 use bearer_auth::ApiToken;
 use daemon::{
@@ -14,15 +15,18 @@ use daemon::{
 use http::HeaderValue;
 use http_server::AllowedOrigins;
 use inference_gateway::{Aliases, GatewayConfig, MAX_ALIASES_FILE_BYTES};
+use join_api::JoinConfig;
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use service_runtime::env::{Environment, Problems};
 use stream_proxy::Timeouts;
 
 use crate::{
+    ca,
     control_plane::StoreLocation,
     settings::{
-        ALIASES_FILE, ALLOWED_ORIGINS, NODE_TIMEOUT, PLACEMENT, POOLS_FILE, PROGRAM, QUEUE_LIMIT,
-        QUEUE_WAIT, SHUTDOWN_GRACE, STALE_CHECK_INTERVAL,
+        ALIASES_FILE, ALLOWED_ORIGINS, CA_DIR, NODE_CERT_LIFETIME, NODE_RANGES, NODE_TIMEOUT,
+        PLACEMENT, POOLS_FILE, PROGRAM, QUEUE_LIMIT, QUEUE_WAIT, SHUTDOWN_GRACE,
+        STALE_CHECK_INTERVAL,
     },
 };
 
@@ -47,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) admission: AdmissionConfig,
     pub(crate) gateway: GatewayConfig,
     pub(crate) registry: registry_runtime::Config,
+    /// How nodes join.
+    pub(crate) joining: JoinConfig,
     /// The token that nodes require, as the value of `Authorization`.
     pub(crate) node_token: Option<HeaderValue>,
     /// The origins whose web pages may use this server.
@@ -70,15 +76,33 @@ pub(crate) struct HomeConfig {
 }
 
 impl Config {
-    pub(crate) fn from_environment(environment: Environment) -> Result<Self, Problems> {
+    pub(crate) fn from_environment(mut environment: Environment) -> Result<Self, Problems> {
+        let ca = ca::open(&mut environment);
         let mut reader = SettingsReader::new(&PROGRAM, environment);
+        // Read as a setting too, so that it counts as known.
+        let _ = reader.read(&CA_DIR);
+        let ca = ca.unwrap_or_else(|error| {
+            reader.problem(&CA_DIR, error.to_string());
+            None
+        });
+        let node_ranges = match reader.read(&NODE_RANGES) {
+            Some(ranges) => AddressRanges::new(ranges),
+            None => AddressRanges::default(),
+        };
         let settings = Settings::read(&mut reader, &PROGRAM);
         let pool_file = pool_file(&mut reader, settings.is_cloud);
         let config = Self {
             home: (!settings.is_cloud).then(|| home(&mut reader, &settings, pool_file)),
             admission: admission(&mut reader, settings.is_cloud),
             gateway: gateway(&mut reader, &settings),
-            registry: registry(&mut reader, &settings),
+            registry: registry(&mut reader, &settings, &node_ranges),
+            joining: JoinConfig {
+                ca,
+                lifetime: reader.read(&NODE_CERT_LIFETIME),
+                own_token: settings.token.as_ref().map(ApiToken::digest),
+                addresses: node_ranges,
+                takes_nodes: settings.is_cloud,
+            },
             node_token: settings.token.as_ref().map(ApiToken::header_value),
             allowed_origins: allowed_origins(&mut reader, &settings),
             shutdown_grace: reader.read(&SHUTDOWN_GRACE),
@@ -96,9 +120,14 @@ impl Config {
     }
 }
 
-fn registry(reader: &mut SettingsReader, settings: &Settings) -> registry_runtime::Config {
+fn registry(
+    reader: &mut SettingsReader,
+    settings: &Settings,
+    addresses: &AddressRanges,
+) -> registry_runtime::Config {
     let mut config = registry_runtime::Config {
         tls: settings.client_tls.clone(),
+        addresses: Some(addresses.clone()),
         stale_check_interval: reader.read(&STALE_CHECK_INTERVAL),
         ..registry_runtime::Config::default()
     };

@@ -8,6 +8,7 @@ use dashboard::{Live, LiveConfig};
 use event_log::EventLog;
 use http_server::service_routes;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, explain_routes};
+use join_api::{JoinApi, JoinConfig};
 use key_api::KeyApi;
 use node_transport::TcpTransport;
 use registry_store::MemoryStore;
@@ -40,8 +41,14 @@ fn mounted() -> BTreeSet<(String, String)> {
     let service = service_routes(Readiness::new(), Arc::new(String::new));
     let live = Live::new(LiveConfig::default(), Shutdown::new());
     let keys = KeyApi::load(Arc::new(MemoryStore::default()), AuthPolicy::default()).unwrap();
+    let store = Arc::new(MemoryStore::default());
+    let config = JoinConfig::default();
+    let joins = JoinApi::load(store, AuthPolicy::default(), keys.clone(), config).unwrap();
     let others = [
-        explain.merge(tasks.routes()).merge(keys.routes()),
+        explain
+            .merge(tasks.routes())
+            .merge(keys.routes())
+            .merge(joins.routes()),
         live.routes(),
         service,
     ];

@@ -153,6 +153,17 @@ pub(crate) static TLS_CA_SHA256: Setting<Option<Fingerprint>> = Setting::optiona
              their own",
     );
 
+/// The certificate and key that a daemon presents to the servers it calls.
+pub static TLS_IDENTITY_FILE: Setting<Option<PathBuf>> =
+    Setting::optional_path("TLS_IDENTITY_FILE")
+        .after_prefix()
+        .help("certificate and key for servers it calls (PEM)")
+        .document(
+            "the certificate that this daemon presents to servers with `https://` addresses, with \
+             its private key in the same file, PEM. `pool-managerd join` and `llorch ca init` make \
+             one: [joining](JOINING.md). The file is read again when it changes",
+        );
+
 /// The directory of handoff files.
 pub static RUNTIME_DIR: Setting<PathBuf> =
     Setting::path("RUNTIME_DIR", || ".runtime/engines".into())
@@ -248,6 +259,7 @@ pub(crate) static COMMON: &[&dyn DescribeSetting] = &[
     &ALLOW_PLAIN_HTTP,
     &TLS_CA_FILE,
     &TLS_CA_SHA256,
+    &TLS_IDENTITY_FILE,
     &RUNTIME_DIR,
     &STATE_DIR,
     &FIRST_BYTE_TIMEOUT,

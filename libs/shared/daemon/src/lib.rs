@@ -72,6 +72,7 @@ mod fixtures;
 mod help;
 mod program;
 mod reader;
+mod renewal;
 mod report;
 mod require_auth;
 mod running;
@@ -80,7 +81,7 @@ mod settings;
 mod tls;
 mod unused;
 
-pub use common::{RUNTIME_DIR, SECRET_VARIABLES, STATE_DIR};
+pub use common::{RUNTIME_DIR, SECRET_VARIABLES, STATE_DIR, TLS_IDENTITY_FILE};
 pub use directory::{DirectoryUse, check_directory, require_directory, require_regular_file};
 pub use entry::main;
 pub use program::Program;

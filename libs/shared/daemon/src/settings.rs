@@ -65,7 +65,13 @@ impl Settings {
         let addr = reader.read(program.address);
         let token = reader.read(&common::TOKEN);
         let keys_file = reader.read(&common::KEYS_FILE);
-        let auth = auth(reader, token.clone(), addr, keys_file.is_some());
+        let tls = tls::read(reader);
+        let takes_certificates = tls.as_ref().is_some_and(|tls| tls.takes_certificates);
+        let others = OtherCredentials {
+            has_keys_file: keys_file.is_some(),
+            takes_certificates,
+        };
+        let auth = auth(reader, token.clone(), addr, others);
         let keys_file = keys_file.and_then(|path| open_keys_file(reader, path, &auth));
         Self {
             addr,
@@ -75,7 +81,7 @@ impl Settings {
             auth,
             token,
             allowed_hosts: allowed_hosts(reader),
-            tls: tls::read(reader),
+            tls,
             client_tls: tls::read_client(reader),
             runtime_dir: reader.read(&common::RUNTIME_DIR),
             state_dir: reader.read(&common::STATE_DIR),
@@ -113,14 +119,20 @@ fn open_keys_file(
         .ok()
 }
 
+/// What peers may present in place of the API token.
+struct OtherCredentials {
+    has_keys_file: bool,
+    takes_certificates: bool,
+}
+
 fn auth(
     reader: &mut SettingsReader,
     token: Option<ApiToken>,
     addr: SocketAddr,
-    has_keys_file: bool,
+    others: OtherCredentials,
 ) -> AuthPolicy {
     let required = reader.read(&common::REQUIRE_AUTH);
-    if has_keys_file {
+    if others.has_keys_file || (others.takes_certificates && required.at(addr)) {
         return AuthPolicy::with_keys_only(token);
     }
     AuthPolicy::new(token, required.at(addr)).unwrap_or_else(|error| {

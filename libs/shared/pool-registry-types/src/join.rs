@@ -36,6 +36,14 @@ impl SecretText {
     }
 }
 
+impl TryFrom<&str> for SecretText {
+    type Error = InvalidField;
+
+    fn try_from(text: &str) -> Result<Self, InvalidField> {
+        Self::new(text)
+    }
+}
+
 impl TryFrom<String> for SecretText {
     type Error = InvalidField;
 
