@@ -1,13 +1,17 @@
 //! The command line.
 
 mod ca;
+mod join_token;
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use llorch_client::{DrainTarget, NodeId, NodeStatus, TaskId};
 
-pub(crate) use self::ca::{Ca, CaFiles};
+pub(crate) use self::{
+    ca::{Ca, CaFiles},
+    join_token::{CreateJoinToken, JoinToken},
+};
 
 use crate::exit;
 
@@ -120,6 +124,9 @@ pub(crate) enum Command {
     /// Make, list, rotate and revoke the tokens of clients, nodes and operators
     #[command(subcommand)]
     Token(Token),
+    /// Create, list and revoke the tokens with which machines join as nodes
+    #[command(subcommand)]
+    JoinToken(JoinToken),
     /// Make the certificate authority of a control plane, in a directory of this machine
     #[command(subcommand)]
     Ca(Ca),
@@ -159,6 +166,11 @@ pub(crate) struct Nodes {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodesAction {
+    /// Revoke the certificates and keys of a node; it may join again with a join token
+    Revoke {
+        /// The node
+        node: NodeId,
+    },
     /// Remove a node that is gone for good; one that lives registers again
     Forget {
         /// The node

@@ -135,7 +135,7 @@ pub(crate) static CA_DIR: Setting<Option<PathBuf>> = Setting::optional_path("ORC
 pub(crate) static NODE_CERT_LIFETIME: Setting<Duration> = Setting::seconds(
     "ORCHESTRATORD_NODE_CERT_LIFETIME_SECS",
     || node_ca::DEFAULT_NODE_LIFETIME,
-    60..=31_536_000,
+    10..=31_536_000,
 )
 .help("life of a node's certificate")
 .document(

@@ -9,6 +9,7 @@ mod drain;
 mod events;
 mod explain;
 mod gpus;
+mod join_tokens;
 mod keys;
 mod models;
 mod nodes;
@@ -66,6 +67,7 @@ impl App {
             Command::Token(args::Token::List) => self.list_keys(),
             Command::Token(args::Token::Rotate(rotate)) => self.rotate_key(&rotate),
             Command::Token(args::Token::Revoke { key }) => self.revoke_key(&key),
+            Command::JoinToken(command) => self.join_token(command),
             Command::Bench(bench) => self.bench(&bench),
             // `run_offline` runs these before there is an `App`.
             Command::Token(args::Token::Generate)

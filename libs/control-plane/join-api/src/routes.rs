@@ -72,7 +72,7 @@ impl FromRequestParts<JoinApi> for NodesMayJoin {
 
 /// Joins with a join token: the answer has the credential of the node.
 #[cfg_attr(feature = "openapi", utoipa::path(
-    post, path = "/v2/join", tag = "joining", request_body = JoinRequest,
+    post, path = "/v2/join", tag = "joining", security(()), request_body = JoinRequest,
     responses((status = 200, description = "The credential of the node.",
         body = pool_registry_types::JoinResponse),
         (status = 409, description = "KEY_CONFLICT"),

@@ -143,9 +143,10 @@ async fn a_probe_trusts_as_it_is_told() {
         stream.flush().await.unwrap();
         stream
     };
+    let proxy = StreamProxy::with_tls(trusted);
     let (got, _open) = tokio::join!(
         get_as(
-            &StreamProxy::with_tls(trusted.clone()),
+            &proxy,
             &target,
             path,
             limit,

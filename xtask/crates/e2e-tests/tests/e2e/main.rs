@@ -28,6 +28,7 @@ mod generated_requests;
 mod gpus;
 mod handoff;
 mod home;
+mod joining;
 mod load;
 mod many_clients;
 mod metrics;
