@@ -1,6 +1,6 @@
 //! All routes beside `/v1`, and the OpenAPI document of everything that is served.
 
-use api_reference::{About, Reference};
+use api_reference::{About, Part, Reference};
 use control_api::ControlApi;
 use http_server::Routes;
 
@@ -17,16 +17,16 @@ const ABOUT: About = About {
 
 /// The OpenAPI document of everything that is served.
 pub(crate) fn reference() -> Reference {
-    let parts = [
-        control_api::openapi(),
-        dashboard::openapi(),
-        inference_gateway::openapi(),
-        task_api::openapi(),
-        key_api::openapi(),
-        join_api::openapi(),
-        http_server::openapi(),
+    let parts: [Part; 7] = [
+        control_api::openapi,
+        dashboard::openapi,
+        inference_gateway::openapi,
+        task_api::openapi,
+        key_api::openapi,
+        join_api::openapi,
+        http_server::openapi,
     ];
-    Reference::new(&ABOUT, parts)
+    Reference::new(ABOUT, parts)
 }
 
 /// All routes beside `/v1` and the dashboard.

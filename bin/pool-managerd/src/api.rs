@@ -1,6 +1,6 @@
 //! All routes beside those to engines, and the OpenAPI document of all routes.
 
-use api_reference::{About, Reference};
+use api_reference::{About, Part, Reference};
 use http_server::Routes;
 
 const ABOUT: About = About {
@@ -13,7 +13,7 @@ const ABOUT: About = About {
 
 /// The OpenAPI document of everything that is served.
 pub(crate) fn reference() -> Reference {
-    Reference::new(&ABOUT, [node_api::openapi(), http_server::openapi()])
+    Reference::new(ABOUT, [node_api::openapi as Part, http_server::openapi])
 }
 
 /// All routes beside those to engines.

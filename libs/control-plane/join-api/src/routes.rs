@@ -102,19 +102,18 @@ async fn join(
 ))]
 async fn create(
     State(api): State<JoinApi>,
-    (Extension(who), peer): Caller,
+    Extension(subject): Extension<audit::Subject>,
     request: Option<ApiJson<NewJoinTokenRequest>>,
 ) -> Result<Response, ApiError> {
     let token = AccessToken::generate().map_err(|_| internal())?;
     let request = request.map(|ApiJson(request)| request).unwrap_or_default();
-    let what = format!("create join token {}", token.digest().short());
+    subject.say(|| format!("create join token {}", token.digest().short()));
     let event = Event::Create {
         digest: token.digest(),
         request: request.into(),
     };
-    let result = api.change(event).await.map_err(|error| refused(&error));
-    note(&who, peer, &what, result.as_ref().map(drop));
-    let join_token = result?.ok_or_else(internal)?;
+    let changed = api.change(event).await.map_err(|error| refused(&error));
+    let join_token = changed?.ok_or_else(internal)?;
     let ca = &api.inner().config.ca;
     let fingerprint = ca.as_ref().map(|ca| ca.fingerprint().to_string());
     let now = SystemTime::now();
@@ -148,14 +147,13 @@ async fn list(State(api): State<JoinApi>) -> Json<JoinTokensAnswer> {
 async fn revoke(
     State(api): State<JoinApi>,
     ApiPath(token_id): ApiPath<String>,
-    (Extension(who), peer): Caller,
+    Extension(subject): Extension<audit::Subject>,
 ) -> Result<Json<JoinTokenAnswer>, ApiError> {
     let token_id = known_form(&token_id)?;
-    let what = format!("revoke join token {token_id}");
+    subject.say(|| format!("revoke join token {token_id}"));
     let event = Event::Revoke { token_id };
-    let result = api.change(event).await.map_err(|error| refused(&error));
-    note(&who, peer, &what, result.as_ref().map(drop));
-    let token = result?.ok_or_else(internal)?;
+    let changed = api.change(event).await.map_err(|error| refused(&error));
+    let token = changed?.ok_or_else(internal)?;
     Ok(Json(JoinTokenAnswer::new(&token, SystemTime::now())))
 }
 
@@ -195,17 +193,13 @@ async fn renew(
 async fn revoke_node(
     State(api): State<JoinApi>,
     ApiPath(node_id): ApiPath<NodeId>,
-    (Extension(who), peer): Caller,
+    Extension(subject): Extension<audit::Subject>,
 ) -> Result<Json<RevokedAnswer>, ApiError> {
+    subject.say(|| format!("revoke node {node_id}"));
     let node = node_id.clone();
     let changed = api.change(Event::RevokeNode { node }).await;
-    let result = match changed {
-        Ok(_) => api.inner().keys.revoke_node_keys(&node_id).await,
-        Err(error) => Err(refused(&error)),
-    };
-    let what = format!("revoke node {node_id}");
-    note(&who, peer, &what, result.as_ref().copied());
-    result?;
+    changed.map_err(|error| refused(&error))?;
+    api.inner().keys.revoke_node_keys(&node_id).await?;
     Ok(Json(RevokedAnswer {
         node_id,
         revoked: true,
@@ -233,7 +227,7 @@ fn note(
     result: Result<(), &ApiError>,
 ) {
     let peer = peer.map(|Extension(peer)| peer.0.ip());
-    audit::changed(who, peer, what, result);
+    audit::machine_changed(who, peer, what, result);
 }
 
 /// No cache keeps a credential.

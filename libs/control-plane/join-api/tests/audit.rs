@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 // spec: JOIN-15
 #[tokio::test]
 async fn changes_are_in_the_audit_log_without_tokens() {
-    let (log, _guard) = captured_log::Log::of_this_thread(tracing::Level::INFO);
+    let (log, _guard) = captured_log::Log::of_this_thread(tracing::Level::DEBUG);
     let store = Arc::new(MemoryStore::default());
     let policy = AuthPolicy::default();
     let keys = KeyApi::load(Arc::clone(&store) as _, policy.clone()).unwrap();
@@ -38,7 +38,7 @@ async fn changes_are_in_the_audit_log_without_tokens() {
     assert_eq!(refused["error"]["code"], "KEY_CONFLICT");
     let text = log.text();
     for part in [
-        format!("what=\"create join token {id}\" result=\"done\""),
+        format!("what=\"create join token {id}\" status=200 result=\"done\""),
         format!("who=join token {id}"),
         "what=\"join as node gpu-1\" result=\"KEY_CONFLICT\"".to_owned(),
     ] {

@@ -10,7 +10,7 @@ use axum::{
 };
 use bearer_auth::AccessToken;
 use http::{HeaderValue, header::CACHE_CONTROL};
-use http_server::{Access, ApiError, ApiJson, ApiPath, PeerAddr, Principal, Routes, audit};
+use http_server::{Access, ApiError, ApiJson, ApiPath, Routes, audit};
 use pool_registry_types::{ErrorCode, limits::Limit};
 use serde::Deserialize;
 
@@ -48,9 +48,6 @@ impl KeyApi {
     }
 }
 
-/// The caller of a change, for the audit log.
-type Caller = (Extension<Principal>, Option<Extension<PeerAddr>>);
-
 /// Creates a key. The answer has its token, which is shown this once.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/keys", tag = "keys", request_body = NewKeyRequest,
@@ -59,7 +56,7 @@ type Caller = (Extension<Principal>, Option<Extension<PeerAddr>>);
 ))]
 async fn create(
     State(api): State<KeyApi>,
-    caller: Caller,
+    Extension(subject): Extension<audit::Subject>,
     ApiJson(request): ApiJson<NewKeyRequest>,
 ) -> Result<Response, ApiError> {
     let token = AccessToken::generate().map_err(|_| internal())?;
@@ -67,8 +64,8 @@ async fn create(
         digest: token.digest(),
         request: request.into(),
     };
-    let what = format!("create key {}", token.digest().short());
-    let key = change(&api, event, &what, caller).await?;
+    subject.say(|| format!("create key {}", token.digest().short()));
+    let key = change(&api, event).await?;
     Ok(with_token(&key, token))
 }
 
@@ -83,19 +80,19 @@ async fn create(
 async fn rotate(
     State(api): State<KeyApi>,
     ApiPath(key_id): ApiPath<String>,
-    caller: Caller,
+    Extension(subject): Extension<audit::Subject>,
     request: Option<ApiJson<RotateRequest>>,
 ) -> Result<Response, ApiError> {
     let token = AccessToken::generate().map_err(|_| internal())?;
     let request = request.map(|ApiJson(request)| request).unwrap_or_default();
     let key_id = known_form(&key_id)?;
-    let what = format!("rotate key {key_id}");
+    subject.say(|| format!("rotate key {key_id}"));
     let event = Event::Rotate {
         key_id,
         digest: token.digest(),
         rotation: request.into(),
     };
-    let key = change(&api, event, &what, caller).await?;
+    let key = change(&api, event).await?;
     Ok(with_token(&key, token))
 }
 
@@ -109,12 +106,12 @@ async fn rotate(
 async fn revoke(
     State(api): State<KeyApi>,
     ApiPath(key_id): ApiPath<String>,
-    caller: Caller,
+    Extension(subject): Extension<audit::Subject>,
 ) -> Result<Json<KeyAnswer>, ApiError> {
     let key_id = known_form(&key_id)?;
-    let what = format!("revoke key {key_id}");
+    subject.say(|| format!("revoke key {key_id}"));
     let event = Event::Revoke { key_id };
-    let key = change(&api, event, &what, caller).await?;
+    let key = change(&api, event).await?;
     Ok(Json(KeyAnswer::new(&key, SystemTime::now())))
 }
 
@@ -169,16 +166,8 @@ fn known_form(key_id: &str) -> Result<Arc<str>, ApiError> {
     ))
 }
 
-async fn change(
-    api: &KeyApi,
-    event: Event,
-    what: &str,
-    (Extension(principal), peer): Caller,
-) -> Result<Arc<AccessKey>, ApiError> {
-    let result = api.change(event).await.map_err(|error| refused(&error));
-    let peer = peer.map(|Extension(peer)| peer.0.ip());
-    audit::changed(&principal, peer, what, result.as_ref().map(drop));
-    result
+async fn change(api: &KeyApi, event: Event) -> Result<Arc<AccessKey>, ApiError> {
+    api.change(event).await.map_err(|error| refused(&error))
 }
 
 /// No cache keeps a token.

@@ -86,40 +86,45 @@ impl Gateway {
 
     /// Serves one request. Dropping the future, or the response's body, cancels the request up to
     /// the engine.
-    pub async fn handle(self, request: Request<RequestBody>) -> Response<GatewayBody> {
-        // Callees get references: a future has two places for what it moves into another one, and
-        // every request moves this one.
+    pub fn handle(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<GatewayBody>> + Send {
+        // Parts and body are captured, and callees get references: a future has two places for
+        // what it moves, and every request moves this one.
         let (mut parts, mut body) = request.into_parts();
-        if is_for_a_node(&parts.headers) {
-            return loop_detected(body.request_id());
-        }
-        let path = without_final_slash(parts.uri.path());
-        let dialect = route::dialect(path);
-        // Anthropic's clients show this id in their errors.
-        let id = body.request_id();
-        let id = id
-            .filter(|_| ClientApi::of(path) == ClientApi::Anthropic)
-            .cloned();
-        let inference = &self.0.inference;
-        let response = match self.choose(&parts, &body) {
-            Ok(Responder::Engine(route, owner)) => {
-                Ok(inference.serve(route, owner, &mut parts, &mut body).await)
+        async move {
+            if is_for_a_node(&parts.headers) {
+                return loop_detected(body.request_id());
             }
-            // Boxed: it is larger than the others.
-            Ok(Responder::Ollama(route)) => {
-                let request = Request::from_parts(parts, body);
-                Box::pin(inference.serve_ollama(route, self.0.started, request)).await
+            let path = without_final_slash(parts.uri.path());
+            let dialect = route::dialect(path);
+            // Anthropic's clients show this id in their errors.
+            let id = body.request_id();
+            let id = id
+                .filter(|_| ClientApi::of(path) == ClientApi::Anthropic)
+                .cloned();
+            let inference = &self.0.inference;
+            let response = match self.choose(&parts, &body) {
+                Ok(Responder::Engine(route, owner)) => {
+                    Ok(inference.serve(route, owner, &mut parts, &mut body).await)
+                }
+                // Boxed: it is larger than the others.
+                Ok(Responder::Ollama(route)) => {
+                    let request = Request::from_parts(parts, body);
+                    Box::pin(inference.serve_ollama(route, self.0.started, request)).await
+                }
+                Ok(Responder::Gateway(response)) => Ok(*response),
+                Err(error) => Err(error),
+            };
+            let mut response =
+                response.unwrap_or_else(|error| error_response(&error, dialect, None, id.as_ref()));
+            if let Some(id) = id {
+                let headers = response.headers_mut();
+                headers.insert(headers::ANTHROPIC_REQUEST_ID, id.header_value());
             }
-            Ok(Responder::Gateway(response)) => Ok(*response),
-            Err(error) => Err(error),
-        };
-        let mut response =
-            response.unwrap_or_else(|error| error_response(&error, dialect, None, id.as_ref()));
-        if let Some(id) = id {
-            let headers = response.headers_mut();
-            headers.insert(headers::ANTHROPIC_REQUEST_ID, id.header_value());
+            response
         }
-        response
     }
 
     /// Who responds to a request: the route that it is for decides. Refuses a caller who may use
@@ -264,7 +269,7 @@ mod tests {
     use super::*;
 
     /// The most bytes that a request in progress may take, beside its body.
-    const MOST_BYTES: usize = 4096;
+    const MOST_BYTES: usize = 3072;
 
     /// The server moves the future of each request, so a rare case must not make every one larger:
     /// it belongs in a box.

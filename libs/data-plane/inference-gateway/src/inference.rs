@@ -1,7 +1,7 @@
 //! Serves one inference request: gets a slot, sends the request, and sends it again where that
 //! helps.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use admission::{AcquireRequest, Admission, Lease, RefusalReason, Ticket};
 use http::{Response, request::Parts};
@@ -9,7 +9,7 @@ use http_server::RequestBody;
 use node_transport::{NodeRequest, NodeResponse, NodeTransport, TransportError};
 use parking_lot::Mutex;
 use pool_registry_types::ErrorCode;
-use request_forwarding::{record_result, set_trace};
+use request_forwarding::{record_result, set_trace, within};
 use routing_table::Endpoint;
 use tokio::time::Instant;
 use tracing::{Instrument as _, field};
@@ -85,8 +85,11 @@ impl Inference {
             observer.find_response_id(ResponseIdReader::new(&self.responses));
         }
         let span = observer.span();
-        let forwarding = self.forward(parts, body, owner, &mut observer);
-        match forwarding.instrument(span).await {
+        let forwarded = {
+            let forwarding = pin!(self.forward(parts, body, owner, &mut observer));
+            within(&span, forwarding).await
+        };
+        match forwarded {
             Ok((response, lease)) => response.into_response(lease, observer),
             Err(error) => {
                 observer.refused(&error, |model| self.admission.names(model));
@@ -107,25 +110,33 @@ impl Inference {
     ) -> Result<(ClientResponse, Lease), GatewayError> {
         let (config, admission) = (&self.config, &self.admission);
         let responses = &self.responses;
-        let reading =
-            InferenceRequest::read(parts, body, config, admission, responses, owner, observer);
-        let request = reading.await?;
-        self.budget.lock().earn();
-        // Of the replicas on its node, only the owner may be chosen.
-        let owner = request.owner.as_ref();
-        let others = owner.map(|owner| admission.others_on_node(&owner.model, &owner.endpoint));
-        let mut forwarding = Forwarding {
-            inference: self,
-            request,
-            excluded: others.unwrap_or_default(),
-            ticket: None,
-            last_error: None,
+        // In a block, so that the request has one place in the future.
+        let mut forwarding = {
+            let reading =
+                InferenceRequest::read(parts, body, config, admission, responses, owner, observer);
+            let request = reading.await?;
+            self.budget.lock().earn();
+            // Of the replicas on its node, only the owner may be chosen.
+            let owner = request.owner.as_ref();
+            let others = owner.map(|owner| admission.others_on_node(&owner.model, &owner.endpoint));
+            Forwarding {
+                inference: self,
+                excluded: others.unwrap_or_default(),
+                request,
+                ticket: None,
+                last_error: None,
+            }
         };
         loop {
             let mut lease = forwarding.acquire(observer).await?;
             observer.placed(lease.endpoint());
-            let received = match forwarding.send(&lease, observer).await {
-                Ok(response) => ClientResponse::receive(response, &mut lease, observer).await,
+            let sent = forwarding.send(&lease, observer).await;
+            let received = match sent {
+                Ok(response) => {
+                    let mut response = ClientResponse::new(response, &mut lease, observer);
+                    let read = response.read_small(&mut lease, observer).await;
+                    read.map(|()| response)
+                }
                 Err(error) => Err(error),
             };
             match received {
@@ -175,8 +186,11 @@ impl Forwarding<'_> {
             ticket: self.ticket,
         };
         let (deadline, time_left) = (observer.retry.deadline(), observer.retry.queue_time_left());
-        let acquired = admission.acquire_within(wanted, deadline, time_left);
-        match acquired.instrument(span).await {
+        let acquired = {
+            let acquiring = pin!(admission.acquire_within(wanted, deadline, time_left));
+            within(&span, acquiring).await
+        };
+        match acquired {
             Ok(lease) => {
                 let waited_until = lease.has_waited().then(Instant::now);
                 observer.retry.acquired(waited_until);
@@ -233,21 +247,22 @@ impl Forwarding<'_> {
             outbound,
             timeouts,
         });
-        let result = sending.instrument(span.clone()).await;
-        let status = result.as_ref().map(|response| response.response.status());
-        record_result(&span, status.ok());
-        if let Err(TransportError::Failed { error, .. } | TransportError::Unreachable(error)) =
-            &result
-        {
-            log_request!(
-                info,
-                observer.log_context(),
-                error = error as &dyn std::error::Error,
-                "an attempt failed"
-            );
-        }
-        let mut response =
-            result.map_err(|error| classify_error(error, sent, observer.log_context()))?;
+        let mut response = {
+            let result = sending.instrument(span.clone()).await;
+            let status = result.as_ref().map(|response| response.response.status());
+            record_result(&span, status.ok());
+            if let Err(TransportError::Failed { error, .. } | TransportError::Unreachable(error)) =
+                &result
+            {
+                log_request!(
+                    info,
+                    observer.log_context(),
+                    error = error as &dyn std::error::Error,
+                    "an attempt failed"
+                );
+            }
+            result.map_err(|error| classify_error(error, sent, observer.log_context()))?
+        };
         // Boxed: few responses are read here, and every request moves this future.
         let has_json_error = may_be_a_proxys(response.response.status())
             && Box::pin(has_json_error(&mut response.response))

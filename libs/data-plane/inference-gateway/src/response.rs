@@ -44,14 +44,14 @@ enum Content {
 }
 
 impl ClientResponse {
-    /// Takes the response of an endpoint. An error means that it broke off while it was read whole.
-    pub(crate) async fn receive(
+    /// Takes the response of an endpoint.
+    pub(crate) fn new(
         response: NodeResponse,
         lease: &mut Lease,
         observer: &mut RequestObserver,
-    ) -> Result<Self, FailedAttempt> {
+    ) -> Self {
         let NodeResponse { response, report } = response;
-        let (mut head, mut body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
         let slots = report.slots.map(|slots| (slots.free, slots.total));
         lease.answered(report.replica.as_ref(), slots);
         observer.served_by(lease.endpoint());
@@ -76,26 +76,34 @@ impl ClientResponse {
                 body,
                 events: Some(EventStream::new(dialect)),
             };
-            return Ok(Self { head, content });
+            return Self { head, content };
         }
+        let content = Content::Streaming { body, events: None };
+        Self { head, content }
+    }
+
+    /// Reads a small body whole. An error means that it broke off meanwhile.
+    pub(crate) async fn read_small(
+        &mut self,
+        lease: &mut Lease,
+        observer: &RequestObserver,
+    ) -> Result<(), FailedAttempt> {
+        let Content::Streaming { body, events: None } = &mut self.content else {
+            return Ok(());
+        };
         let is_small = body
             .size_hint()
             .exact()
             .is_some_and(|length| length <= WHOLE_ANSWER_BYTES);
-        let whole = if is_small {
-            let reading = read_whole(&mut body).instrument(stream_span());
-            reading.await.map_err(|error| broke_off(&error, observer))?
-        } else {
-            None
-        };
-        let content = match whole {
-            Some(whole) => {
+        if is_small {
+            let reading = read_whole(body).instrument(stream_span());
+            let whole = reading.await.map_err(|error| broke_off(&error, observer))?;
+            if let Some(whole) = whole {
                 lease.ended(LeaseOutcome::Served);
-                Content::Whole(whole)
+                self.content = Content::Whole(whole);
             }
-            None => Content::Streaming { body, events: None },
-        };
-        Ok(Self { head, content })
+        }
+        Ok(())
     }
 
     /// The context that the request needs, when this is the refusal of an engine for which it is

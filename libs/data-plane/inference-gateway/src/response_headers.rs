@@ -1,10 +1,7 @@
 //! Response headers that tell the client how its request was served.
 
 use admission::Lease;
-use http::{
-    HeaderMap, HeaderValue,
-    header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN},
-};
+use http::{HeaderMap, HeaderValue};
 use node_transport::NodeReport;
 use pool_registry_types::headers;
 use request_forwarding::number;
@@ -15,9 +12,6 @@ use crate::retry::RetryState;
 /// Sets the endpoint that served the request. The server sets the request's id, once.
 pub(crate) fn insert_endpoint(headers: &mut HeaderMap, lease: &Lease, report: &NodeReport) {
     headers.remove(headers::REQUEST_ID);
-    // Older nodes pass on what engines say about pages of other origins.
-    headers.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
-    headers.remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
     let endpoint = lease.endpoint();
     let labels = endpoint.labels();
     headers.insert(headers::NODE, labels.node.clone());

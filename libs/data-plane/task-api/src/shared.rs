@@ -1,6 +1,7 @@
 //! What all runs and handlers of tasks share.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,6 +14,7 @@ use http_server::ApiError;
 use inference_gateway::Gateway;
 use parking_lot::Mutex;
 use pool_registry_types::{ErrorCode, TaskId, millis};
+use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -162,8 +164,17 @@ pub(crate) fn shutting_down() -> TaskChange {
     TaskError::new(ErrorCode::ShuttingDown, "this control plane is stopping").into()
 }
 
-/// A random id, unique for all practical purposes.
+/// A random id. Who knows the id of a task may read it, so the system makes it: a generator that is
+/// only fast can be guessed from its earlier numbers.
 fn random_id() -> Result<TaskId, ApiError> {
-    TaskId::new(&format!("task-{:032x}", fastrand::u128(..)))
-        .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))
+    let internal = |error: &dyn fmt::Display| ApiError::new(ErrorCode::Internal, error.to_string());
+    let mut random = [0; 16];
+    let mut missing = random.as_mut_slice();
+    while !missing.is_empty() {
+        let filled =
+            getrandom(&mut *missing, GetRandomFlags::empty()).map_err(|error| internal(&error))?;
+        missing = missing.get_mut(filled..).unwrap_or_default();
+    }
+    TaskId::new(&format!("task-{:032x}", u128::from_be_bytes(random)))
+        .map_err(|error| internal(&error))
 }

@@ -25,12 +25,14 @@ mod host;
 mod inventory;
 mod mask;
 mod nvml;
+mod nvml_faults;
 mod problem;
 mod problem_log;
 mod reader;
 mod reading;
 mod snapshot;
 mod source;
+mod xid;
 
 pub use amd::AmdSource;
 pub use file::FileSource;
@@ -42,6 +44,7 @@ pub use problem::{ErrorText, GpuError, GpuProblem};
 pub use reading::{GpuReading, MigReading};
 pub use snapshot::Snapshot;
 pub use source::{GpuSource, NoGpus};
+pub use xid::Xid;
 
 /// Compiles the examples of the README as doctests.
 #[cfg(doctest)]

@@ -1,6 +1,6 @@
 //! NVIDIA's GPUs, through NVML.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use nvml_wrapper::{
     Device, Nvml, enum_wrappers::device::TemperatureSensor, error::NvmlError,
@@ -8,6 +8,7 @@ use nvml_wrapper::{
 };
 
 use crate::{
+    nvml_faults::{FaultCollector, LatestFaults},
     problem::{ErrorText, GpuError, GpuProblem},
     reading::{GpuReading, MigReading},
     source::GpuSource,
@@ -21,7 +22,16 @@ const MIG_ENABLED: u32 = 1;
 #[derive(Debug, Default)]
 pub struct NvmlSource {
     library: Option<PathBuf>,
-    nvml: Option<Nvml>,
+    session: Option<Session>,
+    faults: LatestFaults,
+}
+
+/// An open library.
+#[derive(Debug)]
+struct Session {
+    nvml: Arc<Nvml>,
+    // Its thread has a share of the library, and ends with the session.
+    _collector: FaultCollector,
 }
 
 impl NvmlSource {
@@ -36,33 +46,43 @@ impl NvmlSource {
     pub fn with_library(path: impl Into<PathBuf>) -> Self {
         Self {
             library: Some(path.into()),
-            nvml: None,
+            ..Self::default()
         }
     }
 
-    fn open(&self) -> Result<Nvml, GpuError> {
-        match &self.library {
+    fn open(&self) -> Result<Session, GpuError> {
+        let nvml = match &self.library {
             None => Nvml::init(),
             Some(path) => Nvml::builder().lib_path(path.as_os_str()).init(),
-        }
-        .map_err(whole_error)
+        };
+        let nvml = Arc::new(nvml.map_err(whole_error)?);
+        let gpus = nvml.device_count().map_err(whole_error)?;
+        Ok(Session {
+            _collector: FaultCollector::start(&nvml, gpus, &self.faults),
+            nvml,
+        })
     }
 }
 
 impl GpuSource for NvmlSource {
     fn read(&mut self) -> Result<Vec<GpuReading>, GpuError> {
-        let nvml = match self.nvml.take() {
-            Some(nvml) => nvml,
+        let session = match self.session.take() {
+            Some(session) => session,
             None => self.open()?,
         };
-        let count = nvml.device_count().map_err(whole_error)?;
-        let driver = nvml.sys_driver_version().ok();
+        let count = session.nvml.device_count().map_err(whole_error)?;
+        let driver = session.nvml.sys_driver_version().ok();
         let gpus: Vec<_> = (0..count)
-            .map(|index| read_gpu(&nvml, index, driver.clone()))
+            .map(|index| {
+                let mut gpu = read_gpu(&session.nvml, index, driver.clone());
+                let fault = self.faults.of(index).map(GpuProblem::Fault);
+                gpu.problems.extend(fault);
+                gpu
+            })
             .collect();
         // A GPU that was reset is visible only in a new session.
         if gpus.iter().all(GpuReading::is_usable) {
-            self.nvml = Some(nvml);
+            self.session = Some(session);
         }
         Ok(gpus)
     }
@@ -77,6 +97,10 @@ fn read_gpu(nvml: &Nvml, index: u32, driver_version: Option<String>) -> GpuReadi
     match nvml.device_by_index(index) {
         Ok(device) => read_device(&device, &mut gpu),
         Err(error) => gpu.problems.push(gpu_problem("handle", &error)),
+    }
+    if !gpu.is_usable() {
+        // What else was wrong has the same reason.
+        gpu.problems = vec![GpuProblem::Lost];
     }
     if gpu.name.is_empty() {
         gpu.name = "NVIDIA GPU".to_owned();
@@ -112,9 +136,6 @@ fn read_device(device: &Device<'_>, gpu: &mut GpuReading) {
     // Several calls may have failed for the same reason.
     gpu.problems.sort();
     gpu.problems.dedup();
-    if !gpu.is_usable() {
-        gpu.problems = vec![GpuProblem::Lost];
-    }
 }
 
 fn take_memory(memory: &MemoryInfo, gpu: &mut GpuReading) {

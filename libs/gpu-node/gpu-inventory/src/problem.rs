@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::xid::Xid;
+
 /// Why no GPU can be read at all.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -62,6 +64,9 @@ pub enum GpuProblem {
     /// It fell off the bus, or needs a reset.
     #[error("it does not answer any more and needs a reset, a reboot or new hardware")]
     Lost,
+    /// The driver reported a fault within the last hour.
+    #[error("its driver reported {0}")]
+    Fault(Xid),
     /// The driver is too old to report its memory (before version 510).
     #[error("its driver is too old to report its memory: upgrade to version 510 or later")]
     OldDriver,

@@ -1,7 +1,7 @@
 //! The data path over HTTP. Paths and headers become a request for the [`Dispatcher`], and the
 //! node's report becomes headers.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use axum::body::Body as ControlBody;
 use futures_util::{FutureExt as _, future};
@@ -13,7 +13,7 @@ use pool_registry_types::{
     engine_path::{EnginePath, classify},
     headers,
 };
-use request_forwarding::removed_request_headers;
+use request_forwarding::{removed_request_headers, within};
 use stream_proxy::{Outbound, ProxyBody, Timeouts};
 use tracing::{Instrument as _, Span, field};
 
@@ -118,8 +118,10 @@ impl Shared {
         request: Request<RequestBody>,
     ) -> Response<NodeBody> {
         let span = self.span(pool, &request);
-        let forwarding = self.forward(pool, start, request, &span);
-        let result = forwarding.instrument(span.clone()).await;
+        let result = {
+            let forwarding = pin!(self.forward(pool, start, request, &span));
+            within(&span, forwarding).await
+        };
         if let (Err(refusal), false) = (&result, span.is_disabled()) {
             span.record("code", refusal.code().as_str());
             span.record("otel.status_code", "ERROR");

@@ -1,13 +1,13 @@
 //! Dispatches a request to an engine: claims a slot, forwards, and uses another engine where that
 //! helps.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use engine_probe::{AbandonedRequests, log_changes};
 use http::{Response, header::AUTHORIZATION};
 use pool_registry::{Claim, ClaimError, PendingSlot, PoolRegistry, SlotLease};
 use pool_registry_types::{PoolId, ReplicaId, headers};
-use request_forwarding::{record_result, remove_own_headers, set_trace};
+use request_forwarding::{record_result, remove_own_headers, set_trace, within};
 use stream_proxy::{ForwardError, Outbound, ProxyBody, StreamProxy, Timeouts};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
@@ -222,8 +222,10 @@ impl Shared {
         if let Some(key) = lease.key() {
             outbound.set_headers.push((AUTHORIZATION, key.header()));
         }
-        let sending = self.proxy.forward(lease.url(), outbound, timeouts);
-        let result = sending.instrument(span.clone()).await;
+        let result = {
+            let sending = pin!(self.proxy.forward(lease.url(), outbound, timeouts));
+            within(&span, sending).await
+        };
         if lease.key().is_some() {
             // The request may go to another engine, or to another node.
             (outbound.set_headers).retain(|(name, _)| *name != AUTHORIZATION);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use pool_registry_types::{ErrorEnvelope, HttpUrl, one_line};
 use serde::{Serialize, de::DeserializeOwned};
-use tls_config::{ClientTls, explain};
-use tls_ureq::TlsConnector;
+use tls_config::ClientTls;
+use tls_ureq::{TlsConnector, explain};
 use ureq::{
     Agent,
     unversioned::{

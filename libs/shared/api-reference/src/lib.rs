@@ -9,7 +9,7 @@ mod document;
 mod flatten;
 mod page;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::response::IntoResponse as _;
 use http::{
@@ -34,41 +34,51 @@ const STYLE: &str = include_str!("page.css");
 /// The paths of the document and its page, open to all clients.
 pub const OPEN_PATHS: [&str; 3] = ["/openapi.json", "/docs/api", "/docs/api.css"];
 
-/// A document that is ready to be served.
+/// The description of one crate's routes.
+pub type Part = fn() -> OpenApi;
+
+/// The document of a daemon. It is written when it is asked for the first time: that takes 10 MiB
+/// for a moment, and most daemons are never asked.
 #[derive(Debug, Clone)]
-pub struct Reference {
-    json: Arc<str>,
-    html: Arc<str>,
+pub struct Reference(Arc<LazyLock<Written, Box<dyn FnOnce() -> Written + Send>>>);
+
+#[derive(Debug)]
+struct Written {
+    json: String,
+    html: String,
 }
 
 impl Reference {
-    /// Merges `parts` and the description of the routes that serve the document.
+    /// Of `parts` and of the routes that serve the document.
     #[must_use]
-    pub fn new(about: &About, parts: impl IntoIterator<Item = OpenApi>) -> Self {
-        let document = document::complete(about, parts.into_iter().chain([Own::openapi()]));
-        let json = serde_json::to_string_pretty(&document).unwrap_or_default() + "\n";
-        Self {
-            html: page::render(&document).into(),
-            json: json.into(),
-        }
+    pub fn new(about: About, parts: impl IntoIterator<Item = Part>) -> Self {
+        let parts: Vec<Part> = parts.into_iter().chain([Own::openapi as Part]).collect();
+        Self(Arc::new(LazyLock::new(Box::new(move || {
+            let parts = parts.into_iter().map(|part| part());
+            let document = document::complete(&about, parts);
+            Written {
+                json: serde_json::to_string_pretty(&document).unwrap_or_default() + "\n",
+                html: page::render(&document),
+            }
+        }))))
     }
 
     /// The document as it is served and committed.
     #[must_use]
     pub fn json(&self) -> &str {
-        &self.json
+        &self.0.json
     }
 
     /// The routes that serve the document.
     #[must_use]
     pub fn routes(&self) -> Routes {
-        let (json, html) = (Arc::clone(&self.json), Arc::clone(&self.html));
+        let (json, html) = (self.clone(), self.clone());
         Routes::new()
             .get("/openapi.json", Access::Open, async move || {
-                served("application/json", json.to_string())
+                served("application/json", json.0.json.clone())
             })
             .get("/docs/api", Access::Open, async move || {
-                served("text/html; charset=utf-8", html.to_string())
+                served("text/html; charset=utf-8", html.0.html.clone())
             })
             .get("/docs/api.css", Access::Open, async || {
                 served("text/css; charset=utf-8", STYLE.to_owned())

@@ -40,7 +40,7 @@ fn forwarded() {}
 struct Parts;
 
 fn reference() -> Reference {
-    Reference::new(&ABOUT, [http_server::openapi(), Parts::openapi()])
+    Reference::new(ABOUT, [http_server::openapi as Part, Parts::openapi])
 }
 
 fn document() -> Value {

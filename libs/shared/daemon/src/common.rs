@@ -227,6 +227,15 @@ pub(crate) static LOG_FORMAT: Setting<LogFormat> = Setting::value("LOG_FORMAT", 
     .after_prefix()
     .help("text or json");
 
+pub(crate) static AUDIT_FILE: Setting<Option<PathBuf>> = Setting::optional("AUDIT_FILE")
+    .after_prefix()
+    .unset_means("none: only the log")
+    .help("file of the audit log")
+    .document(
+        "a file that gets one JSON line for each change of an operator and for each refused \
+         request, whatever `RUST_LOG` says; see [Audit](SECURITY.md#audit)",
+    );
+
 /// Read by the log library.
 pub(crate) static LOG_FILTER: Setting<String> =
     Setting::value("RUST_LOG", || "info".to_owned()).help("log filter");
@@ -267,6 +276,7 @@ pub(crate) static COMMON: &[&dyn DescribeSetting] = &[
     &THREADS,
     &DRAIN_TIMEOUT,
     &LOG_FORMAT,
+    &AUDIT_FILE,
     &LOG_FILTER,
     &SPANS,
 ];

@@ -12,12 +12,12 @@ use service_runtime::{
     env::{Environment, Problems},
     inherited_listener,
 };
-use telemetry::Service;
+use telemetry::{AuditFile, Service};
 use tokio::time::Instant;
 
 use crate::{
     check,
-    common::LOG_FILTER,
+    common::{AUDIT_FILE, LOG_FILTER},
     help::{limits, lines},
     program::Program,
     report::Report,
@@ -102,11 +102,15 @@ where
         version: program.version,
         instance: settings.node.as_deref(),
     };
-    let exporting =
-        match telemetry::init_for(&service, settings.log_format, &LOG_FILTER.default_value()) {
-            Ok(exporting) => exporting,
-            Err(error) => return program.refuse(&error.to_string()),
-        };
+    let audit = match open_audit_file(program, settings) {
+        Ok(audit) => audit,
+        Err(refusal) => return program.refuse(&refusal),
+    };
+    let filter = LOG_FILTER.default_value();
+    let exporting = match telemetry::init_for(&service, settings.log_format, &filter, audit) {
+        Ok(exporting) => exporting,
+        Err(error) => return program.refuse(&error.to_string()),
+    };
     let span = config.as_ref().span();
     let _entered = span.enter();
     log_unused_settings(program, config.as_ref());
@@ -124,6 +128,21 @@ where
     };
     exporting.finish();
     code
+}
+
+fn open_audit_file(program: &Program, settings: &Settings) -> Result<Option<AuditFile>, String> {
+    let Some(path) = &settings.audit_file else {
+        return Ok(None);
+    };
+    AuditFile::open(http_server::audit::TARGET, path)
+        .map(Some)
+        .map_err(|error| {
+            let variable = AUDIT_FILE.variable(program.prefix);
+            format!(
+                "{variable}: cannot open {} for appending: {error}",
+                path.display()
+            )
+        })
 }
 
 /// Warns of variables that have no effect, so that a typing error does not go unnoticed.

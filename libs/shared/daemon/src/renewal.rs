@@ -59,7 +59,7 @@ pub(crate) async fn keep_renewed<E: Display + Send + 'static>(
             continue;
         }
         let renew = renew.clone();
-        match tokio::task::spawn_blocking(move || renew()).await {
+        match tokio::task::spawn_blocking(renew).await {
             Ok(Ok(())) => {
                 // With clocks that differ by days, the new one may be due at once.
                 failures = failures.saturating_add(1);

@@ -55,6 +55,8 @@ pub struct Settings {
     pub threads: NonZeroUsize,
     /// Format of the log.
     pub log_format: LogFormat,
+    /// The file of the audit log.
+    pub audit_file: Option<PathBuf>,
     /// The node id that every log line carries. The daemon sets it; the environment does not.
     pub node: Option<String>,
 }
@@ -90,6 +92,7 @@ impl Settings {
             drain_timeout: reader.read(&common::DRAIN_TIMEOUT),
             threads: reader.read(&common::THREADS),
             log_format: reader.read(&common::LOG_FORMAT),
+            audit_file: audit_file(reader),
             node: None,
         }
     }
@@ -103,6 +106,12 @@ impl Settings {
             |node| tracing::error_span!("node", node_id = %node),
         )
     }
+}
+
+/// It is opened at the start; `check` creates no file.
+fn audit_file(reader: &mut SettingsReader) -> Option<PathBuf> {
+    let path = reader.read(&common::AUDIT_FILE)?;
+    require_regular_file(reader, &common::AUDIT_FILE, &path).then_some(path)
 }
 
 /// Reads the keys now, so that mistakes of the file are reported with those of the settings.
@@ -120,6 +129,7 @@ fn open_keys_file(
 }
 
 /// What peers may present in place of the API token.
+#[derive(Clone, Copy)]
 struct OtherCredentials {
     has_keys_file: bool,
     takes_certificates: bool,

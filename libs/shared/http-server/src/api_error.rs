@@ -108,6 +108,8 @@ impl IntoResponse for ApiError {
         let body = serde_json::to_vec(&envelope).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
+        // For the audit log.
+        response.extensions_mut().insert(self.code);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(after) = self.retry_after {

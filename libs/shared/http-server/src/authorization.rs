@@ -13,7 +13,10 @@ use bearer_auth::{Access, Principal, ScopeError};
 use http::Method;
 use pool_registry_types::ErrorCode;
 
-use crate::{ApiError, HttpService, PeerAddr, RequestBody, audit};
+use crate::{
+    ApiError, HttpService, PeerAddr, RequestBody,
+    audit::{self, Change, Subject},
+};
 
 /// The name of the path parameter that is the id of a node.
 const NODE_PARAMETER: &str = "node_id";
@@ -66,11 +69,12 @@ pub fn forbidden(error: &ScopeError) -> ApiError {
     ApiError::new(ErrorCode::Forbidden, error.to_string())
 }
 
-/// The layer of each route of [`Routes`](crate::Routes). A path with a node is for that node.
+/// The layer of each route of [`Routes`](crate::Routes). A path with a node is for that node. A
+/// change that operators make is audited.
 pub(crate) async fn guard(
     State(access): State<Access>,
     params: Result<RawPathParams, RawPathParamsRejection>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let node = match &params {
@@ -87,7 +91,20 @@ pub(crate) async fn guard(
     if let Err(error) = judge(principal, access, node, peer, route) {
         return error.into_response();
     }
-    next.run(request).await
+    if !audit::is_change(request.method(), access) {
+        return next.run(request).await;
+    }
+    let change = Change {
+        who: principal.cloned(),
+        peer: peer.map(|PeerAddr(peer)| peer.ip()),
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        subject: Subject::default(),
+    };
+    request.extensions_mut().insert(change.subject.clone());
+    let response = next.run(request).await;
+    change.ended(response.status(), response.extensions().get().copied());
+    response
 }
 
 /// The routes of `router` for callers that are not authenticated: within this process, and on

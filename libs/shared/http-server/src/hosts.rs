@@ -131,8 +131,12 @@ impl AllowedHosts {
         let Some(host) = hosts.next() else {
             return Ok(());
         };
+        let is_only = hosts.next().is_none();
+        if is_only && is_usual(host.as_bytes()) {
+            return Ok(());
+        }
         let host = host.to_str().unwrap_or_default();
-        let named = Host::of_header(host).filter(|_| hosts.next().is_none());
+        let named = Host::of_header(host).filter(|_| is_only);
         if named.is_some_and(|named| self.has(named)) {
             return Ok(());
         }
@@ -165,6 +169,18 @@ impl fmt::Debug for AllowedHosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.names.iter()).finish()
     }
+}
+
+/// Whether a `Host` header is one of those that local programs send, without parsing it.
+fn is_usual(host: &[u8]) -> bool {
+    let rest = host
+        .strip_prefix(b"localhost")
+        .or_else(|| host.strip_prefix(b"127.0.0.1"));
+    rest.is_some_and(|rest| match rest {
+        [] => true,
+        [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
+        _ => false,
+    })
 }
 
 fn is_localhost(name: &str) -> bool {

@@ -13,4 +13,4 @@ pub use http;
 pub use pool_registry_types;
 
 pub use headers::{number, remove_own_headers};
-pub use trace::{continue_trace, record_result, set_trace, stream_span, trace_header};
+pub use trace::{continue_trace, record_result, set_trace, stream_span, trace_header, within};

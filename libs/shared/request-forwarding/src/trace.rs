@@ -1,5 +1,7 @@
 //! The trace of a request, and the spans of its hops.
 
+use std::{future::poll_fn, pin::Pin};
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use stream_proxy::Outbound;
 use telemetry::{TRACEPARENT, TraceContext, trace_of};
@@ -43,6 +45,18 @@ pub fn set_trace(outbound: &mut Outbound, span: &Span) {
     }
 }
 
+/// Polls `future` inside `span`, in its place. `Instrument` would move it, and each move of a large
+/// future costs a copy and room for it twice in the future around it.
+///
+/// Its drop is not inside the span.
+pub async fn within<F: Future>(span: &Span, mut future: Pin<&mut F>) -> F::Output {
+    poll_fn(|cx| {
+        let _entered = span.enter();
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
 /// Records the result of an attempt in its span: the status of the response, or an error. The span
 /// needs the fields `status` and `otel.status_code`.
 pub fn record_result(span: &Span, status: Option<StatusCode>) {
@@ -63,7 +77,20 @@ pub fn stream_span() -> Span {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+
+    #[test]
+    fn a_future_is_polled_within_its_span() {
+        let subscriber = tracing_subscriber::registry();
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("around");
+            let mut future = std::pin::pin!(async { Span::current().id() });
+            let seen = within(&span, future.as_mut()).now_or_never().flatten();
+            assert_eq!((seen, Span::current().id()), (span.id(), None));
+        });
+    }
 
     // spec: SEE-15
     #[test]

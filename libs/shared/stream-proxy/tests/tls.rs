@@ -144,15 +144,6 @@ async fn a_probe_trusts_as_it_is_told() {
         stream
     };
     let proxy = StreamProxy::with_tls(trusted);
-    let (got, _open) = tokio::join!(
-        get_as(
-            &proxy,
-            &target,
-            path,
-            limit,
-            1000
-        ),
-        answering
-    );
+    let (got, _open) = tokio::join!(get_as(&proxy, &target, path, limit, 1000), answering);
     assert_eq!(&got.unwrap().1[..], b"ok");
 }

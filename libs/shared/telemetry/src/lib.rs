@@ -16,6 +16,7 @@
 //! assert!(metrics.render().contains("demo_served_total 1"));
 //! ```
 
+mod audit_file;
 mod gauges;
 mod histogram;
 mod init_error;
@@ -30,6 +31,7 @@ mod span_target;
 mod spans;
 mod trace_context;
 
+pub use audit_file::AuditFile;
 pub use gauges::{counter, gauge, gauges};
 pub use histogram::{Histogram, LATENCY_SECONDS, TOKEN_GAP_SECONDS};
 pub use init_error::InitError;

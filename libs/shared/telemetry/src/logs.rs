@@ -6,9 +6,12 @@ use std::{
     str::FromStr,
 };
 
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _,
+    registry::LookupSpan,
+};
 
-use crate::{init_error::InitError, lossy::Lossy, service::Service};
+use crate::{audit_file::AuditFile, init_error::InitError, lossy::Lossy, service::Service};
 
 /// The variable that overrides the default filter, in the syntax of
 /// `tracing_subscriber::EnvFilter`.
@@ -70,8 +73,9 @@ impl ExportGuard {
     }
 }
 
-/// As [`init`]. In builds with the feature `otlp`, the spans of requests are also exported as those
-/// of `service`, to the URL in `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or
+/// As [`init`]. The events of the target of `audit` also go to its file, from level DEBUG on, as
+/// JSON and whatever the filter says. In builds with the feature `otlp`, the spans of requests are
+/// also exported as those of `service`, to the URL in `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or
 /// `OTEL_EXPORTER_OTLP_ENDPOINT`, if one is set.
 ///
 /// # Errors
@@ -80,35 +84,40 @@ pub fn init_for(
     service: &Service<'_>,
     format: LogFormat,
     default_filter: &str,
+    audit: Option<AuditFile>,
 ) -> Result<ExportGuard, InitError> {
     #[cfg(feature = "otlp")]
-    if let Some(provider) = crate::otlp::provider(service)? {
-        use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
-
-        let lines = lines(format, io::stderr().is_terminal(), io::stderr)
-            .with_filter(filter(default_filter)?);
-        let subscriber = tracing_subscriber::registry()
-            .with(crate::otlp::layer(&provider))
-            .with(lines);
-        tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)?;
-        return Ok(ExportGuard {
-            provider: Some(provider),
-        });
-    }
+    let provider = crate::otlp::provider(service)?;
+    #[cfg(not(feature = "otlp"))]
+    let provider: Option<()> = None;
     let _ = service;
-    init(format, default_filter)?;
-    Ok(ExportGuard::default())
+    // One layer costs less than two.
+    if audit.is_none() && provider.is_none() {
+        init(format, default_filter)?;
+        return Ok(ExportGuard::default());
+    }
+    let subscriber = tracing_subscriber::registry();
+    #[cfg(feature = "otlp")]
+    let subscriber = subscriber.with(provider.as_ref().map(crate::otlp::layer));
+    let lines = lines(format, io::stderr().is_terminal(), io::stderr);
+    let subscriber = subscriber
+        .with(audit.map(audit_lines))
+        .with(lines.with_filter(filter(default_filter)?));
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)?;
+    Ok(ExportGuard {
+        #[cfg(feature = "otlp")]
+        provider,
+    })
 }
 
 /// The layer of log lines, for use with other layers; the lines are those of [`subscriber`].
-#[cfg(feature = "otlp")]
 fn lines<S>(
     format: LogFormat,
     ansi: bool,
     writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
-) -> Box<dyn tracing_subscriber::Layer<S> + Send + Sync>
+) -> Box<dyn Layer<S> + Send + Sync>
 where
-    S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
 {
     let layer = tracing_subscriber::fmt::layer()
         .log_internal_errors(false)
@@ -117,6 +126,23 @@ where
         LogFormat::Text => Box::new(layer.with_ansi(ansi)),
         LogFormat::Json => Box::new(layer.json().flatten_event(true).with_current_span(false)),
     }
+}
+
+/// The layer of the audit log. Its events say everything themselves.
+fn audit_lines<S>(file: AuditFile) -> impl Layer<S> + Send + Sync
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+{
+    let target = Targets::new().with_target(file.target(), tracing::Level::DEBUG);
+    tracing_subscriber::fmt::layer()
+        .log_internal_errors(false)
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_target(false)
+        .with_writer(Lossy(file))
+        .with_filter(target)
 }
 
 /// Sends the process's events to stderr in `format`, filtered by `RUST_LOG`, or by `default_filter`
@@ -226,6 +252,33 @@ mod tests {
             r#""name":"demo""#,
         ] {
             assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+
+    // spec: AUTH-50
+    #[test]
+    fn the_audit_log_has_its_target_from_debug_on_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit");
+        let file = AuditFile::open("audit", &path).unwrap();
+        let lines = lines(LogFormat::Text, false, Captured::default);
+        let subscriber = tracing_subscriber::registry()
+            .with(audit_lines(file))
+            .with(lines.with_filter(parse_filter("test", "warn").unwrap()));
+        tracing::subscriber::with_default(subscriber, || {
+            let _span = tracing::error_span!("node", node_id = "a").entered();
+            tracing::info!(target: "audit", what = "drain", "change");
+            tracing::debug!(target: "audit", code = "FORBIDDEN", "request refused");
+            tracing::error!("something else");
+        });
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        for part in [
+            r#""what":"drain""#,
+            r#""code":"FORBIDDEN""#,
+            r#""timestamp""#,
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
         }
     }
 

@@ -5,7 +5,9 @@
  *
  *   init RC
  *   gpu RC UUID TOTAL USED MAJOR MINOR UTIL TEMP MILLIWATT MIG NAME
+ *   xid SEQUENCE GPU NUMBER
  *
+ * A fault with a sequence above that of the last one is told once to each set of events of its GPU that exists.
  * RC is an nvmlReturn_t; a value of -1 in a line means that this GPU does not support that call. With MIG
  * 1 the GPU has one instance, numbered 1, with a tenth of its memory. -DOLD_DRIVER leaves out what drivers before
  * 510 lack, -DNOT_NVML everything.
@@ -13,6 +15,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 int fake_library(void) { return 1; }
@@ -30,7 +33,7 @@ typedef struct {
     char name[80];
 } gpu_t;
 
-typedef struct { int init, count; gpu_t gpus[MAX_GPUS]; } state_t;
+typedef struct { int init, count; unsigned sequence, faulty; unsigned long long xid; gpu_t gpus[MAX_GPUS]; } state_t;
 
 /* A handle is an index plus one; an instance's has this bit, too. */
 #define INSTANCE 0x100
@@ -47,6 +50,7 @@ static state_t state(void) {
     while (s.count < MAX_GPUS && fgets(line, sizeof line, file)) {
         gpu_t *g = &s.gpus[s.count];
         if (sscanf(line, "init %d", &s.init) == 1) continue;
+        if (sscanf(line, "xid %u %u %llu", &s.sequence, &s.faulty, &s.xid) == 3) continue;
         if (sscanf(line, "gpu %d %79s %lld %lld %d %d %d %d %d %d %79[^\n]", &g->rc, g->uuid, &g->total, &g->used,
                    &g->major, &g->minor, &g->util, &g->temp, &g->milliwatt, &g->mig, g->name) == 11) s.count++;
     }
@@ -172,6 +176,43 @@ int nvmlDeviceGetMigDeviceHandleByIndex(void *device, unsigned index, void **ins
     if (rc != SUCCESS) return rc;
     if (index != 1 || g.mig <= 0) return NOT_FOUND;
     *instance = (void *)((size_t)device | INSTANCE);
+    return SUCCESS;
+}
+
+/* A set holds one GPU, and the sequence of the last fault that it told. */
+typedef struct { void *device; unsigned told; } set_t;
+typedef struct {
+    void *device;
+    unsigned long long type, data;
+    unsigned gpu_instance, compute_instance;
+} event_t;
+
+enum { TIMEOUT = 10, XID_CRITICAL = 8 };
+
+int nvmlEventSetCreate(void **set) {
+    *set = calloc(1, sizeof(set_t));
+    return SUCCESS;
+}
+
+int nvmlEventSetFree(void *set) {
+    free(set);
+    return SUCCESS;
+}
+
+int nvmlDeviceRegisterEvents(void *device, unsigned long long types, void *set) {
+    if (types != XID_CRITICAL) return NOT_SUPPORTED;
+    ((set_t *)set)->device = device;
+    ((set_t *)set)->told = state().sequence;
+    return SUCCESS;
+}
+
+int nvmlEventSetWait_v2(void *of, event_t *event, unsigned timeout_ms) {
+    set_t *set = of;
+    state_t s = state();
+    (void)timeout_ms;
+    if (s.sequence <= set->told || s.faulty + 1 != (size_t)set->device) return TIMEOUT;
+    set->told = s.sequence;
+    *event = (event_t){ .device = set->device, .type = XID_CRITICAL, .data = s.xid };
     return SUCCESS;
 }
 

@@ -1,7 +1,13 @@
 //! Tests of every source, with and without problems.
 
+use std::time::Duration;
+
 use crate::machines::{Amd, Described, Nvidia, TOTAL, gpu_line};
-use gpu_inventory::{GpuError, GpuProblem, GpuReading, GpuSource, NoGpus, NvmlSource};
+use gpu_inventory::{GpuError, GpuProblem, GpuReading, GpuSource, NoGpus, NvmlSource, Xid};
+use test_clock::wait_for;
+
+/// Much longer than anything here takes.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Tests a source with two GPUs; `set_used` changes the memory in use of each.
 fn conforms(mut source: impl GpuSource, set_used: impl Fn([u64; 2])) {
@@ -119,6 +125,37 @@ fn a_lost_gpu_does_not_affect_others_and_may_come_back() {
     }
     machine.set_used([0, 0]);
     assert!(source.read().unwrap()[1].is_usable());
+}
+
+// spec: GPU-9
+#[test]
+fn a_fault_is_shown_beside_what_else_is_wrong() {
+    let machine = Nvidia::new();
+    let mut source = machine.source();
+    assert!(source.read().unwrap()[1].problems.is_empty());
+    let fault = |sequence, rc, xid| {
+        let gpus = [gpu_line(0, 0, 7, 0), gpu_line(1, rc, 7, 0)].concat();
+        machine.state(&format!("init 0\n{gpus}xid {sequence} 1 {xid}\n"));
+    };
+    let problems_with = |source: &mut NvmlSource, xid| {
+        wait_for("the fault", DEADLINE, || {
+            let gpus = source.read().unwrap();
+            assert!(gpus[0].problems.is_empty(), "{:?}", gpus[0]);
+            gpus[1].problems.contains(&GpuProblem::Fault(Xid(xid)))
+        })
+        .unwrap();
+        source.read().unwrap()[1].problems.clone()
+    };
+    fault(1, 0, 94);
+    assert_eq!(problems_with(&mut source, 94), [GpuProblem::Fault(Xid(94))]);
+    // The reason stays known in the new session of a lost GPU.
+    fault(2, 0, 79);
+    assert_eq!(problems_with(&mut source, 79), [GpuProblem::Fault(Xid(79))]);
+    fault(2, GPU_IS_LOST, 79);
+    for _ in 0..2 {
+        let lost = [GpuProblem::Lost, GpuProblem::Fault(Xid(79))];
+        assert_eq!(source.read().unwrap()[1].problems, lost);
+    }
 }
 
 #[test]

@@ -3,24 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use http::{
-    HeaderMap, HeaderName, Response,
-    header::{DATE, RETRY_AFTER},
+    HeaderMap, HeaderName, HeaderValue, Response,
+    header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, DATE, RETRY_AFTER},
 };
 use pool_registry_types::{ErrorCode, ReplicaId, headers};
 use stream_proxy::ProxyBody;
 
 use crate::transport::{NodeRefusal, NodeReport, NodeResponse, Slots, TransportError};
-
-/// Headers of a node for the control plane. They do not go on to the client.
-static REPORT_HEADERS: [HeaderName; 7] = [
-    headers::REPLICA,
-    headers::REPLICA_SLOTS_FREE,
-    headers::REPLICA_SLOTS_TOTAL,
-    headers::SLOTS_FREE,
-    headers::SLOTS_TOTAL,
-    headers::REFUSAL,
-    headers::EXECUTIONS,
-];
 
 /// Reads a response that arrived at `now`. `is_pool` tells whether the endpoint is a whole pool.
 pub(super) fn read(
@@ -33,32 +22,33 @@ pub(super) fn read(
     if headers.contains_key(headers::REFUSAL) {
         return Err(TransportError::Refused(refusal(headers, now)));
     }
-    // A node's data path sends these headers with every response, in every version.
-    let Some(of_pool) = slots(headers, &headers::SLOTS_FREE, &headers::SLOTS_TOTAL) else {
-        return Err(TransportError::NotANode(status));
-    };
-    let report = report(headers, is_pool.then_some(of_pool));
-    for name in &REPORT_HEADERS {
-        headers.remove(name);
-    }
+    let report = take_report(headers, is_pool).ok_or(TransportError::NotANode(status))?;
     Ok(NodeResponse { response, report })
 }
 
-fn replica(headers: &HeaderMap) -> Option<ReplicaId> {
-    ReplicaId::new(text(headers, &headers::REPLICA)?).ok()
-}
-
-/// The node's report with an engine's response. `of_pool` is set where the pool is the endpoint.
-fn report(headers: &HeaderMap, of_pool: Option<Slots>) -> NodeReport {
-    let of_replica = slots(
+/// The node's report with an engine's response, if it comes from a node. It is for this process, so
+/// it is taken out. `is_pool` tells whether the endpoint is a whole pool.
+fn take_report(headers: &mut HeaderMap, is_pool: bool) -> Option<NodeReport> {
+    // A node's data path sends these two with every response, in every version.
+    let of_pool = take_slots(headers, &headers::SLOTS_FREE, &headers::SLOTS_TOTAL)?;
+    let of_replica = take_slots(
         headers,
         &headers::REPLICA_SLOTS_FREE,
         &headers::REPLICA_SLOTS_TOTAL,
     );
-    NodeReport {
-        replica: replica(headers),
-        slots: of_pool.or(of_replica),
-    }
+    let replica = headers.remove(headers::REPLICA);
+    headers.remove(headers::EXECUTIONS);
+    // Older nodes pass on what engines say about pages of other origins.
+    headers.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
+    headers.remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
+    Some(NodeReport {
+        replica: replica.as_ref().and_then(replica_of),
+        slots: if is_pool { Some(of_pool) } else { of_replica },
+    })
+}
+
+fn replica_of(value: &HeaderValue) -> Option<ReplicaId> {
+    ReplicaId::new(trimmed(value)?).ok()
 }
 
 fn refusal(headers: &HeaderMap, now: SystemTime) -> NodeRefusal {
@@ -70,19 +60,24 @@ fn refusal(headers: &HeaderMap, now: SystemTime) -> NodeRefusal {
             .find(|known| known.as_str() == code),
         pause: requested_pause(headers, now),
         executed: headers.contains_key(headers::EXECUTIONS),
-        replica: replica(headers),
+        replica: headers.get(headers::REPLICA).and_then(replica_of),
     }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    Some(headers.get(name)?.to_str().ok()?.trim())
+    trimmed(headers.get(name)?)
 }
 
-fn slots(headers: &HeaderMap, free: &HeaderName, total: &HeaderName) -> Option<Slots> {
-    let number = |name| text(headers, name)?.parse().ok();
+fn trimmed(value: &HeaderValue) -> Option<&str> {
+    Some(value.to_str().ok()?.trim())
+}
+
+fn take_slots(headers: &mut HeaderMap, free: &HeaderName, total: &HeaderName) -> Option<Slots> {
+    let mut number = |name| trimmed(&headers.remove(name)?)?.parse().ok();
+    let (free, total) = (number(free), number(total));
     Some(Slots {
-        free: number(free)?,
-        total: number(total)?,
+        free: free?,
+        total: total?,
     })
 }
 
@@ -188,7 +183,14 @@ mod tests {
     #[test]
     fn a_report_covers_the_replica_or_else_the_pool() {
         let of_pool = Slots { free: 5, total: 9 };
-        let read = |pairs: &[(HeaderName, &'static str)]| report(&map(pairs), None);
+        let read = |pairs: &[(HeaderName, &'static str)], is_pool| {
+            let mut headers = map(pairs);
+            headers.insert(headers::SLOTS_FREE, HeaderValue::from_static("5"));
+            headers.insert(headers::SLOTS_TOTAL, HeaderValue::from_static("9"));
+            let report = take_report(&mut headers, is_pool).unwrap();
+            assert!(headers.is_empty(), "no client sees them");
+            report
+        };
         let whole = [
             (headers::REPLICA, "r1"),
             (headers::REPLICA_SLOTS_FREE, "1"),
@@ -198,18 +200,19 @@ mod tests {
             replica: Some(ReplicaId::new("r1").unwrap()),
             slots: Some(Slots { free: 1, total: 4 }),
         };
-        assert_eq!(read(&whole), expected);
+        assert_eq!(read(&whole, false), expected);
         assert_eq!(
-            read(&whole[..2]).slots,
+            read(&whole[..2], false).slots,
             None,
             "half a report is not a report"
         );
-        let pool = report(&map(&whole), Some(of_pool));
+        let pool = read(&whole, true);
         assert_eq!(pool.slots, Some(of_pool), "the endpoint is the pool");
         let strange = [
             (headers::REPLICA, "../r1"),
             (headers::REPLICA_SLOTS_FREE, "-1"),
         ];
-        assert_eq!(read(&strange).replica, None);
+        assert_eq!(read(&strange, false).replica, None);
+        assert!(take_report(&mut map(&whole), true).is_none(), "not a node");
     }
 }

@@ -411,7 +411,9 @@ fn run(url: &str, token: Option<&str>, arguments: &[&str]) -> Result<(i32, Strin
 #[test]
 fn keys_are_made_rotated_and_revoked_on_one_machine() -> Result<()> {
     Cluster::test("access-home", |cluster| {
-        let mut home = cluster.home(&[("RUST_LOG", "info,audit=debug")])?;
+        let audit_file = cluster.directory().join("audit.json");
+        let audit_path = audit_file.to_str().context("the path is UTF-8")?;
+        let mut home = cluster.home(&[("ORCHESTRATORD_AUDIT_FILE", audit_path)])?;
         let engine = cluster.engine(1)?;
         let handoff = test_cluster::handoff("pool-0", "r0", &engine);
         write_handoff(home.daemon().directory(), &handoff)?;
@@ -468,7 +470,29 @@ fn keys_are_made_rotated_and_revoked_on_one_machine() -> Result<()> {
         }
         assert_eq!(run(&home.url(), Some(&admin), &["nodes"])?.0, 0);
         assert_eq!(home.client().chat(3)?.status, 401);
-        for (name, text) in cluster.all_logs() {
+
+        let drained = home
+            .client()
+            .with_token(&admin)
+            .post("/v2/nodes/none/drain", &json!({}))?;
+        assert_eq!(drained.status, 404);
+        let audit = std::fs::read_to_string(&audit_file)?;
+        let said = |line: &str| audit.lines().any(|found| found.contains(line));
+        for line in [
+            r#""what":"create key "#,
+            r#""what":"rotate key "#,
+            r#""what":"revoke key "#,
+            r#""what":"POST /v2/nodes/none/drain","status":404,"result":"UNKNOWN_NODE""#,
+            r#""code":"UNAUTHORIZED""#,
+            r#""code":"FORBIDDEN""#,
+        ] {
+            assert!(said(line), "{line} is not in {audit}");
+        }
+        for line in audit.lines() {
+            serde_json::from_str::<Value>(line).context("a line of the audit log")?;
+        }
+        let logs = cluster.all_logs().into_iter();
+        for (name, text) in logs.chain([("the audit log".to_owned(), audit)]) {
             for token in [&admin, &app, &newer] {
                 assert!(!text.contains(&token[7..50]), "a token is in {name}");
             }

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use test_client::{Client, chain};
 use test_clock::{now, wait_for};
 use test_cluster::{Cluster, Daemon, Orchestrator, free_port, handoff, write_handoff};
-use tls_config::{ClientTls, IdentityFiles, Trust, explain};
-use tls_ureq::TlsConnector;
+use tls_config::{ClientTls, IdentityFiles, Trust};
+use tls_ureq::{TlsConnector, explain};
 use ureq::{
     Agent,
     unversioned::{
