@@ -1,5 +1,7 @@
 //! The audit log of joining. Alone in its process, because a log belongs to a thread.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::sync::Arc;
 
 use axum::{Extension, body::Body};

@@ -1,5 +1,7 @@
 //! Who may join, and for how long.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bearer_auth::TokenDigest;

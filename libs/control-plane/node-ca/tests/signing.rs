@@ -1,5 +1,7 @@
 //! What is signed, what is refused, and the files of a CA.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -148,7 +150,7 @@ fn a_wrong_request_is_refused_with_the_field() {
     let with_host = csr(|params| {
         params
             .subject_alt_names
-            .push(SanType::IpAddress([10, 0, 0, 7].into()))
+            .push(SanType::IpAddress([10, 0, 0, 7].into()));
     });
     let signed = ca
         .authority()
