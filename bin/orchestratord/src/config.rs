@@ -10,7 +10,8 @@ use address_ranges::AddressRanges;
 use admission::AdmissionConfig;
 use bearer_auth::ApiToken;
 use daemon::{
-    DirectoryUse, RUNTIME_DIR, Settings, SettingsReader, require_directory, require_regular_file,
+    DirectoryUse, REQUIRE_AUTH, RUNTIME_DIR, Settings, SettingsReader, require_directory,
+    require_regular_file,
 };
 use http::HeaderValue;
 use http_server::AllowedOrigins;
@@ -90,6 +91,7 @@ impl Config {
             None => AddressRanges::default(),
         };
         let settings = Settings::read(&mut reader, &PROGRAM);
+        require_operator(&mut reader, &settings);
         let pool_file = pool_file(&mut reader, settings.is_cloud);
         let config = Self {
             home: (!settings.is_cloud).then(|| home(&mut reader, &settings, pool_file)),
@@ -117,6 +119,19 @@ impl Config {
             Some(home) => StoreLocation::Optional(home.registry_dir.clone()),
             None => StoreLocation::Required(self.settings.state_dir.clone()),
         }
+    }
+}
+
+/// Nodes and the control plane have certificates; operators and clients have tokens. Where peers
+/// must present a credential, certificates alone would let no operator in.
+fn require_operator(reader: &mut SettingsReader, settings: &Settings) {
+    let has_certificates = settings.tls.is_some() && reader.is_set(&CA_DIR);
+    let has_tokens = settings.token.is_some() || settings.keys_file.is_some();
+    if settings.requires_auth && has_certificates && !has_tokens {
+        reader.problem(
+            &REQUIRE_AUTH,
+            "authentication is required of everyone, but no token is set; a CA is for nodes only",
+        );
     }
 }
 

@@ -38,6 +38,7 @@ const LIMITS: &[(&str, &[Limit])] = &[
     ("task-api", task_api::LIMITS),
     ("control-api", control_api::LIMITS),
     ("dashboard", dashboard::LIMITS),
+    ("join-api", join_api::LIMITS),
     ("join-tokens", join_tokens::LIMITS),
     ("key-file", key_file::LIMITS),
     ("node-ca", node_ca::LIMITS),

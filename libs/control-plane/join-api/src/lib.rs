@@ -1,8 +1,8 @@
 //! Joining a control plane over HTTP: `/v2/join`, `/v2/join-tokens`, and certificates of nodes.
 //!
-//! [`JoinApi`] keeps the pure core of `join-tokens` behind a lock, stores its effects, and publishes
-//! revocations to the [`AuthPolicy`](bearer_auth::AuthPolicy) of the listener, so that the next
-//! request is judged by them.
+//! [`JoinApi`] keeps the pure core of `join-tokens` behind a lock, stores its effects, and
+//! publishes revocations to the [`AuthPolicy`](bearer_auth::AuthPolicy) of the listener, so that
+//! the next request is judged by them.
 
 mod api;
 mod errors;
@@ -12,11 +12,9 @@ mod view;
 
 pub use crate::{
     api::{JoinApi, JoinConfig},
+    routes::{JOIN_PATH, LIMITS, MAX_JOIN_BODY_BYTES},
     view::{CreatedJoinTokenAnswer, JoinTokenAnswer, JoinTokensAnswer, NewJoinTokenRequest},
 };
-
-/// The path that is open to machines without a credential: the join token is in the body.
-pub const JOIN_PATH: &str = "/v2/join";
 
 /// The OpenAPI document of the routes.
 #[cfg(feature = "openapi")]

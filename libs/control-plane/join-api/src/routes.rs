@@ -12,10 +12,9 @@ use bearer_auth::AccessToken;
 use http::{HeaderValue, header::CACHE_CONTROL};
 use http_server::{Access, ApiError, ApiJson, ApiPath, PeerAddr, Principal, Routes, audit};
 use join_tokens::Event;
-use pool_registry_types::{CertificateRequest, ErrorCode, JoinRequest, NodeId};
+use pool_registry_types::{CertificateRequest, ErrorCode, JoinRequest, NodeId, limits::Limit};
 
 use crate::{
-    JOIN_PATH,
     api::JoinApi,
     errors::{internal, refused},
     view::{
@@ -27,8 +26,21 @@ use crate::{
 /// The length of an id, which is a part of a digest.
 const TOKEN_ID_DIGITS: usize = 12;
 
-/// A signing request, a token and an address fit into a fraction of it.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The path that is open to machines without a credential: the join token is in the body.
+pub const JOIN_PATH: &str = "/v2/join";
+
+/// The largest body of a request. A signing request, a token and an address fit into a fraction of
+/// it.
+pub const MAX_JOIN_BODY_BYTES: usize = 64 * 1024;
+
+/// All limits.
+pub const LIMITS: &[Limit] =
+    &[
+        Limit::new("MAX_JOIN_BODY_BYTES", MAX_JOIN_BODY_BYTES as u64, "bytes")
+            .because("A signing request, a token and an address fit into a fraction of it.")
+            .enforced_by("POST /v2/join, POST /v2/nodes/{node_id}/certificate")
+            .beyond("413 PAYLOAD_TOO_LARGE"),
+    ];
 
 impl JoinApi {
     /// The routes. [`JOIN_PATH`] has to be open.
@@ -82,7 +94,7 @@ async fn join(
     _: NodesMayJoin,
     State(api): State<JoinApi>,
     peer: Option<Extension<PeerAddr>>,
-    ApiJson(request): ApiJson<JoinRequest, MAX_BODY_BYTES>,
+    ApiJson(request): ApiJson<JoinRequest, MAX_JOIN_BODY_BYTES>,
 ) -> Result<Response, ApiError> {
     let what = format!("join as node {}", request.node_id);
     let who = match request.token.reveal().parse::<AccessToken>() {
@@ -169,7 +181,7 @@ async fn renew(
     State(api): State<JoinApi>,
     ApiPath(node_id): ApiPath<NodeId>,
     (Extension(who), peer): Caller,
-    ApiJson(request): ApiJson<CertificateRequest, MAX_BODY_BYTES>,
+    ApiJson(request): ApiJson<CertificateRequest, MAX_JOIN_BODY_BYTES>,
 ) -> Result<Json<CertificateAnswer>, ApiError> {
     // The route has checked the node. Another credential has no hosts that could be taken over.
     let Principal::Certificate(holder) = &who else {

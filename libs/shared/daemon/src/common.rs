@@ -70,7 +70,8 @@ pub(crate) static TOKEN: Setting<Option<ApiToken>> =
          token then",
     );
 
-pub(crate) static REQUIRE_AUTH: Setting<RequireAuth> =
+/// Whether a start without a token is refused.
+pub static REQUIRE_AUTH: Setting<RequireAuth> =
     Setting::value("REQUIRE_AUTH", || RequireAuth::Never)
         .after_prefix()
         .help("refuse to start without a token")

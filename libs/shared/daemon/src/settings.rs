@@ -35,6 +35,8 @@ pub struct Settings {
     pub keys_file: Option<KeyFile>,
     /// Which requests are let in.
     pub auth: AuthPolicy,
+    /// Whether a start without any credential of peers was to be refused.
+    pub requires_auth: bool,
     /// The hosts that requests may name while no token is set.
     pub allowed_hosts: AllowedHosts,
     /// The TLS of the listen address.
@@ -73,7 +75,7 @@ impl Settings {
             has_keys_file: keys_file.is_some(),
             takes_certificates,
         };
-        let auth = auth(reader, token.clone(), addr, others);
+        let (auth, requires_auth) = auth(reader, token.clone(), addr, others);
         let keys_file = keys_file.and_then(|path| open_keys_file(reader, path, &auth));
         Self {
             addr,
@@ -81,6 +83,7 @@ impl Settings {
             is_cloud: reader.read(&common::CLOUD_PROFILE),
             keys_file,
             auth,
+            requires_auth,
             token,
             allowed_hosts: allowed_hosts(reader),
             tls,
@@ -140,19 +143,21 @@ fn auth(
     token: Option<ApiToken>,
     addr: SocketAddr,
     others: OtherCredentials,
-) -> AuthPolicy {
+) -> (AuthPolicy, bool) {
     let required = reader.read(&common::REQUIRE_AUTH);
-    if others.has_keys_file || (others.takes_certificates && required.at(addr)) {
-        return AuthPolicy::with_keys_only(token);
+    let is_required = required.at(addr);
+    if others.has_keys_file || (others.takes_certificates && is_required) {
+        return (AuthPolicy::with_keys_only(token), is_required);
     }
-    AuthPolicy::new(token, required.at(addr)).unwrap_or_else(|error| {
+    let policy = AuthPolicy::new(token, is_required).unwrap_or_else(|error| {
         let because = match required {
             RequireAuth::BeyondLoopback => format!(" (it listens on {addr}, beyond loopback)"),
             RequireAuth::Never | RequireAuth::Always => String::new(),
         };
         reader.problem(&common::REQUIRE_AUTH, format!("{error}{because}"));
         AuthPolicy::default()
-    })
+    });
+    (policy, is_required)
 }
 
 fn metrics_addr(

@@ -44,6 +44,7 @@ const OWNED: [(&str, &[&str]); 18] = [
     (
         "ureq",
         &[
+            "node-join",
             "node-registration",
             "llorch-client",
             "telemetry",
