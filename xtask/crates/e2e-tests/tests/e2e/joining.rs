@@ -425,7 +425,7 @@ fn a_machine_that_may_not_join_is_told_why() -> Result<()> {
                 "127.0.0.2",
             ),
             (
-                edit(&good, "pool-managerd join", "pool-managerd join --nonsense"),
+                edit(&good, "--token-file", "--nonsense --token-file"),
                 "https",
                 64,
                 "unknown option",
