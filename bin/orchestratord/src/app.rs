@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use control_api::ControlApi;
 use daemon::{Daemon, Metrics, Settings};
-use dashboard::{Live, LiveConfig, Page, Sources};
+use dashboard::{Live, LiveConfig, Page, SessionApi, Sources};
 use event_log::EventLog;
 use http_server::{
     AllowedOrigins, Authenticated, CrossOrigin, HttpService, Routes, ServerHandle, with_fallbacks,
@@ -83,7 +83,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let joins = JoinApi::load(joins, settings.auth.clone(), keys.clone(), config.joining)?;
     let others = [
         routes.merge(keys.routes()).merge(joins.routes()),
-        live,
+        live.merge(SessionApi::new(settings.auth.clone()).routes()),
         service_routes(&readiness, &metrics),
     ];
     let service = service(&control_api, &data_path, others, &settings, origins);

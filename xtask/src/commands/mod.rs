@@ -9,6 +9,7 @@ mod fuzz;
 mod fuzz_api;
 mod limits;
 mod openapi;
+mod sbom;
 mod settings;
 mod test;
 mod tiny_model;
@@ -30,7 +31,7 @@ struct Command {
     run: fn(Arguments) -> Result<()>,
 }
 
-const COMMANDS: [Command; 17] = [
+const COMMANDS: [Command; 18] = [
     Command {
         name: "demo",
         summary: "run a small cluster on this machine until Ctrl-C",
@@ -108,6 +109,12 @@ Fails when a crate reaches across the layers or takes a dependency that has an o
         summary: "build the Debian packages",
         usage: deb::USAGE,
         run: deb::run,
+    },
+    Command {
+        name: "sbom",
+        summary: "write what each program is built from, as CycloneDX",
+        usage: sbom::USAGE,
+        run: sbom::run,
     },
     Command {
         name: "deploy-check",

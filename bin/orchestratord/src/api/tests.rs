@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use admission::Admission;
 use bearer_auth::AuthPolicy;
-use dashboard::{Live, LiveConfig};
+use dashboard::{Live, LiveConfig, SessionApi};
 use event_log::EventLog;
 use http_server::service_routes;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, explain_routes};
@@ -49,7 +49,8 @@ fn mounted() -> BTreeSet<(String, String)> {
             .merge(tasks.routes())
             .merge(keys.routes())
             .merge(joins.routes()),
-        live.routes(),
+        live.routes()
+            .merge(SessionApi::new(AuthPolicy::default()).routes()),
         service,
     ];
     routes(ControlApi::new(registry.handle), others)

@@ -7,7 +7,7 @@ import { ago } from "./format.js";
 import { nodes } from "./nodes.js";
 import { overview } from "./overview.js";
 import { playground } from "./playground.js";
-import { Listener, token } from "./server.js";
+import { Listener, Refused, session } from "./server.js";
 import { state, subscribe, takeEvent, takeHistory, takeNodes, takeStatus, tell } from "./store.js";
 
 /** The state comes every second: after this long without it something is wrong. */
@@ -16,6 +16,8 @@ const SILENCE_MS = 10_000;
 const HIDDEN_MS = 60_000;
 
 const VIEWS = { overview, nodes, events, playground, placement: explain };
+/** Which scopes a view needs: one of them. */
+const NEEDS = { overview: ["observer"], nodes: ["observer"], events: ["observer"], playground: ["client"], placement: ["client", "observer"] };
 const TITLES = { overview: "Overview", nodes: "Nodes", events: "Events", playground: "Playground", placement: "Placement" };
 
 const main = document.getElementById("main");
@@ -30,34 +32,37 @@ const signIn = h(
   "section",
   { class: "sign-in panel", hidden: true, "aria-labelledby": "sign-in-title" },
   h("h1", { id: "sign-in-title" }, "Sign in"),
-  h("p", {}, "This server asks for its API token, the value of ", h("code", {}, "LLORCH_API_TOKEN"), "."),
+  h("p", {}, "This server asks for a token: that of a key, or the value of ", h("code", {}, "LLORCH_API_TOKEN"), "."),
   h(
     "form",
     {
       onsubmit(event) {
         event.preventDefault();
-        token.set(secret.value.trim());
+        const token = secret.value.trim();
         secret.value = "";
-        begin();
+        session.open(token).then(begin, signedOut);
       },
     },
     // For password managers, which want to know whose secret it is.
     h("input", { type: "text", autocomplete: "username", value: "llorch", readonly: true, hidden: true }),
-    h("p", { class: "field" }, h("label", { for: "token" }, "API token"), secret, h("span", { class: "hint" }, "It is kept in this tab only, until you close it.")),
+    h("p", { class: "field" }, h("label", { for: "token" }, "Token"), secret, h("span", { class: "hint" }, "It is sent once. You stay signed in for twelve hours, or until you sign out.")),
     refusedNote,
     h("p", {}, h("button", { type: "submit", class: "primary" }, "Sign in")),
   ),
 );
 main.append(signIn);
 
+let tried = false;
+
 function signedOut(reason) {
   live.stop();
   log.stop();
-  const tried = token.get() !== null;
-  token.forget();
+  const said = reason && (tried || reason.status === 403);
+  session.close();
   state.session = "out";
-  // Without a token the first refusal only says that one is needed.
-  text(refusedNote, reason && (tried || reason.status === 403) ? reason.message : "");
+  // The first refusal only says that a token is needed.
+  text(refusedNote, said ? reason.message : "");
+  tried = true;
   show(refusedNote, refusedNote.textContent !== "");
   link({ state: "out" });
   view();
@@ -78,11 +83,7 @@ const live = new Listener("/v2/live", {
   },
   onLink(now, detail) {
     if (now === "open") {
-      if (state.session !== "in") {
-        state.session = "in";
-        log.start();
-        view();
-      }
+      if (state.session !== "in") enter();
       link({ state: "open" });
     } else if (now === "refused") signedOut(detail.reason);
     else link({ state: "waiting", ...detail });
@@ -100,10 +101,27 @@ const log = new Listener("/v2/events", {
   },
 });
 
-function begin() {
+/** Asks who is signed in, and shows what they may see. */
+async function begin() {
   state.session = "waiting";
   link({ state: "connecting" });
-  live.start();
+  try {
+    await session.look();
+  } catch (reason) {
+    if (reason.status === 401) return signedOut(reason);
+    // The stream says that the server does not answer, and tries again.
+  }
+  if (session.scopes === null || session.may("observer")) return live.start();
+  if (!session.may("client")) return signedOut(new Refused(403, "FORBIDDEN", "This token is for a node, and not for people."));
+  link({ state: "open" });
+  enter();
+}
+
+async function enter() {
+  state.session = "in";
+  if (session.scopes === null) await session.look().catch(() => {});
+  if (session.may("observer")) log.start();
+  view();
 }
 
 function link(now) {
@@ -161,10 +179,12 @@ setInterval(() => state.link.state === "waiting" && drawLink(), 1000);
 function view() {
   const name = location.hash.replace(/^#\/?/, "").split("?")[0];
   if (location.hash === "#main") return main.focus();
-  const wanted = Object.hasOwn(VIEWS, name) ? name : "overview";
   const signedIn = state.session === "in";
+  const allowed = Object.keys(VIEWS).filter((view) => session.may(...NEEDS[view]));
+  const wanted = allowed.includes(name) ? name : (allowed[0] ?? "overview");
+  attribute(document.body, "data-may", (session.scopes ?? []).join(" "));
   show(signIn, state.session === "out");
-  show(document.getElementById("sign-out"), signedIn && token.get() !== null);
+  show(document.getElementById("sign-out"), signedIn && session.isCookie);
   if (signedIn && !built.has(wanted)) {
     const element = VIEWS[wanted]();
     built.set(wanted, element);
@@ -172,7 +192,9 @@ function view() {
   }
   for (const [other, element] of built) show(element, signedIn && other === wanted);
   for (const tab of document.querySelectorAll(".tabs a")) {
-    attribute(tab, "aria-current", tab.getAttribute("href") === `#/${wanted}` ? "page" : null);
+    const of = tab.getAttribute("href").slice(2);
+    attribute(tab, "aria-current", of === wanted ? "page" : null);
+    show(tab, !signedIn || allowed.includes(of));
   }
   document.title = signedIn ? `${TITLES[wanted]} · llorch` : "llorch";
   if (signedIn && current !== null && current !== wanted) scrollTo(0, 0);

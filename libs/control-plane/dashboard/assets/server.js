@@ -1,7 +1,5 @@
 // Talking to the server: questions, and streams that come back by themselves.
 
-const TOKEN = "llorch-token";
-
 /** How long to wait before trying again: doubled each time, with some chance in it so that pages do not come together. */
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
@@ -17,16 +15,31 @@ export class Refused extends Error {
   }
 }
 
-/** The token lives as long as the tab, and nowhere else. */
-export const token = {
-  get: () => sessionStorage.getItem(TOKEN),
-  set: (value) => sessionStorage.setItem(TOKEN, value),
-  forget: () => sessionStorage.removeItem(TOKEN),
+/**
+ * Who is signed in. A token goes to the server once; from then on a cookie stands for it, which no script can read.
+ * `scopes` is null until the server has said them.
+ */
+export const session = {
+  scopes: null,
+  isCookie: false,
+  may: (...scopes) => scopes.some((scope) => session.scopes?.includes(scope)),
+  async open(token) {
+    take(await ask("/v2/session", { method: "POST", headers: { authorization: `Bearer ${token}` } }));
+  },
+  async look() {
+    take(await ask("/v2/session"));
+  },
+  async close() {
+    const wasCookie = session.isCookie;
+    take({ scopes: null, is_session: false });
+    // Without an answer the cookie ends by itself.
+    if (wasCookie) await send("/v2/session", { method: "DELETE" }).catch(() => {});
+  },
 };
 
-function headers(more) {
-  const known = token.get();
-  return known ? { authorization: `Bearer ${known}`, ...more } : { ...more };
+function take({ scopes, is_session: isCookie }) {
+  session.scopes = scopes;
+  session.isCookie = isCookie;
 }
 
 /** Sends a request; gives the response when it is a good one, and throws `Refused` otherwise. */
@@ -38,9 +51,9 @@ export async function send(path, { method = "GET", body, headers: more, signal }
       method,
       signal,
       cache: "no-store",
-      credentials: "omit",
+      credentials: "same-origin",
       redirect: "error",
-      headers: headers({ ...json, ...more }),
+      headers: { ...json, ...more },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (error) {

@@ -3,7 +3,10 @@
 
 use utoipa::OpenApi as _;
 
-use crate::live::__path_live;
+use crate::{
+    live::__path_live,
+    session::{__path_close, __path_open, __path_show},
+};
 
 /// The descriptions of what [`Page`](crate::Page) and [`Live`](crate::Live) answer.
 #[must_use]
@@ -12,7 +15,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(page, file, live))]
+#[openapi(paths(page, file, live, open, show, close))]
 struct Described;
 
 /// The page.

@@ -33,6 +33,9 @@ pub enum AuthError {
     /// The certificate of a node was revoked.
     #[error("the certificate of this node was revoked: join again with a new join token")]
     RevokedCertificate,
+    /// The session of a browser has ended, or never was.
+    #[error("the session has ended: sign in again")]
+    SessionEnded,
     /// No token is set, and the peer is on another machine.
     #[error("no token is set on this server, so it serves its own machine only")]
     NotLoopback,

@@ -33,6 +33,7 @@ mod identity;
 mod policy;
 mod principal;
 mod scope;
+mod session;
 mod token;
 
 pub use access_token::{ACCESS_TOKEN_PREFIX, AccessToken, AccessTokenError};
@@ -43,6 +44,7 @@ pub use identity::{Identity, MAX_KEY_NAME_CHARS, is_key_name};
 pub use policy::{AuthPolicy, PolicyError, TOKEN_HEADERS};
 pub use principal::{AnyOf, Presented, Principal, ScopeError};
 pub use scope::{Access, Scope, Scopes, UnknownScope};
+pub use session::{MAX_SESSIONS, SESSION_COOKIE, SESSION_LIFE, SessionSecret};
 pub use token::{ApiToken, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, NotADigest, TokenDigest, TokenError};
 
 /// Compiles the README's examples as tests.

@@ -12,6 +12,7 @@ use crate::{
     certificate::CertificateHolder,
     credentials::{Credential, KeySource, Keys},
     principal::Principal,
+    session::{self, SessionSecret, Sessions},
     token::{ApiToken, MAX_TOKEN_BYTES, TokenDigest},
 };
 
@@ -41,6 +42,7 @@ pub struct AuthPolicy {
     is_required: bool,
     keys: Arc<Keys>,
     revoked_certificates: Arc<ArcSwap<HashMap<NodeId, SystemTime>>>,
+    sessions: Arc<Sessions>,
 }
 
 impl AuthPolicy {
@@ -137,6 +139,53 @@ impl AuthPolicy {
             }
         }
         Ok(Principal::Certificate(Arc::clone(certificate)))
+    }
+
+    /// Opens a session for the token that these headers present. Its secret is the value of the
+    /// cookie [`SESSION_COOKIE`](crate::SESSION_COOKIE).
+    ///
+    /// # Errors
+    /// When no valid token is presented. [`AuthError::Missing`] also when the system gives no
+    /// random numbers.
+    pub fn open_session(
+        &self,
+        headers: &HeaderMap,
+        now: SystemTime,
+    ) -> Result<SessionSecret, AuthError> {
+        let digest = TokenDigest::of(presented(headers)?);
+        self.judge(&digest, now)?;
+        let opened = self.sessions.open(digest, now);
+        opened.map_err(|_| AuthError::Missing)
+    }
+
+    /// Whose session the cookie in these headers is; `None` without such a cookie. The holder is
+    /// judged anew each time.
+    #[must_use]
+    pub fn session(
+        &self,
+        headers: &HeaderMap,
+        now: SystemTime,
+    ) -> Option<Result<Principal, AuthError>> {
+        let secret = session::presented(headers)?;
+        let credential = self.sessions.find(secret, now);
+        Some(credential.and_then(|credential| self.judge(&credential, now)))
+    }
+
+    /// Ends the session of the cookie in these headers, if there is one.
+    pub fn close_session(&self, headers: &HeaderMap) {
+        if let Some(secret) = session::presented(headers) {
+            self.sessions.close(secret);
+        }
+    }
+
+    fn judge(&self, digest: &TokenDigest, now: SystemTime) -> Result<Principal, AuthError> {
+        if self
+            .api_token
+            .is_some_and(|expected| expected.matches(digest))
+        {
+            return Ok(Principal::ApiToken);
+        }
+        self.keys.load().find(digest, now)
     }
 
     /// Whether an API token is set.

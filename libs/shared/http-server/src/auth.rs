@@ -4,10 +4,10 @@
 use std::{fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 use axum::body::Body;
-use bearer_auth::{AuthPolicy, Principal};
+use bearer_auth::{AuthError, AuthPolicy, Principal};
 use futures_util::{FutureExt as _, future};
 use http::{
-    HeaderMap, HeaderName, Request, Response,
+    HeaderMap, HeaderName, Method, Request, Response,
     header::{HOST, ORIGIN},
 };
 use http_body_util::Either;
@@ -133,10 +133,21 @@ impl<S> Authenticated<S> {
         let Some(peer) = request.body().caller().and_then(|caller| caller.peer) else {
             return Err(unauthorized("the peer is unknown".to_owned()));
         };
-        let (headers, policy) = (request.headers(), &self.guard.policy);
-        let principal = match request.body().certificate_holder() {
+        let headers = request.headers();
+        let (policy, now) = (&self.guard.policy, SystemTime::now());
+        let judged = match request.body().certificate_holder() {
             Some(holder) => policy.holder(holder),
-            None => policy.authorize(peer.0.ip(), headers, SystemTime::now()),
+            None => policy.authorize(peer.0.ip(), headers, now),
+        };
+        let principal = match judged {
+            Err(AuthError::Missing) => match policy.session(headers, now) {
+                Some(session) => {
+                    is_of_our_page(request)?;
+                    session
+                }
+                None => Err(AuthError::Missing),
+            },
+            judged => judged,
         };
         let principal = principal.map_err(|error| unauthorized(error.to_string()))?;
         // A page of any origin may present a token: its user gave it the token.
@@ -202,6 +213,22 @@ impl<S: HttpService> HttpService for OnlyFor<S> {
         let answer = self.inner.respond(request);
         future::Either::Right(answer.map(|response| response.map(Either::Left)))
     }
+}
+
+/// Refuses a request with the cookie of a session that does not come from a page of this server.
+///
+/// `SameSite` keeps the cookie from other sites, but not from other ports of this host. A browser
+/// names the origin of the page in `Origin`, except where it only reads from the same origin.
+fn is_of_our_page(request: &Request<RequestBody>) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if is_our_own(headers) && (only_reads || headers.contains_key(ORIGIN)) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        ErrorCode::Forbidden,
+        "a session is for pages of this server: Origin must be its Host",
+    ))
 }
 
 /// Whether a request comes from no web page, or from a page of this server.

@@ -107,7 +107,7 @@ pub use routes::{
     with_fallbacks,
 };
 pub use server::{BoundServer, ServerHandle, adopt, bind, serve_on, serve_tls_on};
-pub use service::{HttpService, ResponseBody};
+pub use service::{HttpService, OverTls, ResponseBody};
 pub use tls::PlainHttp;
 
 /// Compiles the README's examples as tests.

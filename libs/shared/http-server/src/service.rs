@@ -18,10 +18,14 @@ pub trait ResponseBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'stat
 
 impl<B> ResponseBody for B where B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
 
+/// An extension of requests that came over TLS.
+#[derive(Debug, Clone, Copy)]
+pub struct OverTls;
+
 /// A service that responds to requests. Every fitting [`Service`] is one, for example an
 /// `axum::Router`. Its handlers get the request's [`PeerAddr`](crate::PeerAddr),
-/// [`RequestId`](crate::RequestId) and [`Principal`](bearer_auth::Principal) as extensions, and the
-/// id in the request's header.
+/// [`RequestId`](crate::RequestId), [`Principal`](bearer_auth::Principal) and [`OverTls`] as
+/// extensions, and the id in the request's header.
 ///
 /// A wrapper around a service should return the inner future as it is, or mapped. An `async` block
 /// around it would hold the request twice, and the server moves it for every request.
@@ -59,6 +63,9 @@ where
                 request.extensions_mut().insert(peer);
             }
             request.extensions_mut().insert(id);
+        }
+        if request.body().is_tls() {
+            request.extensions_mut().insert(OverTls);
         }
         if let Some(principal) = request.body().principal().cloned() {
             request.extensions_mut().insert(principal);

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fs, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use super::package::{self, Programs};
+use super::{
+    bill_of_materials::PROGRAMS,
+    package::{self, Programs},
+};
 use child_process::succeed;
 use workspace_build::root;
 
@@ -59,6 +62,10 @@ pub fn check(programs: &Programs) -> Result<()> {
         .context("a release has no archive")?;
     let packages = there.iter().filter(|name| name.ends_with(".deb")).count();
     ensure!(packages == 3, "a release has {packages} packages");
+    for program in PROGRAMS {
+        let bill = format!("{program}.cdx.json");
+        ensure!(there.contains(&bill), "a release has no {bill}");
+    }
     succeed(
         Command::new("tar")
             .arg("-xzf")

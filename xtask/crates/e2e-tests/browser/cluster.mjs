@@ -22,7 +22,7 @@ await withBrowser(async ({ open }) => {
 
   // Sign in: first with a wrong token.
   await page.goto(url);
-  const field = page.getByLabel("API token");
+  const field = page.getByLabel("Token", { exact: true });
   await field.waitFor();
   assert.ok(received > 0 && received < FIRST_RENDER_BYTES, `${received} bytes for the first render`);
   await accessible(page, "sign-in");
@@ -34,6 +34,9 @@ await withBrowser(async ({ open }) => {
   await page.keyboard.type(token);
   await page.keyboard.press("Enter");
   await live();
+  const [cookie] = await page.context().cookies();
+  assert.deepEqual([cookie.name, cookie.httpOnly, cookie.sameSite], ["llorch_session", true, "Strict"]);
+  assert.ok(!JSON.stringify(await page.evaluate(() => [{ ...localStorage }, { ...sessionStorage }, document.cookie])).includes(token));
 
   // Three nodes.
   await view("Nodes");
@@ -103,9 +106,32 @@ await withBrowser(async ({ open }) => {
   assert.equal(await link.textContent(), "Not connected");
   await picture(page, "server-gone");
   await need("start");
+  // Sessions end with the server that keeps them.
+  await field.waitFor();
+  await page.locator(".sign-in .problem").filter({ hasText: "session has ended" }).waitFor();
+  await field.fill(token);
+  await page.keyboard.press("Enter");
   await live();
   await page.locator("#banner").waitFor({ state: "hidden" });
   await row("node-a").locator(".node-head .state[data-kind=good]").waitFor();
   assert.equal(await row("node-c").count(), 0);
+
+  // Who may only look sees nothing to press.
+  const authorization = `Bearer ${token}`;
+  const made = await fetch(`${url}/v2/keys`, {
+    method: "POST",
+    headers: { authorization, "content-type": "application/json" },
+    body: JSON.stringify({ name: "viewer", scopes: ["observer"] }),
+  });
+  const viewer = await made.json();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await field.fill(viewer.token);
+  await page.keyboard.press("Enter");
+  await live();
+  await view("Nodes");
+  await row("node-a").locator(".node-head .state[data-kind=good]").waitFor();
+  assert.equal(await page.getByRole("button", { name: /^Drain/ }).count(), 0);
+  assert.equal(await page.getByRole("link", { name: "Playground" }).count(), 0);
+  await picture(page, "viewer");
 });
 finish();

@@ -157,6 +157,11 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_ANSWER_BYTES",
         "what is read of a collector's answer, which says nothing",
     ),
+    (
+        "bearer-auth",
+        "MAX_SESSIONS",
+        "the session that would end first makes room",
+    ),
     ("registry-runtime", "MAX_DOUBLINGS", "a pause of the prober"),
     ("state-file", "MAX_BYTES", "files of this process's own"),
     ("state-file", "MAX_PID_BYTES", "what a message repeats"),
