@@ -1,9 +1,17 @@
 //! The command line.
 
+mod ca;
+mod join_token;
+
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use llorch_client::{DrainTarget, NodeId, NodeStatus, TaskId};
+
+pub(crate) use self::{
+    ca::{Ca, CaFiles},
+    join_token::{CreateJoinToken, JoinToken},
+};
 
 use crate::exit;
 
@@ -118,6 +126,12 @@ pub(crate) enum Command {
     Token(Token),
     /// Show what keys have used: requests, tokens and time on slots, by day and model
     Usage(Usage),
+    /// Create, list and revoke the tokens with which machines join as nodes
+    #[command(subcommand)]
+    JoinToken(JoinToken),
+    /// Make the certificate authority of a control plane, in a directory of this machine
+    #[command(subcommand)]
+    Ca(Ca),
     /// Measure any OpenAI-compatible server under load
     Bench(Bench),
     /// Print a completion script for a shell
@@ -154,6 +168,11 @@ pub(crate) struct Nodes {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodesAction {
+    /// Revoke the certificates and keys of a node; it may join again with a join token
+    Revoke {
+        /// The node
+        node: NodeId,
+    },
     /// Remove a node that is gone for good; one that lives registers again
     Forget {
         /// The node

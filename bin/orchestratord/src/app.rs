@@ -10,6 +10,7 @@ use http_server::{
     AllowedOrigins, Authenticated, CrossOrigin, HttpService, Routes, ServerHandle, with_fallbacks,
 };
 use inference_gateway::PathRouter;
+use join_api::{JOIN_PATH, JoinApi};
 use key_api::KeyApi;
 use local_node::Node;
 use pool_registry_types::{HealthAnswer, ORCHESTRATORD};
@@ -19,7 +20,7 @@ use task_api::TaskApi;
 use usage_log::{UsageLog, UsageMetrics};
 
 use crate::{
-    api,
+    api, ca,
     config::Config,
     control_plane::ControlPlane,
     data_path::{DataPath, start_admission},
@@ -31,6 +32,13 @@ use crate::{
 
 /// Tasks end this long before the drain deadline, so that their readers still get the last events.
 const TASKS_END_BEFORE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What is served without a credential: the reference, and joining, where the credential is in the
+/// body.
+const OPEN_PATHS: [&str; 4] = {
+    let [document, page, style] = api_reference::OPEN_PATHS;
+    [document, page, style, JOIN_PATH]
+};
 
 /// Runs the control plane until a stop is requested.
 pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
@@ -53,7 +61,10 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
             home::join(node, &control_plane, &listeners, known, &daemon)?;
             NodeAccess::in_process(node)
         }
-        None => NodeAccess::over_tcp(daemon.proxy(), config.node_token),
+        None => NodeAccess::over_tcp(
+            daemon.proxy().within(config.joining.addresses.clone()),
+            config.node_token,
+        ),
     };
     let (data_path, routes) = DataPath::start(config.gateway, admission, nodes.transport, &daemon);
     let usage = usage::start(&control_plane, usage_days, &daemon);
@@ -64,14 +75,21 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         .with_events(events.clone())
         .with_registrations(node.is_none())
         .with_join_hint("start it with ORCHESTRATORD_CLOUD_PROFILE=true")
+        .with_node_addresses(config.joining.addresses.clone())
         .with_node_control(nodes.control)
         .with_data_path(data_path.view.clone());
     let metrics = register_metrics(&control_plane, &data_path, node.as_ref(), &usage, &daemon);
     let live = start_live(&control_api, &daemon);
     let keys = KeyApi::load(Arc::clone(&control_plane.keys), settings.auth.clone())?;
+    if let Some(ca) = &config.joining.ca {
+        ca::keep_renewed(ca, &daemon);
+    }
+    let joins = Arc::clone(&control_plane.joins);
+    let joins = JoinApi::load(joins, settings.auth.clone(), keys.clone(), config.joining)?;
     let others = [
         routes
             .merge(keys.routes())
+            .merge(joins.routes())
             .merge(usage_api::routes(usage.clone())),
         live.merge(SessionApi::new(settings.auth.clone()).routes()),
         service_routes(&readiness, &metrics),
@@ -108,7 +126,7 @@ fn service(
     let (auth, hosts) = (settings.auth.clone(), settings.allowed_hosts.clone());
     let refusals = control_api.clone();
     let authenticated = Authenticated::new(auth, hosts, router)
-        .opening(&api_reference::OPEN_PATHS)
+        .opening(&OPEN_PATHS)
         .on_refusal(move |path, peer, error| refusals.request_refused(path, peer, error))
         .serving_pages_of(origins.clone());
     CrossOrigin::new(origins, Page::new(authenticated))

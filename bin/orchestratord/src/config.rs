@@ -6,23 +6,28 @@ use std::{
     time::Duration,
 };
 
+use address_ranges::AddressRanges;
 use admission::AdmissionConfig;
 use bearer_auth::ApiToken;
 use daemon::{
-    DirectoryUse, RUNTIME_DIR, Settings, SettingsReader, require_directory, require_regular_file,
+    DirectoryUse, REQUIRE_AUTH, RUNTIME_DIR, Settings, SettingsReader, require_directory,
+    require_regular_file,
 };
 use http::HeaderValue;
 use http_server::AllowedOrigins;
 use inference_gateway::{Aliases, GatewayConfig, MAX_ALIASES_FILE_BYTES};
+use join_api::JoinConfig;
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use service_runtime::env::{Environment, Problems};
 use stream_proxy::Timeouts;
 
 use crate::{
+    ca,
     control_plane::StoreLocation,
     settings::{
-        ALIASES_FILE, ALLOWED_ORIGINS, NODE_TIMEOUT, PLACEMENT, POOLS_FILE, PROGRAM, QUEUE_LIMIT,
-        QUEUE_WAIT, SHUTDOWN_GRACE, STALE_CHECK_INTERVAL, USAGE_RETENTION,
+        ALIASES_FILE, ALLOWED_ORIGINS, CA_DIR, NODE_CERT_LIFETIME, NODE_RANGES, NODE_TIMEOUT,
+        PLACEMENT, POOLS_FILE, PROGRAM, QUEUE_LIMIT, QUEUE_WAIT, SHUTDOWN_GRACE,
+        STALE_CHECK_INTERVAL, USAGE_RETENTION,
     },
 };
 
@@ -47,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) admission: AdmissionConfig,
     pub(crate) gateway: GatewayConfig,
     pub(crate) registry: registry_runtime::Config,
+    /// How nodes join.
+    pub(crate) joining: JoinConfig,
     /// The token that nodes require, as the value of `Authorization`.
     pub(crate) node_token: Option<HeaderValue>,
     /// The origins whose web pages may use this server.
@@ -72,15 +79,34 @@ pub(crate) struct HomeConfig {
 }
 
 impl Config {
-    pub(crate) fn from_environment(environment: Environment) -> Result<Self, Problems> {
+    pub(crate) fn from_environment(mut environment: Environment) -> Result<Self, Problems> {
+        let ca = ca::open(&mut environment);
         let mut reader = SettingsReader::new(&PROGRAM, environment);
+        // Read as a setting too, so that it counts as known.
+        let _ = reader.read(&CA_DIR);
+        let ca = ca.unwrap_or_else(|error| {
+            reader.problem(&CA_DIR, error.to_string());
+            None
+        });
+        let node_ranges = match reader.read(&NODE_RANGES) {
+            Some(ranges) => AddressRanges::new(ranges),
+            None => AddressRanges::default(),
+        };
         let settings = Settings::read(&mut reader, &PROGRAM);
+        require_operator(&mut reader, &settings);
         let pool_file = pool_file(&mut reader, settings.is_cloud);
         let config = Self {
             home: (!settings.is_cloud).then(|| home(&mut reader, &settings, pool_file)),
             admission: admission(&mut reader, settings.is_cloud),
             gateway: gateway(&mut reader, &settings),
-            registry: registry(&mut reader, &settings),
+            registry: registry(&mut reader, &settings, &node_ranges),
+            joining: JoinConfig {
+                ca,
+                lifetime: reader.read(&NODE_CERT_LIFETIME),
+                own_token: settings.token.as_ref().map(ApiToken::digest),
+                addresses: node_ranges,
+                takes_nodes: settings.is_cloud,
+            },
             node_token: settings.token.as_ref().map(ApiToken::header_value),
             allowed_origins: allowed_origins(&mut reader, &settings),
             shutdown_grace: reader.read(&SHUTDOWN_GRACE),
@@ -99,9 +125,27 @@ impl Config {
     }
 }
 
-fn registry(reader: &mut SettingsReader, settings: &Settings) -> registry_runtime::Config {
+/// Nodes and the control plane have certificates; operators and clients have tokens. Where peers
+/// must present a credential, certificates alone would let no operator in.
+fn require_operator(reader: &mut SettingsReader, settings: &Settings) {
+    let has_certificates = settings.tls.is_some() && reader.is_set(&CA_DIR);
+    let has_tokens = settings.token.is_some() || settings.keys_file.is_some();
+    if settings.requires_auth && has_certificates && !has_tokens {
+        reader.problem(
+            &REQUIRE_AUTH,
+            "authentication is required of everyone, but no token is set; a CA is for nodes only",
+        );
+    }
+}
+
+fn registry(
+    reader: &mut SettingsReader,
+    settings: &Settings,
+    addresses: &AddressRanges,
+) -> registry_runtime::Config {
     let mut config = registry_runtime::Config {
         tls: settings.client_tls.clone(),
+        addresses: Some(addresses.clone()),
         stale_check_interval: reader.read(&STALE_CHECK_INTERVAL),
         ..registry_runtime::Config::default()
     };

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use daemon::Daemon;
 use event_log::EventLog;
 use registry_runtime::RegistryHandle;
-use registry_store::{FileStore, KeyStore, MemoryStore, RegistryStore, StoreError};
+use registry_store::{FileStore, JoinStore, KeyStore, MemoryStore, RegistryStore, StoreError};
 use state_file::{DirectoryLock, lock_directory};
 
 /// The name of the control plane's lock file, and its owner for people.
@@ -21,6 +21,8 @@ pub(crate) struct ControlPlane {
     pub(crate) registry: RegistryHandle,
     /// The store of keys.
     pub(crate) keys: Arc<dyn KeyStore>,
+    /// The store of join tokens.
+    pub(crate) joins: Arc<dyn JoinStore>,
     /// The directory of its store; `None` when drains are lost with the process.
     pub(crate) directory: Option<PathBuf>,
     _lock: Option<DirectoryLock>,
@@ -39,18 +41,20 @@ pub(crate) enum StoreLocation {
 struct OpenStore {
     store: Arc<dyn RegistryStore>,
     keys: Arc<dyn KeyStore>,
+    joins: Arc<dyn JoinStore>,
     directory: Option<PathBuf>,
     lock: Option<DirectoryLock>,
 }
 
 impl OpenStore {
-    fn of<S: RegistryStore + KeyStore>(
+    fn of<S: RegistryStore + KeyStore + JoinStore>(
         store: Arc<S>,
         directory: Option<PathBuf>,
         lock: Option<DirectoryLock>,
     ) -> Self {
         Self {
             keys: Arc::clone(&store) as Arc<dyn KeyStore>,
+            joins: Arc::clone(&store) as Arc<dyn JoinStore>,
             store,
             directory,
             lock,
@@ -71,6 +75,7 @@ impl ControlPlane {
         let OpenStore {
             store,
             keys,
+            joins,
             directory,
             lock,
         } = open_store(location)?;
@@ -85,6 +90,7 @@ impl ControlPlane {
         Ok(Self {
             registry: built.handle,
             keys,
+            joins,
             directory,
             _lock: lock,
         })

@@ -2,6 +2,7 @@
 
 mod api;
 mod app;
+mod ca;
 mod check;
 mod config;
 mod control_plane;

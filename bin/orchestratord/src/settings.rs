@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use address_ranges::Range;
 use daemon::{DescribeSetting, Program, Setting};
 use http_server::AllowedOrigin;
 use placement::Strategy;
@@ -37,7 +38,10 @@ const LIMITS: &[(&str, &[Limit])] = &[
     ("task-api", task_api::LIMITS),
     ("control-api", control_api::LIMITS),
     ("dashboard", dashboard::LIMITS),
+    ("join-api", join_api::LIMITS),
+    ("join-tokens", join_tokens::LIMITS),
     ("key-file", key_file::LIMITS),
+    ("node-ca", node_ca::LIMITS),
     ("access-keys", access_keys::LIMITS),
     ("bearer-auth", bearer_auth::LIMITS),
     ("key-api", key_api::LIMITS),
@@ -128,6 +132,37 @@ pub(crate) static SHUTDOWN_GRACE: Setting<Duration> = Setting::millis(
      turn to other servers first",
 );
 
+pub(crate) static CA_DIR: Setting<Option<PathBuf>> = Setting::optional_path("ORCHESTRATORD_CA_DIR")
+    .help("directory of the CA that signs nodes")
+    .document(
+        "the directory of the CA that signs the certificates of nodes, as `llorch ca init` makes \
+         it: [joining](JOINING.md). TLS is on then, with the certificate in it unless \
+         `ORCHESTRATORD_TLS_CERT_FILE` names another one, and nodes are called with mutual TLS. \
+         The certificate is renewed before it expires, so this user needs write access",
+    );
+
+pub(crate) static NODE_CERT_LIFETIME: Setting<Duration> = Setting::seconds(
+    "ORCHESTRATORD_NODE_CERT_LIFETIME_SECS",
+    || node_ca::DEFAULT_NODE_LIFETIME,
+    10..=31_536_000,
+)
+.help("life of a node's certificate")
+.document(
+    "how long the certificate of a node is valid; a node renews it after two thirds of that, so it \
+     may be off for the last third",
+);
+
+pub(crate) static NODE_RANGES: Setting<Option<Vec<Range>>> =
+    Setting::list("ORCHESTRATORD_NODE_RANGES")
+        .unset_means("private ranges and loopback")
+        .help("addresses that nodes may have")
+        .document(
+            "the address ranges in which nodes may be, separated by commas, such as \
+             `10.0.0.0/8,203.0.113.0/24`; by default 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, \
+             100.64.0.0/10, fc00::/7 and loopback. Link-local and multicast addresses and metadata \
+             services are never connected to: [SECURITY.md](SECURITY.md#addresses-of-nodes)",
+        );
+
 /// All but the listen address and the common ones.
 const SETTINGS: &[&dyn DescribeSetting] = &[
     &NODE_TIMEOUT,
@@ -140,4 +175,7 @@ const SETTINGS: &[&dyn DescribeSetting] = &[
     &QUEUE_WAIT,
     &USAGE_RETENTION,
     &SHUTDOWN_GRACE,
+    &CA_DIR,
+    &NODE_CERT_LIFETIME,
+    &NODE_RANGES,
 ];

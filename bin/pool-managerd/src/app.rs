@@ -10,6 +10,7 @@ use node_api::DataPath;
 use node_registration::{NodeRegistration, NodeReport, RegistrationHandle};
 use pool_registry_types::{HealthAnswer, NodeId, POOL_MANAGERD, PoolStatus};
 use service_runtime::Readiness;
+use tls_config::IdentityFiles;
 
 use crate::{
     api,
@@ -44,6 +45,10 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let service = Authenticated::new(settings.auth, settings.allowed_hosts, service)
         .opening(&api_reference::OPEN_PATHS);
     let server = daemon.serve(listeners, service, &metrics)?;
+    if let Some(renewal) = config.renewal {
+        let files = IdentityFiles::in_one(renewal.files.identity());
+        daemon.keep_renewed(files, move || node_join::renew(&renewal));
+    }
     show_progress(&node, &daemon);
     daemon
         .stop_requested(settings.drain_timeout + DEREGISTER_TIMEOUT + JOIN_TIMEOUT)

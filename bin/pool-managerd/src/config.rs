@@ -1,19 +1,26 @@
 //! The configuration of `pool-managerd`: the environment, checked and put into the configurations
 //! of its components.
 
+use std::fs;
+
 use daemon::{
-    DirectoryUse, RUNTIME_DIR, Settings, SettingsReader, require_directory, require_regular_file,
+    DirectoryUse, RUNTIME_DIR, STATE_DIR, Settings, SettingsReader, TLS_IDENTITY_FILE,
+    require_directory, require_regular_file,
 };
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use node_api::DataPathConfig;
+use node_join::{JoinedFiles, Renewal};
 use node_registration::RegistrationConfig;
 use pool_registry_types::{BootId, HttpUrl, MachineId, NodeId, PoolId};
 use service_runtime::env::{Environment, Problems};
 use stream_proxy::Timeouts;
 
-use crate::settings::{
-    ADDRESS, HEARTBEAT_INTERVAL, MACHINE_ID, NODE_ID, ORCHESTRATORS, POOLS, POOLS_FILE, PROGRAM,
-    REGISTER, WATCH_INTERVAL,
+use crate::{
+    joined,
+    settings::{
+        ADDRESS, HEARTBEAT_INTERVAL, MACHINE_ID, NODE_ID, ORCHESTRATORS, POOLS, POOLS_FILE,
+        PROGRAM, REGISTER, WATCH_INTERVAL,
+    },
 };
 
 /// A valid configuration.
@@ -26,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) data_path: DataPathConfig,
     /// `None` in the HOME profile.
     pub(crate) cloud: Option<CloudConfig>,
+    /// How the certificate is renewed; `None` for a node without one, or with one of its own.
+    pub(crate) renewal: Option<Renewal>,
 }
 
 impl AsRef<Settings> for Config {
@@ -43,8 +52,12 @@ pub(crate) struct CloudConfig {
 }
 
 impl Config {
-    pub(crate) fn from_environment(environment: Environment) -> Result<Self, Problems> {
+    pub(crate) fn from_environment(mut environment: Environment) -> Result<Self, Problems> {
+        let joined = joined::add_settings(&mut environment);
         let mut reader = SettingsReader::new(&PROGRAM, environment);
+        if let Err(problem) = joined {
+            reader.problem(&STATE_DIR, problem);
+        }
         let mut settings = Settings::read(&mut reader, &PROGRAM);
         let engines = pool_file(&mut reader, settings.is_cloud);
         let listed = reader.read(&POOLS);
@@ -59,6 +72,7 @@ impl Config {
         };
         let registered: Vec<PoolId> = pools.iter().chain(&placeholder).cloned().collect();
         let registration = registration(&mut reader, &mut settings, &registered);
+        let renewal = renewal(&mut reader, &settings, registration.as_ref());
         // Read in every profile, so that a mistake is reported before the profile changes.
         let watch_interval = reader.read(&WATCH_INTERVAL);
         let cloud = settings.is_cloud.then(|| {
@@ -86,6 +100,7 @@ impl Config {
             placeholder,
             data_path,
             cloud,
+            renewal,
         })
     }
 }
@@ -149,6 +164,24 @@ fn registration(
     Some(match &settings.token {
         Some(token) => config.with_token(token.clone()),
         None => config,
+    })
+}
+
+/// The renewal of the certificate that `pool-managerd join` got. The operator renews any other.
+fn renewal(
+    reader: &mut SettingsReader,
+    settings: &Settings,
+    registration: Option<&RegistrationConfig>,
+) -> Option<Renewal> {
+    let files = JoinedFiles::in_directory(&settings.state_dir);
+    let presented = reader.read(&TLS_IDENTITY_FILE)?;
+    let is_own = fs::canonicalize(presented).ok()? == fs::canonicalize(files.identity()).ok()?;
+    let registration = registration.filter(|_| is_own)?;
+    Some(Renewal {
+        control_planes: registration.control_planes().cloned().collect(),
+        node_id: registration.node_id().clone(),
+        tls: settings.client_tls.clone(),
+        files,
     })
 }
 

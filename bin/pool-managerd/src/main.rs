@@ -4,6 +4,8 @@ mod api;
 mod app;
 mod check;
 mod config;
+mod join;
+mod joined;
 mod settings;
 
 use std::process::ExitCode;
@@ -17,6 +19,9 @@ use settings::PROGRAM;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(exit) = join::run(std::env::args_os().skip(1)) {
+        return exit;
+    }
     daemon::main(
         &PROGRAM,
         Config::from_environment,

@@ -1,13 +1,12 @@
 //! `token create`, `list`, `rotate` and `revoke`: the keys of the control plane.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use llorch_client::{Key, KeyLimits, KeyWithToken, NewKey, Response};
 use serde_json::json;
 
 use super::{App, cells::NONE};
 use crate::{
     args,
+    clock::{left, now_ms},
     exit::{Exit, Failure, Outcome},
     output::{Cell, Table, millis, note},
 };
@@ -161,16 +160,4 @@ fn state(key: &Key, now: u64) -> String {
             None => "valid".to_owned(),
         },
     }
-}
-
-/// The time until then; `None` when it is over.
-fn left(end_ms: u64, now: u64) -> Option<String> {
-    let left = end_ms.checked_sub(now).filter(|left| *left > 0)?;
-    let whole = Duration::from_secs(left.div_ceil(1000));
-    Some(humantime::format_duration(whole).to_string())
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }

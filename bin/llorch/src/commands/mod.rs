@@ -2,12 +2,14 @@
 
 mod app;
 mod bench;
+mod ca;
 mod cells;
 mod chat;
 mod drain;
 mod events;
 mod explain;
 mod gpus;
+mod join_tokens;
 mod keys;
 mod models;
 mod nodes;
@@ -33,6 +35,7 @@ pub(crate) fn run_offline(command: &Command, output: Output) -> Option<Outcome> 
         Command::Completions { shell } => Some(pages::completions(*shell)),
         Command::Man { out } => Some(pages::man(out.as_deref())),
         Command::Token(args::Token::Generate) => Some(token::generate(output)),
+        Command::Ca(command) => Some(ca::run(command, output)),
         _ => None,
     }
 }
@@ -66,9 +69,11 @@ impl App {
             Command::Token(args::Token::Rotate(rotate)) => self.rotate_key(&rotate),
             Command::Token(args::Token::Revoke { key }) => self.revoke_key(&key),
             Command::Usage(usage) => self.usage(usage),
+            Command::JoinToken(command) => self.join_token(command),
             Command::Bench(bench) => self.bench(&bench),
             // `run_offline` runs these before there is an `App`.
             Command::Token(args::Token::Generate)
+            | Command::Ca(_)
             | Command::Completions { .. }
             | Command::Man { .. } => Ok(()),
         }

@@ -18,8 +18,10 @@ use crate::{
 
 impl App {
     pub(super) fn nodes(&self, nodes: args::Nodes) -> Outcome {
-        if let Some(args::NodesAction::Forget { node }) = &nodes.action {
-            return self.forget(node);
+        match &nodes.action {
+            Some(args::NodesAction::Forget { node }) => return self.forget(node),
+            Some(args::NodesAction::Revoke { node }) => return self.revoke_node(node),
+            None => {}
         }
         if let Some(node) = &nodes.node {
             let answer = self.client.node(node)?;

@@ -163,3 +163,46 @@ fn paths_of_the_wrong_kind_are_reported_with_the_settings() {
     // Without a pool file the directory is only read, and may be created later.
     assert!(config(&[("ORCHESTRATORD_RUNTIME_DIR", "/proc/1/nothing")]).is_ok());
 }
+
+// spec: JOIN-35
+#[test]
+fn a_ca_turns_on_tls_and_is_no_credential_of_operators() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ca");
+    let now = std::time::SystemTime::now();
+    node_ca::CaDirectory::init(&path, &["localhost".parse().unwrap()], now).unwrap();
+    let ca = ("ORCHESTRATORD_CA_DIR", path.to_str().unwrap());
+    let with_ca = config(&[ca]).unwrap();
+    assert!(with_ca.settings.tls.is_some() && with_ca.joining.ca.is_some());
+    // Without a token loopback peers are served as before.
+    assert!(
+        with_ca
+            .settings
+            .auth
+            .describe()
+            .contains("only loopback peers")
+    );
+    let beyond = [
+        ca,
+        ("ORCHESTRATORD_ADDR", "0.0.0.0:8080"),
+        ("ORCHESTRATORD_REQUIRE_AUTH", "beyond-loopback"),
+    ];
+    let problems = config(&beyond).unwrap_err();
+    assert!(problems.contains("a CA is for nodes only"), "{problems}");
+    let token = ("LLORCH_API_TOKEN", "a-long-enough-token");
+    config(&[&beyond[..], &[token]].concat()).unwrap();
+    // A certificate of another CA for clients needs its key.
+    let own = [ca, ("ORCHESTRATORD_TLS_CERT_FILE", "/nowhere.pem")];
+    let problems = config(&own).unwrap_err();
+    assert!(
+        problems.contains("ORCHESTRATORD_TLS_KEY_FILE"),
+        "{problems}"
+    );
+    std::fs::write(path.join("ca.key"), "x").unwrap();
+    let problems = config(&[ca]).unwrap_err();
+    assert!(problems.contains("ORCHESTRATORD_CA_DIR") && problems.contains("ca.key: holds no"));
+    for (ranges, is_right) in [("10.0.0.0/8, fc00::/7", true), ("10.0.0.7/8", false)] {
+        let found = config(&[("ORCHESTRATORD_NODE_RANGES", ranges)]);
+        assert_eq!(found.is_ok(), is_right, "{ranges}");
+    }
+}

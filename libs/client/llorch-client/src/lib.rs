@@ -24,6 +24,7 @@ mod clock;
 mod drain_target;
 mod error;
 mod event_stream;
+mod join_tokens;
 mod keys;
 mod pagination;
 mod resources;
@@ -42,6 +43,7 @@ pub use client::{Client, ClientBuilder};
 pub use drain_target::{DrainTarget, DrainTargetError, PoolTarget};
 pub use error::ClientError;
 pub use event_stream::ServerEvent;
+pub use join_tokens::{JoinToken, JoinTokens, NewJoinToken, NewJoinTokenAnswer};
 pub use keys::{Key, KeyLimits, KeyWithToken, Keys, NewKey};
 pub use pagination::NodesQuery;
 pub use pool_registry_types::{

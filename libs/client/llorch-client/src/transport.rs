@@ -5,8 +5,8 @@ use std::{fmt, io, time::Duration};
 use bearer_auth::ApiToken;
 use local_limits::{is_local_limit, spare_descriptor};
 use serde_json::Value;
-use tls_config::{ClientTls, explain};
-use tls_ureq::TlsConnector;
+use tls_config::ClientTls;
+use tls_ureq::{TlsConnector, explain};
 use ureq::{
     Agent, Body,
     http::{self, HeaderName, Method, Request, request},

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use address_ranges::AddressRanges;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use event_log::EventLog;
 use http_server::ApiError;
@@ -27,6 +28,8 @@ pub struct ControlApi {
     pub(crate) version: &'static str,
     pub(crate) started: Instant,
     pub(crate) metrics_addr: Option<SocketAddr>,
+    /// The only addresses that nodes may have.
+    pub(crate) node_addresses: Option<AddressRanges>,
 }
 
 impl ControlApi {
@@ -43,6 +46,7 @@ impl ControlApi {
             version: env!("CARGO_PKG_VERSION"),
             started: Instant::now(),
             metrics_addr: None,
+            node_addresses: None,
         }
     }
 
@@ -87,6 +91,14 @@ impl ControlApi {
     #[must_use]
     pub fn with_metrics_at(mut self, bound: Option<SocketAddr>) -> Self {
         self.metrics_addr = bound;
+        self
+    }
+
+    /// Refuses registrations with an address outside these ranges. A name is judged when it is
+    /// connected to.
+    #[must_use]
+    pub fn with_node_addresses(mut self, allowed: AddressRanges) -> Self {
+        self.node_addresses = Some(allowed);
         self
     }
 

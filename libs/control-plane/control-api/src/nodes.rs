@@ -54,6 +54,12 @@ pub(crate) async fn register(
     caller
         .acts_for(Access::NODE, request.node_id.as_str())
         .map_err(|error| forbidden(&error))?;
+    if let Some(allowed) = &api.node_addresses
+        && let Err(error) = allowed.check_host(request.address.host())
+    {
+        let text = format!("address: {error}; see ORCHESTRATORD_NODE_RANGES");
+        return Err(ApiError::invalid(text));
+    }
     let node_id = request.node_id.clone();
     let outcome = api
         .registry

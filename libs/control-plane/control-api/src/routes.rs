@@ -8,6 +8,9 @@ use crate::{api::ControlApi, capacity, discovery, events, forwarded, nodes, oper
 /// A node removes itself, and an operator any node.
 const FORGET: Access = Access::NODE.or(Scope::Operator);
 
+/// A node sees itself, before it registers.
+const OWN_NODE: Access = Access::OBSERVER.or(Scope::Node);
+
 /// The models, for those who use them and for those who watch them.
 const CATALOG: Access = Access::CLIENT.or(Scope::Observer);
 
@@ -23,7 +26,7 @@ impl ControlApi {
                 nodes::heartbeat,
             )
             .get("/v2/nodes", Access::OBSERVER, operators::nodes)
-            .get("/v2/nodes/{node_id}", Access::OBSERVER, operators::node)
+            .get("/v2/nodes/{node_id}", OWN_NODE, operators::node)
             .delete("/v2/nodes/{node_id}", FORGET, nodes::deregister)
             .post(
                 "/v2/nodes/{node_id}/drain",

@@ -6,6 +6,7 @@
 
 mod api;
 mod errors;
+mod node_keys;
 mod routes;
 #[cfg(feature = "openapi")]
 mod schema;

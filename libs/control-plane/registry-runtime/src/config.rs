@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use address_ranges::AddressRanges;
 use tls_config::ClientTls;
 
 /// Two rounds with their jitter take less than 2 s, the longest time until a silent death is
@@ -37,6 +38,8 @@ pub struct Config {
     pub prober: Option<ProberConfig>,
     /// Which nodes with TLS are trusted.
     pub tls: ClientTls,
+    /// The only addresses that nodes may have; `None` for all.
+    pub addresses: Option<AddressRanges>,
 }
 
 impl Default for Config {
@@ -46,6 +49,7 @@ impl Default for Config {
             stale_check_interval: DEFAULT_STALE_CHECK_INTERVAL,
             prober: Some(ProberConfig::default()),
             tls: ClientTls::system(),
+            addresses: None,
         }
     }
 }

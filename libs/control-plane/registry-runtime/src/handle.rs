@@ -94,7 +94,7 @@ impl RegistryHandle {
         let (incarnation, address) = (asked.incarnation, Arc::clone(&asked.address));
         let timeout = DEFAULT_PROBE_TIMEOUT;
         match is_alive(
-            &self.shared.tls,
+            &self.shared.proxy,
             &request.node_id,
             incarnation,
             &address,

@@ -45,6 +45,7 @@ use event_log::EventLog;
 use registry_store::{RegistryStore, StoreError};
 use routing_table::RouteSink;
 use service_registry::Registry;
+use stream_proxy::StreamProxy;
 use tokio::{sync::watch, time::Instant};
 
 use durability::WriteProgress;
@@ -96,13 +97,18 @@ pub fn build(
     }
     let (progress, progress_seen) = watch::channel(WriteProgress::default());
     let has_prober = config.prober.is_some();
+    let proxy = StreamProxy::with_tls(config.tls);
+    let proxy = match config.addresses {
+        Some(allowed) => proxy.within(allowed),
+        None => proxy,
+    };
     let shared = Shared::new(
         registry,
         sink,
         origin,
         events,
         has_prober,
-        config.tls,
+        proxy,
         progress_seen,
     );
     let shared = Arc::new(shared);

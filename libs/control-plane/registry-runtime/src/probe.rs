@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use pool_registry_types::{HealthAnswer, HttpUrl, NodeId, ORCHESTRATORD};
-use stream_proxy::GetError;
+use stream_proxy::{GetError, StreamProxy};
 use thiserror::Error;
-use tls_config::ClientTls;
 
 /// The most bytes of an answer that are read. The answer of an agent is shorter. A longer one still
 /// shows that the address answers. Reading an answer to its end avoids a reset of the connection.
@@ -38,14 +37,14 @@ pub(crate) enum ProbeError {
 /// unhealthy node is reachable. An identity in the answer must be that of the node; an answer
 /// without one is accepted. Redirects are not followed, so a node cannot redirect a probe.
 pub(crate) async fn probe(
-    tls: &ClientTls,
+    proxy: &StreamProxy,
     node_id: &NodeId,
     incarnation: Option<u64>,
     address: &HttpUrl,
     timeout: Duration,
 ) -> Result<(), ProbeError> {
     let path = PathAndQuery::from_static("/health");
-    match stream_proxy::get_trusting(tls, address, path, timeout, MAX_BODY_BYTES).await {
+    match stream_proxy::get_as(proxy, address, path, timeout, MAX_BODY_BYTES).await {
         Ok((_, body)) => identify(node_id, incarnation, &body),
         // A long answer is an answer.
         Err(GetError::TooLarge(_)) => Ok(()),
@@ -60,14 +59,14 @@ pub(crate) async fn probe(
 /// # Errors
 /// When this process could not ask.
 pub(crate) async fn is_alive(
-    tls: &ClientTls,
+    proxy: &StreamProxy,
     node_id: &NodeId,
     incarnation: Option<u64>,
     address: &HttpUrl,
     timeout: Duration,
 ) -> Result<bool, GetError> {
     let path = PathAndQuery::from_static("/health");
-    match stream_proxy::get_trusting(tls, address, path, timeout, MAX_BODY_BYTES).await {
+    match stream_proxy::get_as(proxy, address, path, timeout, MAX_BODY_BYTES).await {
         Ok((_, body)) => Ok(is_surely(node_id, incarnation, &body)),
         Err(error) if error.is_own() => Err(error),
         Err(_) => Ok(false),
@@ -119,7 +118,7 @@ mod tests {
     }
 
     async fn ask(url: &HttpUrl, timeout: Duration) -> Result<(), ProbeError> {
-        probe(&ClientTls::system(), &id("a"), Some(1), url, timeout).await
+        probe(&StreamProxy::new(), &id("a"), Some(1), url, timeout).await
     }
 
     // spec: LIVE-16

@@ -78,7 +78,7 @@ impl Prober {
     async fn ask(&self, job: Job) -> (Job, ProbeResult) {
         let (node_id, address) = (&job.node_id, &job.address);
         let result = probe(
-            &self.registry.shared.tls,
+            &self.registry.shared.proxy,
             node_id,
             job.incarnation,
             address,

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use pool_registry_types::NodeId;
 use routing_table::{RouteChange, RouteSink};
 use service_registry::{Config, PersistedNode, RefusedNode, RefusedNodes, Registry};
-use tls_config::ClientTls;
+use stream_proxy::StreamProxy;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -32,8 +32,8 @@ pub(crate) struct Shared {
     /// The targets of probes have changed. Unused without a prober.
     pub(crate) retargeted: Notify,
     pub(crate) has_prober: bool,
-    /// Which nodes with TLS are trusted.
-    pub(crate) tls: ClientTls,
+    /// How probes reach nodes.
+    pub(crate) proxy: StreamProxy,
     /// The revision of the registry, updated while it has a subscriber.
     pub(crate) revisions: watch::Sender<u64>,
     /// The progress of the store writer.
@@ -75,7 +75,7 @@ impl Shared {
         origin: Instant,
         events: EventLog,
         has_prober: bool,
-        tls: ClientTls,
+        proxy: StreamProxy,
         progress: watch::Receiver<WriteProgress>,
     ) -> Self {
         Self {
@@ -95,7 +95,7 @@ impl Shared {
             dirty: Notify::new(),
             retargeted: Notify::new(),
             has_prober,
-            tls,
+            proxy,
             revisions: watch::Sender::new(0),
             progress,
         }

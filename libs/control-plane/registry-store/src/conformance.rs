@@ -17,12 +17,13 @@ use std::{
 
 use access_keys::{AccessKey, AccessKeys, Effect, Event, NewKey};
 use bearer_auth::Scope;
+use join_tokens::{Effect as JoinEffect, Event as JoinEvent, JoinState, NewJoinToken};
 use pool_registry_types::{
     HttpUrl, MachineId, ModelName, NodeId, PoolId, PoolStatus, RegisterRequest, Slots, Text,
 };
 use service_registry::{PersistedDrain, PersistedNode, PersistedRegistration};
 
-use crate::{Change, KeyStore, RegistryStore, StoredNode};
+use crate::{Change, JoinStore, KeyStore, RegistryStore, StoredNode};
 
 /// Enough for more than one page of a file.
 const MANY: usize = 300;
@@ -78,6 +79,50 @@ pub fn check_keys(empty: impl Fn() -> Box<dyn KeyStore>) {
     assert_eq!(load(), stored(&keys), "the last record counts");
     apply(&[Effect::Forget(first), Effect::Forget("never-there".into())]);
     assert_eq!(load(), stored(&keys)[1..]);
+}
+
+/// Checks stores of join tokens that `empty` makes. Each must be new and empty.
+pub fn check_joins(empty: impl Fn() -> Box<dyn JoinStore>) {
+    let store = &*empty();
+    let load = || store.load_joins().expect("a healthy store can be read");
+    let apply = |changes: &[JoinEffect]| {
+        store
+            .apply_joins(changes)
+            .expect("a healthy store takes changes");
+    };
+    assert_eq!(load(), (vec![], vec![]));
+    apply(&[]);
+    let mut state = JoinState::default();
+    let mut all = Vec::new();
+    for number in 0..MANY {
+        let digest = format!("{number:08x}").repeat(8);
+        let event = JoinEvent::Create {
+            digest: digest.parse().expect("a digest"),
+            request: NewJoinToken::default(),
+        };
+        all.extend(state.apply(event, UNIX_EPOCH).expect("a new token"));
+        let node = id(&format!("node-{number}"));
+        let event = JoinEvent::RevokeNode { node };
+        all.extend(state.apply(event, UNIX_EPOCH).expect("a revocation"));
+    }
+    apply(&all);
+    // Made again, they change nothing.
+    apply(&all);
+    let (tokens, revoked) = load();
+    let stored = tokens.clone();
+    let restored = JoinState::restore(tokens, revoked.clone());
+    assert!(restored.tokens().eq(state.tokens()), "sorted by id");
+    assert_eq!(restored.revocations(), state.revocations());
+    let first = stored.first().expect("a token").token_id.clone();
+    let node = revoked.first().expect("a node").node_id.clone();
+    apply(&[
+        JoinEffect::ForgetToken(first),
+        JoinEffect::ForgetToken("never-there".into()),
+        JoinEffect::ForgetRevoked(node),
+    ]);
+    let (tokens, after) = load();
+    assert_eq!(tokens.as_slice(), stored.get(1..).expect("a token"));
+    assert_eq!(after.as_slice(), revoked.get(1..).expect("a node"));
 }
 
 /// A node with one pool, drained for two hours from `now`, to be forgotten in twenty.

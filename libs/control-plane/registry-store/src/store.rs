@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use access_keys::{AccessKey, Effect};
+use join_tokens::{Effect as JoinEffect, JoinToken, RevokedNode};
 use pool_registry_types::NodeId;
 
 use crate::{error::StoreError, stored::StoredNode};
@@ -41,6 +42,23 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the store cannot be written. It may have the changes or not; make them again.
     fn apply_keys(&self, changes: &[Effect]) -> Result<(), StoreError>;
+}
+
+/// Keeps join tokens and revoked nodes across restarts. Tokens are there as digests only.
+///
+/// The methods block, as those of [`RegistryStore`] do.
+pub trait JoinStore: fmt::Debug + Send + Sync + 'static {
+    /// All tokens and revocations, sorted by id.
+    ///
+    /// # Errors
+    /// When the store cannot be read or understood.
+    fn load_joins(&self) -> Result<(Vec<JoinToken>, Vec<RevokedNode>), StoreError>;
+
+    /// Makes all changes, or none of them. When it returns, they survive a kill.
+    ///
+    /// # Errors
+    /// When the store cannot be written. It may have the changes or not; make them again.
+    fn apply_joins(&self, changes: &[JoinEffect]) -> Result<(), StoreError>;
 }
 
 /// A change of the store.

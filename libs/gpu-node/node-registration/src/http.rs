@@ -9,8 +9,8 @@ use pool_registry_types::{
     RegisterResponse, one_line,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tls_config::{ClientTls, explain};
-use tls_ureq::TlsConnector;
+use tls_config::ClientTls;
+use tls_ureq::{TlsConnector, explain};
 use ureq::{
     Agent, Body, RequestBuilder,
     http::Response,

@@ -30,6 +30,9 @@ pub enum AuthError {
     /// The key was revoked.
     #[error("the key of this token was revoked")]
     Revoked,
+    /// The certificate of a node was revoked.
+    #[error("the certificate of this node was revoked: join again with a new join token")]
+    RevokedCertificate,
     /// The session of a browser has ended, or never was.
     #[error("the session has ended: sign in again")]
     SessionEnded,

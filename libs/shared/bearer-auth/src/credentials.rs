@@ -5,11 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use crate::{
-    auth_error::AuthError,
-    principal::{Identity, Principal},
-    token::TokenDigest,
-};
+use crate::{auth_error::AuthError, identity::Identity, principal::Principal, token::TokenDigest};
 
 /// A token of a key, by its digest.
 #[derive(Debug, Clone)]

@@ -27,7 +27,9 @@
 
 mod access_token;
 mod auth_error;
+mod certificate;
 mod credentials;
+mod identity;
 mod key_limits;
 mod policy;
 mod principal;
@@ -37,14 +39,16 @@ mod token;
 
 pub use access_token::{ACCESS_TOKEN_PREFIX, AccessToken, AccessTokenError};
 pub use auth_error::AuthError;
+pub use certificate::{CONTROL_PLANE_URI, CertificateHolder, node_of_uri, node_uri};
 pub use credentials::{Credential, KeySource};
+pub use identity::{Identity, MAX_KEY_NAME_CHARS, is_key_name};
 pub use key_limits::{
     HighestPriority, KeyLimitError, KeyLimits, LIMITS, MAX_CONCURRENT_REQUESTS, MAX_KEY_MODELS,
     MAX_KEY_WEIGHT, MAX_REQUESTS_PER_MINUTE, MAX_TOKENS_PER_DAY, MAX_TOKENS_PER_MINUTE,
     UncheckedKeyLimits, UnknownHighestPriority,
 };
 pub use policy::{AuthPolicy, PolicyError, TOKEN_HEADERS};
-pub use principal::{AnyOf, Identity, MAX_KEY_NAME_CHARS, Principal, ScopeError, is_key_name};
+pub use principal::{AnyOf, Presented, Principal, ScopeError};
 pub use scope::{Access, Scope, Scopes, UnknownScope};
 pub use session::{MAX_SESSIONS, SESSION_COOKIE, SESSION_LIFE, SessionSecret};
 pub use token::{ApiToken, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, NotADigest, TokenDigest, TokenError};

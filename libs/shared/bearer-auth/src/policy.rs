@@ -1,12 +1,15 @@
 //! Which requests are allowed.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::SystemTime};
 
+use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+use pool_registry_types::NodeId;
 
 use crate::{
     access_token,
     auth_error::AuthError,
+    certificate::CertificateHolder,
     credentials::{Credential, KeySource, Keys},
     principal::Principal,
     session::{self, SessionSecret, Sessions},
@@ -38,6 +41,7 @@ pub struct AuthPolicy {
     /// Whether loopback peers present a credential too, even while there is none.
     is_required: bool,
     keys: Arc<Keys>,
+    revoked_certificates: Arc<ArcSwap<HashMap<NodeId, SystemTime>>>,
     sessions: Arc<Sessions>,
 }
 
@@ -111,6 +115,30 @@ impl AuthPolicy {
             return Err(AuthError::Mistyped);
         }
         keys.find(&digest, now)
+    }
+
+    /// Replaces all revocations of certificates, for all clones: the certificates of these nodes
+    /// that are valid from this time or an earlier one are refused.
+    pub fn replace_revoked_certificates(&self, revoked: HashMap<NodeId, SystemTime>) {
+        self.revoked_certificates.store(Arc::new(revoked));
+    }
+
+    /// The holder of a certificate that the handshake has verified.
+    ///
+    /// It is asked before [`authorize`](Self::authorize): who presents such a certificate needs no
+    /// token, and a token beside it is not looked at.
+    ///
+    /// # Errors
+    /// When it was revoked; respond with 401.
+    pub fn holder(&self, certificate: &Arc<CertificateHolder>) -> Result<Principal, AuthError> {
+        if let Some(node) = certificate.node() {
+            let revoked = self.revoked_certificates.load();
+            let until = revoked.get(node);
+            if until.is_some_and(|until| certificate.not_before <= *until) {
+                return Err(AuthError::RevokedCertificate);
+            }
+        }
+        Ok(Principal::Certificate(Arc::clone(certificate)))
     }
 
     /// Opens a session for the token that these headers present. Its secret is the value of the

@@ -1,41 +1,14 @@
 //! Who sends a request.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, sync::Arc};
 
 use pool_registry_types::NodeId;
 
 use crate::{
-    key_limits::KeyLimits,
+    certificate::CertificateHolder,
+    identity::Identity,
     scope::{Access, Scope, Scopes},
 };
-
-/// The longest name of a key, in characters.
-pub const MAX_KEY_NAME_CHARS: usize = 64;
-
-/// Whether a text may be the name of a key.
-#[must_use]
-pub fn is_key_name(name: &str) -> bool {
-    (1..=MAX_KEY_NAME_CHARS).contains(&name.chars().count())
-        && name.trim() == name
-        && !name.chars().any(char::is_control)
-}
-
-/// A key, as the rest of the program knows its holder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The id of the key. It stays the same when its token is replaced.
-    pub id: Arc<str>,
-    /// The name that a person has given it.
-    pub name: Arc<str>,
-    /// What it may be used for.
-    pub scopes: Scopes,
-    /// The only node that it may act for, with the scope `node`.
-    pub node: Option<NodeId>,
-    /// When it ends.
-    pub expires_at: Option<SystemTime>,
-    /// How much of the service it may use.
-    pub limits: KeyLimits,
-}
 
 /// Who sends a request, after authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,34 +21,54 @@ pub enum Principal {
     ApiToken,
     /// The holder of a key.
     Key(Arc<Identity>),
+    /// The holder of a certificate, which names a node or the control plane.
+    Certificate(Arc<CertificateHolder>),
+}
+
+/// What a caller presents, in messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presented {
+    /// The key with this name.
+    Key(Arc<str>),
+    /// The certificate of this holder.
+    Certificate(Arc<str>),
+}
+
+impl fmt::Display for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(name) => write!(f, "the key {name:?}"),
+            Self::Certificate(holder) => write!(f, "the certificate of {holder}"),
+        }
+    }
 }
 
 /// A caller who may not do what it asks for; respond with 403.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
     /// It lacks the scope.
-    #[error("this needs a key with the scope {needed}, and the key {key:?} has: {has}")]
+    #[error("this needs a key with the scope {needed}, and {presented} has: {has}")]
     Missing {
-        /// The name of the key.
-        key: Arc<str>,
+        /// What the caller presents.
+        presented: Presented,
         /// One of these would do.
         needed: AnyOf,
         /// Its scopes.
         has: Scopes,
     },
     /// It acts for another node than its own.
-    #[error("the key {key:?} may act for the node {own} only")]
+    #[error("{presented} may act for the node {own} only")]
     OtherNode {
-        /// The name of the key.
-        key: Arc<str>,
+        /// What the caller presents.
+        presented: Presented,
         /// Its node.
         own: NodeId,
     },
     /// It acts as a node, and belongs to none.
-    #[error("the key {key:?} belongs to no node")]
+    #[error("{presented} belongs to no node")]
     NoNode {
-        /// The name of the key.
-        key: Arc<str>,
+        /// What the caller presents.
+        presented: Presented,
     },
 }
 
@@ -101,7 +94,7 @@ impl Principal {
     /// # Errors
     /// When it may not; respond with 403.
     pub fn may(&self, access: Access) -> Result<(), ScopeError> {
-        let (Self::Key(identity), Access::AnyOf(needed)) = (self, access) else {
+        let (Some(identity), Access::AnyOf(needed)) = (self.limited(), access) else {
             return Ok(());
         };
         let has = identity.scopes.with_included();
@@ -109,7 +102,7 @@ impl Principal {
             return Ok(());
         }
         Err(ScopeError::Missing {
-            key: Arc::clone(&identity.name),
+            presented: self.presented(identity),
             needed: AnyOf(needed),
             has: identity.scopes,
         })
@@ -121,7 +114,7 @@ impl Principal {
     /// When it may not; respond with 403.
     pub fn acts_for(&self, access: Access, node: &str) -> Result<(), ScopeError> {
         self.may(access)?;
-        let (Self::Key(identity), Access::AnyOf(needed)) = (self, access) else {
+        let (Some(identity), Access::AnyOf(needed)) = (self.limited(), access) else {
             return Ok(());
         };
         let has = identity.scopes.with_included();
@@ -129,23 +122,40 @@ impl Principal {
         if needed.iter().any(for_all_nodes) {
             return Ok(());
         }
-        let key = Arc::clone(&identity.name);
+        let presented = self.presented(identity);
         match &identity.node {
             Some(own) if own.as_str() == node => Ok(()),
             Some(own) => Err(ScopeError::OtherNode {
-                key,
+                presented,
                 own: own.clone(),
             }),
-            None => Err(ScopeError::NoNode { key }),
+            None => Err(ScopeError::NoNode { presented }),
         }
     }
 
-    /// The key, if it has one.
+    /// The identity of a caller with scopes; `None` for callers that have every scope.
+    fn limited(&self) -> Option<&Identity> {
+        match self {
+            Self::Key(identity) => Some(identity),
+            Self::Certificate(holder) => Some(&holder.identity),
+            Self::Process | Self::Loopback | Self::ApiToken => None,
+        }
+    }
+
+    fn presented(&self, identity: &Identity) -> Presented {
+        let name = Arc::clone(&identity.name);
+        match self {
+            Self::Certificate(_) => Presented::Certificate(name),
+            _ => Presented::Key(name),
+        }
+    }
+
+    /// The key, if it has one. A certificate is none.
     #[must_use]
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         match self {
             Self::Key(identity) => Some(identity),
-            Self::Process | Self::Loopback | Self::ApiToken => None,
+            Self::Process | Self::Loopback | Self::ApiToken | Self::Certificate(_) => None,
         }
     }
 }
@@ -158,6 +168,7 @@ impl fmt::Display for Principal {
             Self::Loopback => f.write_str("a loopback peer"),
             Self::ApiToken => f.write_str("the API token"),
             Self::Key(identity) => write!(f, "key {} ({:?})", identity.id, identity.name),
+            Self::Certificate(holder) => write!(f, "certificate of {}", holder.identity.name),
         }
     }
 }
@@ -165,6 +176,7 @@ impl fmt::Display for Principal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key_limits::KeyLimits;
 
     fn key(scopes: &[Scope], node: Option<&str>) -> Principal {
         Principal::Key(Arc::new(Identity {

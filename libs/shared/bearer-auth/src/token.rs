@@ -71,7 +71,9 @@ impl ApiToken {
         self.header.clone()
     }
 
-    pub(crate) fn digest(&self) -> TokenDigest {
+    /// The digest, for a server that accepts the token and need not know it.
+    #[must_use]
+    pub fn digest(&self) -> TokenDigest {
         self.digest
     }
 }
@@ -106,7 +108,8 @@ impl TokenDigest {
     }
 
     /// Constant-time, whatever the result. `==` is for tables of digests of random tokens only.
-    pub(crate) fn matches(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 

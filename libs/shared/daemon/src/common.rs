@@ -70,7 +70,8 @@ pub(crate) static TOKEN: Setting<Option<ApiToken>> =
          token then",
     );
 
-pub(crate) static REQUIRE_AUTH: Setting<RequireAuth> =
+/// Whether a start without a token is refused.
+pub static REQUIRE_AUTH: Setting<RequireAuth> =
     Setting::value("REQUIRE_AUTH", || RequireAuth::Never)
         .after_prefix()
         .help("refuse to start without a token")
@@ -152,6 +153,17 @@ pub(crate) static TLS_CA_SHA256: Setting<Option<Fingerprint>> = Setting::optiona
              -fingerprint -sha256` prints it. The servers must present the CA's certificate behind \
              their own",
     );
+
+/// The certificate and key that a daemon presents to the servers it calls.
+pub static TLS_IDENTITY_FILE: Setting<Option<PathBuf>> =
+    Setting::optional_path("TLS_IDENTITY_FILE")
+        .after_prefix()
+        .help("certificate and key for servers it calls (PEM)")
+        .document(
+            "the certificate that this daemon presents to servers with `https://` addresses, with \
+             its private key in the same file, PEM. `pool-managerd join` and `llorch ca init` make \
+             one: [joining](JOINING.md). The file is read again when it changes",
+        );
 
 /// The directory of handoff files.
 pub static RUNTIME_DIR: Setting<PathBuf> =
@@ -257,6 +269,7 @@ pub(crate) static COMMON: &[&dyn DescribeSetting] = &[
     &ALLOW_PLAIN_HTTP,
     &TLS_CA_FILE,
     &TLS_CA_SHA256,
+    &TLS_IDENTITY_FILE,
     &RUNTIME_DIR,
     &STATE_DIR,
     &FIRST_BYTE_TIMEOUT,

@@ -4,10 +4,12 @@ use std::{fmt, net::SocketAddr, str::FromStr};
 
 /// When a missing token is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RequireAuth {
+pub enum RequireAuth {
+    /// Never.
     Never,
     /// When other machines can connect.
     BeyondLoopback,
+    /// Always.
     Always,
 }
 

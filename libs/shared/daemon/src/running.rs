@@ -1,6 +1,7 @@
 //! The services of a running daemon: listeners, tasks, stop requests, the service manager.
 
 use std::{
+    fmt::Display,
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
@@ -8,8 +9,8 @@ use std::{
 };
 
 use http_server::{
-    AllowedHosts, BoundServer, HttpService, Limits, OnlyFor, ServerHandle, UnauthenticatedLimits,
-    metrics_routes, with_fallbacks,
+    AllowedHosts, BoundServer, HttpService, Limits, OnlyFor, PlainHttp, ServerHandle,
+    UnauthenticatedLimits, metrics_routes, with_fallbacks,
 };
 use pool_registry_types::limits::Limit;
 use service_runtime::{
@@ -18,10 +19,10 @@ use service_runtime::{
 };
 use stream_proxy::StreamProxy;
 use telemetry::Metrics;
-use tls_config::{ClientTls, Reload};
+use tls_config::{ClientTls, IdentityFiles, Reload};
 use tokio::sync::watch;
 
-use crate::{common::METRICS_ADDR, program::Program, settings::Settings, tls};
+use crate::{common::METRICS_ADDR, program::Program, renewal, settings::Settings, tls};
 
 /// How long background tasks may take to end, once nothing else is left to do.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -178,7 +179,7 @@ impl Daemon {
             },
             metrics: settings
                 .metrics_addr
-                .map(|addr| self.bind_metrics(addr))
+                .map(|addr| self.bind_metrics(addr, settings))
                 .transpose()?,
         })
     }
@@ -206,13 +207,40 @@ impl Daemon {
             .map_err(|source| cannot_listen(addr, variable(), source))
     }
 
-    fn bind_metrics(&self, addr: SocketAddr) -> Result<BoundServer, StartError> {
+    fn bind_metrics(
+        &self,
+        addr: SocketAddr,
+        settings: &Settings,
+    ) -> Result<BoundServer, StartError> {
         let limits = Limits {
             unauthenticated: Some(METRICS_CONNECTIONS),
             ..Limits::default()
         };
         let variable = || METRICS_ADDR.variable(self.program.prefix);
-        http_server::bind(addr, limits).map_err(|source| cannot_listen(addr, variable(), source))
+        let bound = http_server::bind(addr, limits);
+        let bound = bound.map_err(|source| cannot_listen(addr, variable(), source))?;
+        Ok(match &settings.tls {
+            // No token travels here, so collectors without TLS are served as well.
+            Some(tls) => bound.with_tls(tls.server.clone(), PlainHttp::FromAnywhere),
+            None => bound,
+        })
+    }
+
+    /// Keeps the certificate in `files` from expiring: calls `renew` after two thirds of its life,
+    /// and again until it succeeds.
+    pub fn keep_renewed<E: Display + Send + 'static>(
+        &self,
+        files: IdentityFiles,
+        renew: impl Fn() -> Result<(), E> + Clone + Send + 'static,
+    ) {
+        let renewing = renewal::keep_renewed(files, renew);
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn("certificate-renewal", async move {
+            tokio::select! {
+                () = shutdown.requested() => {}
+                () = renewing => {}
+            }
+        });
     }
 
     /// Serves `service` at the listen address and `metrics` at theirs, and tells people, scripts

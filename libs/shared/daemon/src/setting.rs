@@ -110,7 +110,9 @@ impl<T> Setting<T> {
         (self.default)()
     }
 
-    pub(crate) fn variable(&self, prefix: &str) -> String {
+    /// The full name of its variable, for a program whose own variables begin with `prefix`.
+    #[must_use]
+    pub fn variable(&self, prefix: &str) -> String {
         if self.is_full_name {
             self.name.to_owned()
         } else {

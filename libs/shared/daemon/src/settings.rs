@@ -35,6 +35,8 @@ pub struct Settings {
     pub keys_file: Option<KeyFile>,
     /// Which requests are let in.
     pub auth: AuthPolicy,
+    /// Whether a start without any credential of peers was to be refused.
+    pub requires_auth: bool,
     /// The hosts that requests may name while no token is set.
     pub allowed_hosts: AllowedHosts,
     /// The TLS of the listen address.
@@ -67,7 +69,13 @@ impl Settings {
         let addr = reader.read(program.address);
         let token = reader.read(&common::TOKEN);
         let keys_file = reader.read(&common::KEYS_FILE);
-        let auth = auth(reader, token.clone(), addr, keys_file.is_some());
+        let tls = tls::read(reader);
+        let takes_certificates = tls.as_ref().is_some_and(|tls| tls.takes_certificates);
+        let others = OtherCredentials {
+            has_keys_file: keys_file.is_some(),
+            takes_certificates,
+        };
+        let (auth, requires_auth) = auth(reader, token.clone(), addr, others);
         let keys_file = keys_file.and_then(|path| open_keys_file(reader, path, &auth));
         Self {
             addr,
@@ -75,9 +83,10 @@ impl Settings {
             is_cloud: reader.read(&common::CLOUD_PROFILE),
             keys_file,
             auth,
+            requires_auth,
             token,
             allowed_hosts: allowed_hosts(reader),
-            tls: tls::read(reader),
+            tls,
             client_tls: tls::read_client(reader),
             runtime_dir: reader.read(&common::RUNTIME_DIR),
             state_dir: reader.read(&common::STATE_DIR),
@@ -122,24 +131,33 @@ fn open_keys_file(
         .ok()
 }
 
+/// What peers may present in place of the API token.
+#[derive(Clone, Copy)]
+struct OtherCredentials {
+    has_keys_file: bool,
+    takes_certificates: bool,
+}
+
 fn auth(
     reader: &mut SettingsReader,
     token: Option<ApiToken>,
     addr: SocketAddr,
-    has_keys_file: bool,
-) -> AuthPolicy {
+    others: OtherCredentials,
+) -> (AuthPolicy, bool) {
     let required = reader.read(&common::REQUIRE_AUTH);
-    if has_keys_file {
-        return AuthPolicy::with_keys_only(token);
+    let is_required = required.at(addr);
+    if others.has_keys_file || (others.takes_certificates && is_required) {
+        return (AuthPolicy::with_keys_only(token), is_required);
     }
-    AuthPolicy::new(token, required.at(addr)).unwrap_or_else(|error| {
+    let policy = AuthPolicy::new(token, is_required).unwrap_or_else(|error| {
         let because = match required {
             RequireAuth::BeyondLoopback => format!(" (it listens on {addr}, beyond loopback)"),
             RequireAuth::Never | RequireAuth::Always => String::new(),
         };
         reader.problem(&common::REQUIRE_AUTH, format!("{error}{because}"));
         AuthPolicy::default()
-    })
+    });
+    (policy, is_required)
 }
 
 fn metrics_addr(

@@ -9,7 +9,7 @@ use tls_config::{ClientTls, IdentityFiles, Reload, ServerFiles, ServerTls, TlsEr
 use crate::{
     common::{
         ALLOW_PLAIN_HTTP, TLS_CA_FILE, TLS_CA_SHA256, TLS_CERT_FILE, TLS_CLIENT_CA_FILE,
-        TLS_KEY_FILE,
+        TLS_IDENTITY_FILE, TLS_KEY_FILE,
     },
     program::Program,
     reader::SettingsReader,
@@ -26,6 +26,8 @@ const RELOAD_INTERVAL: Duration = Duration::from_millis(400);
 pub struct ListenTls {
     pub(crate) server: ServerTls,
     pub(crate) plain: PlainHttp,
+    /// Whether clients may present certificates.
+    pub(crate) takes_certificates: bool,
 }
 
 impl ListenTls {
@@ -71,7 +73,11 @@ pub(crate) fn read(reader: &mut SettingsReader) -> Option<ListenTls> {
         name: None,
     };
     match ServerTls::load(files.clone()) {
-        Ok(server) => Some(ListenTls { server, plain }),
+        Ok(server) => Some(ListenTls {
+            server,
+            plain,
+            takes_certificates: files.client_ca.is_some(),
+        }),
         Err(error) => {
             reader.problem(setting_of(&files, &error), error.to_string());
             None
@@ -82,6 +88,7 @@ pub(crate) fn read(reader: &mut SettingsReader) -> Option<ListenTls> {
 /// Reads which servers this daemon trusts.
 pub(crate) fn read_client(reader: &mut SettingsReader) -> ClientTls {
     let file = reader.read(&TLS_CA_FILE);
+    let identity = reader.read(&TLS_IDENTITY_FILE);
     let trust = match (file, reader.read(&TLS_CA_SHA256)) {
         (Some(_), Some(_)) => {
             let other = reader.variable(&TLS_CA_FILE);
@@ -90,10 +97,17 @@ pub(crate) fn read_client(reader: &mut SettingsReader) -> ClientTls {
         }
         (Some(file), None) => Trust::CaFile(file),
         (None, Some(fingerprint)) => Trust::Pinned(fingerprint),
-        (None, None) => return ClientTls::system(),
+        (None, None) if identity.is_none() => return ClientTls::system(),
+        (None, None) => Trust::System,
     };
-    ClientTls::load(trust, None).unwrap_or_else(|error| {
-        reader.problem(&TLS_CA_FILE, error.to_string());
+    let own = identity.clone().map(IdentityFiles::in_one);
+    ClientTls::load(trust, own).unwrap_or_else(|error| {
+        let wrong = if identity.as_ref() == Some(&error.file) {
+            &TLS_IDENTITY_FILE
+        } else {
+            &TLS_CA_FILE
+        };
+        reader.problem(wrong, error.to_string());
         ClientTls::system()
     })
 }

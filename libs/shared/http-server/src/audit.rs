@@ -8,6 +8,7 @@
 //! [`Subject`] of the handler, the event has method and path.
 
 use std::{
+    fmt::Display,
     net::IpAddr,
     sync::{Arc, OnceLock},
 };
@@ -44,6 +45,24 @@ pub(crate) fn request_refused(
         reason = %error.message,
         "request refused"
     );
+}
+
+/// Notes what a machine has done on a route that its layer does not audit, because no operator uses
+/// it. A refusal is at DEBUG, because anyone who can connect can cause any number of them.
+pub fn machine_changed(
+    who: &dyn Display,
+    peer: Option<IpAddr>,
+    what: &str,
+    result: Result<(), &ApiError>,
+) {
+    let peer = peer.map(tracing::field::display);
+    match result {
+        Ok(()) => tracing::info!(target: TARGET, %who, peer, what, result = "done", "change"),
+        Err(error) => {
+            let (result, reason) = (error.code.as_str(), &error.message);
+            tracing::debug!(target: TARGET, %who, peer, what, result, %reason, "change");
+        }
+    }
 }
 
 /// What a request changes, as its handler says it. It is an extension of each request that is

@@ -135,7 +135,11 @@ impl<S> Authenticated<S> {
         };
         let headers = request.headers();
         let (policy, now) = (&self.guard.policy, SystemTime::now());
-        let principal = match policy.authorize(peer.0.ip(), headers, now) {
+        let judged = match request.body().certificate_holder() {
+            Some(holder) => policy.holder(holder),
+            None => policy.authorize(peer.0.ip(), headers, now),
+        };
+        let principal = match judged {
             Err(AuthError::Missing) => match policy.session(headers, now) {
                 Some(session) => {
                     is_of_our_page(request)?;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bearer_auth::Principal;
+use bearer_auth::{CertificateHolder, Principal};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -131,6 +131,14 @@ impl RequestBody {
     pub fn peer_certificate(&self) -> Option<&PeerCertificate> {
         match &self.source {
             Source::Connection(connection) => connection.state.peer_certificate(),
+            Source::Memory(_) => None,
+        }
+    }
+
+    /// Whom that certificate names: a node, or the control plane.
+    pub(crate) fn certificate_holder(&self) -> Option<&Arc<CertificateHolder>> {
+        match &self.source {
+            Source::Connection(connection) => connection.state.certificate_holder(),
             Source::Memory(_) => None,
         }
     }

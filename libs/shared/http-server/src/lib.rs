@@ -79,6 +79,7 @@ mod routes;
 mod server;
 mod service;
 mod tls;
+mod tls_peer;
 mod whole_numbers;
 
 pub use api_error::ApiError;

@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
+use bearer_auth::CertificateHolder;
+use tls_config::PeerCertificate;
 use tokio::time::Instant;
 
-use tls_config::PeerCertificate;
-
-use crate::{Limits, UnauthenticatedLimits, permits::ConnectionPermit};
+use crate::{Limits, UnauthenticatedLimits, permits::ConnectionPermit, tls_peer::TlsPeer};
 
 /// How long to read what a client sends after the last response. Closing a socket with unread bytes
 /// resets the connection, and the reset overtakes the response that explains it.
@@ -98,7 +98,7 @@ pub(crate) struct ConnectionState {
     /// An [`Interruption`], as a number.
     interruption: AtomicU8,
     /// Set after a TLS handshake: the certificate that the client presented, if it did.
-    tls: OnceLock<Option<Arc<PeerCertificate>>>,
+    tls: OnceLock<Option<Arc<TlsPeer>>>,
 }
 
 /// Why a connection cannot go on as it is.
@@ -226,7 +226,8 @@ impl ConnectionState {
     /// The TLS handshake is complete: the connection begins anew.
     pub(crate) fn on_tls(&self, certificate: Option<PeerCertificate>, now: Instant) {
         // A connection has one handshake.
-        let _ = self.tls.set(certificate.map(Arc::new));
+        let peer = certificate.map(|certificate| Arc::new(TlsPeer::new(certificate)));
+        let _ = self.tls.set(peer);
         self.set(Phase::FirstByte, now);
     }
 
@@ -237,7 +238,12 @@ impl ConnectionState {
 
     /// The certificate that the client presented, after its verification.
     pub(crate) fn peer_certificate(&self) -> Option<&PeerCertificate> {
-        self.tls.get()?.as_deref()
+        Some(&self.tls.get()?.as_deref()?.certificate)
+    }
+
+    /// Whom that certificate names, if it names one of us.
+    pub(crate) fn certificate_holder(&self) -> Option<&Arc<CertificateHolder>> {
+        self.tls.get()?.as_deref()?.holder.as_ref()
     }
 
     /// The state of one stream of HTTP/2 on this connection.

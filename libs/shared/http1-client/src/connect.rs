@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use address_ranges::AddressRanges;
 use local_limits::{is_local_limit, spare_descriptor};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -24,17 +25,42 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// so that room is used soon, and long enough that a hundred who ask cost little.
 const ASK_AGAIN_ON_LOOPBACK: Duration = Duration::from_millis(10);
 
-/// Connects to the first address of `host` that accepts.
+/// Where to connect.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    /// A name or an IP address, without the brackets of an IPv6 literal.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
+    /// The only addresses that are connected to; `None` for all. Each address that `host` resolves
+    /// to is checked, each time: a name may resolve differently the next time.
+    pub allowed: Option<&'a AddressRanges>,
+}
+
+impl Destination<'_> {
+    fn check(&self, ip: IpAddr) -> io::Result<()> {
+        let Some(allowed) = self.allowed else {
+            return Ok(());
+        };
+        allowed.check(ip).map_err(|error| {
+            let text = format!("{error}; see ORCHESTRATORD_NODE_RANGES");
+            io::Error::other(text)
+        })
+    }
+}
+
+/// Connects to the first address of a host that accepts.
 ///
 /// `send` gets each socket before the runtime knows that it is connected. On loopback the handshake
 /// is complete when `connect` returns, so the request need not wait for an event. Otherwise `send`
 /// fails with [`io::ErrorKind::WouldBlock`], and the request is sent later.
 pub(crate) async fn connect(
-    host: &str,
-    port: u16,
+    destination: Destination<'_>,
     mut send: impl FnMut(&Socket) -> io::Result<()>,
 ) -> io::Result<TcpStream> {
+    let Destination { host, port, .. } = destination;
     if let Ok(ip) = host.parse::<IpAddr>() {
+        destination.check(ip)?;
         return open(SocketAddr::new(ip, port), &mut send).await;
     }
     let addresses: Vec<SocketAddr> = if host.eq_ignore_ascii_case("localhost") {
@@ -53,6 +79,10 @@ pub(crate) async fn connect(
     };
     let mut last_error = None;
     for address in addresses {
+        if let Err(error) = destination.check(address.ip()) {
+            last_error = Some(more_telling(last_error, error));
+            continue;
+        }
         match open(address, &mut send).await {
             Ok(stream) => return Ok(stream),
             Err(error) if stops_search(&error) => return Err(error),

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    connect::connect,
+    connect::{Destination, connect},
     timer::Timer,
     upstream_stream::UpstreamStream,
     wire::{BodyDecoder, ProtocolError, ResponseHead, parse_head},
@@ -141,35 +141,37 @@ pub struct UpstreamConnection {
 }
 
 impl UpstreamConnection {
-    /// Connects to the first address of `host` that accepts and begins an exchange: the first bytes
-    /// of the request leave with the connection if the socket takes them.
+    /// Connects to the first address of the host that accepts and begins an exchange: the first
+    /// bytes of the request leave with the connection if the socket takes them.
     ///
-    /// `host` is a name or an IP address, without the brackets of an IPv6 literal. `head` is made
-    /// by [`RequestHead`](crate::RequestHead).
+    /// `head` is made by [`RequestHead`](crate::RequestHead).
     ///
     /// # Errors
-    /// When no address accepts, or this process cannot open a socket.
-    pub async fn open(host: &str, port: u16, head: Vec<u8>, body: &Bytes) -> io::Result<Box<Self>> {
+    /// When no address accepts or is allowed, or this process cannot open a socket.
+    pub async fn open(
+        destination: Destination<'_>,
+        head: Vec<u8>,
+        body: &Bytes,
+    ) -> io::Result<Box<Self>> {
         let mut unsent = Unsent::new(head, body);
-        let stream = connect(host, port, |socket| unsent.send(socket)).await?;
+        let stream = connect(destination, |socket| unsent.send(socket)).await?;
         Ok(Self::new(UpstreamStream::Plain(stream), unsent))
     }
 
     /// The same with TLS. The request leaves after the handshake.
     ///
     /// # Errors
-    /// When no address accepts, this process cannot open a socket, or `tls` does not trust the
-    /// server.
+    /// When no address accepts or is allowed, this process cannot open a socket, or `tls` does not
+    /// trust the server.
     pub async fn open_tls(
         tls: &ClientTls,
-        host: &str,
-        port: u16,
+        destination: Destination<'_>,
         head: Vec<u8>,
         body: &Bytes,
     ) -> io::Result<Box<Self>> {
         let nothing_yet = |_: &Socket| Err(io::ErrorKind::WouldBlock.into());
-        let socket = connect(host, port, nothing_yet).await?;
-        let stream = UpstreamStream::begin_tls(tls, host, socket).await?;
+        let socket = connect(destination, nothing_yet).await?;
+        let stream = UpstreamStream::begin_tls(tls, destination.host, socket).await?;
         Ok(Self::new(stream, Unsent::new(head, body)))
     }
 

@@ -27,6 +27,7 @@ mod timer;
 mod upstream_stream;
 mod wire;
 
+pub use connect::Destination;
 pub use connection::{MAX_INTERIM_RESPONSES, ResponseError, UpstreamConnection};
 pub use handshakes::{Handshake, MAX_HANDSHAKES};
 pub use idle_pool::{IdlePool, IdlePools, MAX_IDLE_CONNECTIONS, SWEEP_INTERVAL};

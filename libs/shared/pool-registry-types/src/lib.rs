@@ -28,6 +28,7 @@ mod health;
 mod heartbeat;
 mod id;
 mod invalid;
+mod join;
 mod key_file;
 pub mod limits;
 mod models;
@@ -52,11 +53,12 @@ pub use health::{HealthAnswer, ORCHESTRATORD, POOL_MANAGERD};
 pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
 pub use id::{BootId, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use invalid::InvalidField;
+pub use join::{CertificateRequest, JoinRequest, JoinResponse, PemText, SecretText};
 pub use key_file::KeyFile;
 pub use limits::{
     MAX_CONTEXT_LENGTH, MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES,
-    MAX_MODELS, MAX_NODE_BODY_BYTES, MAX_PATH_BYTES, MAX_POOLS, MAX_REPLICAS, MAX_SLOTS,
-    MAX_TEXT_BYTES,
+    MAX_MODELS, MAX_NODE_BODY_BYTES, MAX_PATH_BYTES, MAX_PEM_BYTES, MAX_POOLS, MAX_REPLICAS,
+    MAX_SLOTS, MAX_TEXT_BYTES,
 };
 pub use models::{ModelName, bounded_models, is_model_name, usable_models};
 pub use node::{Ack, DrainRequest, NodeStatus};

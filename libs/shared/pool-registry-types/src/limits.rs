@@ -96,6 +96,14 @@ limits! {
     /// The longest URL of a node or an engine; a real one needs a fraction of it.
     MAX_URL_BYTES: usize = 1024, "bytes",
         enforced by "HttpUrl", beyond it "400 INVALID_REQUEST; a handoff is refused";
+    /// The longest certificate or certificate signing request in PEM form, with the CA behind it:
+    /// those with keys of ECDSA have 2 KiB together.
+    MAX_PEM_BYTES: usize = 16 * 1024, "bytes",
+        enforced by "POST /v2/join, POST /v2/nodes/{node_id}/certificate",
+        beyond it "400 INVALID_REQUEST";
+    /// The longest token on the wire.
+    MAX_SECRET_BYTES: usize = 1024, "bytes",
+        enforced by "POST /v2/join", beyond it "400 INVALID_REQUEST";
     /// The longest path of a file that a handoff or pool file names.
     MAX_PATH_BYTES: usize = 1024, "bytes",
         enforced by "handoff, pool file", beyond it "a handoff or pool file is refused";

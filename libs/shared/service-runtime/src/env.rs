@@ -112,6 +112,20 @@ impl Environment {
         }
     }
 
+    /// The value of a variable; `None` for one that is unset or blank.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// Sets `name` unless it is set.
+    pub fn default_to(&mut self, name: &str, value: impl Into<String>) {
+        if !self.not_unicode.iter().any(|other| other == name) {
+            let value = || value.into();
+            self.values.entry(name.to_owned()).or_insert_with(value);
+        }
+    }
+
     /// Fills a struct of `Option<String>` fields, each named like its variable in lower case.
     ///
     /// A variable that is not Unicode is recorded in `problems` and left out.

@@ -14,7 +14,7 @@ pub use limits::MAX_BYTES;
 pub use line_log::{LineLog, read_lines};
 pub use lock::{DirectoryLock, InUse, lock_directory};
 pub use read::{MAX_SET_ASIDE, ReadError, StateFileError, read, read_text, recover, set_aside};
-pub use write::{create_directory, sync_directory, write};
+pub use write::{create_directory, sync_directory, write, write_private};
 
 /// Compiles the README's examples as tests.
 #[cfg(doctest)]

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::write::{directory_of, replace, sync_directory};
+use crate::write::{MODE, directory_of, replace, sync_directory};
 
 /// A file of lines.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl LineLog {
     /// # Errors
     /// The system's error.
     pub fn rewrite(path: &Path, lines: &[u8]) -> io::Result<Self> {
-        replace(path, lines)?;
+        replace(path, lines, MODE)?;
         Self::open(path)
     }
 }

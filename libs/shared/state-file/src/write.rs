@@ -4,10 +4,16 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use crate::limits::MAX_BYTES;
+
+/// The mode of files, as the system's default is.
+pub(crate) const MODE: u32 = 0o666;
+/// The mode of secrets.
+const PRIVATE_MODE: u32 = 0o600;
 
 /// Replaces the content of `path`.
 ///
@@ -19,16 +25,30 @@ use crate::limits::MAX_BYTES;
 /// The system's error, or more than [`MAX_BYTES`], which could not be read again. The old content
 /// remains, unless only the directory could not be flushed.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    bounded(bytes)?;
+    replace(path, bytes, MODE)
+}
+
+/// The same for a secret: only this user can read it, from its first byte on.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    bounded(bytes)?;
+    replace(path, bytes, PRIVATE_MODE)
+}
+
+fn bounded(bytes: &[u8]) -> io::Result<()> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    replace(path, bytes)
+    Ok(())
 }
 
-/// The same for any size.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// The same for any size. The mask of the process takes bits away from `mode`.
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temporary = temporary(path)?;
-    let renamed = fill(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    let renamed = fill(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
     if renamed.is_err() {
         // On a full disk it would keep occupying space.
         let _ = fs::remove_file(&temporary);
@@ -78,11 +98,12 @@ fn temporary(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(temporary))
 }
 
-fn fill(temporary: &Path, bytes: &[u8]) -> io::Result<()> {
+fn fill(temporary: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let create = || {
         OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(mode)
             .open(temporary)
     };
     let mut file = match create() {

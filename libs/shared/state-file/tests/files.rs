@@ -237,3 +237,19 @@ fn a_log_keeps_whole_lines_and_drops_the_rest_of_one() {
     assert_eq!(LineLog::open(&path).unwrap().bytes(), 0);
     assert_eq!(names(dir.path()), ["log"]);
 }
+
+// spec: JOIN-2
+#[test]
+fn only_its_user_can_read_a_private_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    // An earlier file that all could read, and what a killed process left.
+    std::fs::write(&path, "old").unwrap();
+    std::fs::write(directory.path().join(".secret.tmp"), "rest").unwrap();
+    state_file::write_private(&path, b"new").unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}

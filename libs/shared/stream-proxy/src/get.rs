@@ -11,7 +11,6 @@ use http::{
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use pool_registry_types::HttpUrl;
 use thiserror::Error;
-use tls_config::ClientTls;
 use tokio::time::Instant;
 
 use crate::{
@@ -108,18 +107,18 @@ pub async fn get_authorized(
     get_through(&proxy, target, path, authorization, limit, max_bytes).await
 }
 
-/// As [`get`], with the trust of `tls` where the server has TLS.
+/// As [`get`], with the trust and the allowed addresses of `proxy`, and a connection of its own.
 ///
 /// # Errors
 /// When no complete response came. A response with an error status is a success here.
-pub async fn get_trusting(
-    tls: &ClientTls,
+pub async fn get_as(
+    proxy: &StreamProxy,
     target: &HttpUrl,
     path: PathAndQuery,
     limit: Duration,
     max_bytes: usize,
 ) -> Result<(StatusCode, Bytes), GetError> {
-    let proxy = StreamProxy::with_tls(tls.clone());
+    let proxy = proxy.without_connections();
     get_through(&proxy, target, path, None, limit, max_bytes).await
 }
 

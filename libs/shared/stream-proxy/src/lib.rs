@@ -29,7 +29,7 @@ mod timeouts;
 
 pub use body::{BodyGuard, ProxyBody};
 pub use error::{ForwardError, StreamError};
-pub use get::{GetError, get, get_authorized, get_trusting};
+pub use get::{GetError, get, get_as, get_authorized};
 pub use http1_client::{ProtocolError, ResponseError};
 pub use limits::LIMITS;
 pub use outbound::Outbound;

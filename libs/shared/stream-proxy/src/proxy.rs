@@ -2,8 +2,11 @@
 
 use std::{future::poll_fn, io, net::IpAddr, pin::pin, sync::Arc, task::Poll};
 
+use address_ranges::AddressRanges;
 use http::Response;
-use http1_client::{IdlePool, IdlePools, ResponseHead, SWEEP_INTERVAL, UpstreamConnection};
+use http1_client::{
+    Destination, IdlePool, IdlePools, ResponseHead, SWEEP_INTERVAL, UpstreamConnection,
+};
 use pool_registry_types::HttpUrl;
 use tls_config::ClientTls;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -22,6 +25,8 @@ pub struct StreamProxy {
     idle_pools: Arc<IdlePools>,
     /// Which `https` upstreams are trusted.
     tls: ClientTls,
+    /// The only addresses that are connected to.
+    allowed: Option<AddressRanges>,
 }
 
 impl Default for StreamProxy {
@@ -43,6 +48,26 @@ impl StreamProxy {
         Self {
             idle_pools: Arc::default(),
             tls,
+            allowed: None,
+        }
+    }
+
+    /// The same, connecting only to addresses in these ranges, whatever names resolve to.
+    #[must_use]
+    pub fn within(self, allowed: AddressRanges) -> Self {
+        Self {
+            allowed: Some(allowed),
+            ..self
+        }
+    }
+
+    /// The same without its connections.
+    #[must_use]
+    pub(crate) fn without_connections(&self) -> Self {
+        Self {
+            idle_pools: Arc::default(),
+            tls: self.tls.clone(),
+            allowed: self.allowed.clone(),
         }
     }
 
@@ -73,6 +98,7 @@ impl StreamProxy {
             timeouts,
             idle_pool: &idle_pool,
             tls: &self.tls,
+            allowed: self.allowed.as_ref(),
         };
         let sent = Instant::now();
         if let Some(mut idle) = idle_pool.take(sent) {
@@ -130,6 +156,7 @@ struct Exchange<'a> {
     timeouts: Timeouts,
     idle_pool: &'a Arc<IdlePool>,
     tls: &'a ClientTls,
+    allowed: Option<&'a AddressRanges>,
 }
 
 impl Exchange<'_> {
@@ -207,13 +234,17 @@ impl Exchange<'_> {
 
     /// Connects, with TLS where the URL says so, and sends the request.
     async fn connect(&self) -> io::Result<Box<UpstreamConnection>> {
-        let (host, port) = (self.target.host(), self.target.port());
+        let destination = Destination {
+            host: self.target.host(),
+            port: self.target.port(),
+            allowed: self.allowed,
+        };
         let head = self.request.encode_head(self.target);
         let body = &self.request.body;
         if self.target.is_https() {
-            UpstreamConnection::open_tls(self.tls, host, port, head, body).await
+            UpstreamConnection::open_tls(self.tls, destination, head, body).await
         } else {
-            UpstreamConnection::open(host, port, head, body).await
+            UpstreamConnection::open(destination, head, body).await
         }
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
 use pool_registry_types::HttpUrl;
-use stream_proxy::{ForwardError, Outbound, StreamProxy, Timeouts, get_trusting};
+use stream_proxy::{ForwardError, Outbound, StreamProxy, Timeouts, get_as};
 use test_certificates::Authority;
 use tls_config::{ClientTls, Fingerprint, IdentityFiles, ServerFiles, ServerTls, Trust, explain};
 use tokio::{
@@ -143,9 +143,7 @@ async fn a_probe_trusts_as_it_is_told() {
         stream.flush().await.unwrap();
         stream
     };
-    let (got, _open) = tokio::join!(
-        get_trusting(&trusted, &target, path, limit, 1000),
-        answering
-    );
+    let proxy = StreamProxy::with_tls(trusted);
+    let (got, _open) = tokio::join!(get_as(&proxy, &target, path, limit, 1000), answering);
     assert_eq!(&got.unwrap().1[..], b"ok");
 }

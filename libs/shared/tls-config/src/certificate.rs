@@ -1,6 +1,6 @@
 //! What is wrong with a certificate, before a peer says so.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 use x509_cert::{
@@ -9,7 +9,7 @@ use x509_cert::{
         Decode as _,
         asn1::{ObjectIdentifier, Uint},
     },
-    ext::pkix::{SubjectAltName, name::GeneralName},
+    ext::pkix::{BasicConstraints, SubjectAltName, name::GeneralName},
 };
 
 use crate::error::TlsProblem;
@@ -30,6 +30,25 @@ const WEAK_SIGNATURES: [(ObjectIdentifier, &str); 4] = [
     (ObjectIdentifier::new_unwrap("1.2.840.10040.4.3"), "SHA-1"),
 ];
 
+/// The time of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// It is not valid before.
+    pub not_before: SystemTime,
+    /// It is not valid after.
+    pub not_after: SystemTime,
+}
+
+impl Validity {
+    /// When to renew it: after two thirds of its life. The last third is for control planes that
+    /// are away, and for people who notice.
+    #[must_use]
+    pub fn renew_at(&self) -> SystemTime {
+        let life = self.not_after.duration_since(self.not_before);
+        self.not_before + life.unwrap_or(Duration::ZERO) / 3 * 2
+    }
+}
+
 /// A parsed certificate.
 pub(crate) struct Parsed(Certificate);
 
@@ -43,18 +62,25 @@ impl Parsed {
 
     /// Whether peers accept it at `now`; its issuer is not looked at.
     pub(crate) fn check(&self, now: SystemTime) -> Result<(), TlsProblem> {
-        let validity = self.0.tbs_certificate().validity();
-        let (begin, end) = (
-            validity.not_before.to_system_time(),
-            validity.not_after.to_system_time(),
-        );
-        if now > end {
-            return Err(TlsProblem::Expired(end));
+        let Validity {
+            not_before,
+            not_after,
+        } = self.validity();
+        if now > not_after {
+            return Err(TlsProblem::Expired(not_after));
         }
-        if now < begin {
-            return Err(TlsProblem::NotYetValid(begin));
+        if now < not_before {
+            return Err(TlsProblem::NotYetValid(not_before));
         }
         self.check_strength()
+    }
+
+    pub(crate) fn validity(&self) -> Validity {
+        let validity = self.0.tbs_certificate().validity();
+        Validity {
+            not_before: validity.not_before.to_system_time(),
+            not_after: validity.not_after.to_system_time(),
+        }
     }
 
     fn check_strength(&self) -> Result<(), TlsProblem> {
@@ -75,6 +101,12 @@ impl Parsed {
     fn is_self_issued(&self) -> bool {
         let signed = self.0.tbs_certificate();
         signed.issuer() == signed.subject()
+    }
+
+    /// Whether it may sign certificates.
+    pub(crate) fn is_ca(&self) -> bool {
+        let extension = self.0.tbs_certificate().get_extension::<BasicConstraints>();
+        matches!(extension, Ok(Some((_, constraints))) if constraints.ca)
     }
 
     /// The length of the modulus; `None` for a key of another kind.

@@ -84,6 +84,9 @@ pub enum TlsProblem {
     /// A CA that nothing can be verified with.
     #[error("holds a CA certificate that cannot be used: {0}")]
     UnusableCa(String),
+    /// A certificate that can sign no other.
+    #[error("the certificate is not that of a CA (basic constraints)")]
+    NotACa,
     /// The system has no CAs.
     #[error("no CA certificate is installed here; install ca-certificates, or name a CA file")]
     NoSystemRoots,

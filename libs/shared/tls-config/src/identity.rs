@@ -13,7 +13,8 @@ use rustls::{
 };
 
 use crate::{
-    certificate::Parsed,
+    Fingerprint,
+    certificate::{Parsed, Validity},
     error::{TlsError, TlsProblem},
     files,
     provider::provider,
@@ -31,6 +32,61 @@ pub struct IdentityFiles {
 impl IdentityFiles {
     pub(crate) fn paths(&self) -> [PathBuf; 2] {
         [self.certificate.clone(), self.key.clone()]
+    }
+
+    /// Both in one file, which one rename replaces.
+    #[must_use]
+    pub fn in_one(file: PathBuf) -> Self {
+        Self {
+            certificate: file.clone(),
+            key: file,
+        }
+    }
+
+    /// The time of the certificate, which may be over.
+    ///
+    /// # Errors
+    /// When its file cannot be used.
+    pub fn validity(&self) -> Result<Validity, TlsError> {
+        let own = self.own()?;
+        Ok(own.validity())
+    }
+
+    /// The names in the certificate: DNS names, addresses and URIs.
+    ///
+    /// # Errors
+    /// When its file cannot be used.
+    pub fn names(&self) -> Result<Vec<String>, TlsError> {
+        Ok(self.own()?.names())
+    }
+
+    /// Checks that the certificate is that of a CA, that it is valid now, and that the key belongs
+    /// to it.
+    ///
+    /// # Errors
+    /// When it could sign nothing that peers accept.
+    pub fn check_ca(&self) -> Result<(Fingerprint, Validity), TlsError> {
+        let certified = self.load(None)?;
+        let refuse = |problem| TlsError::new(&self.certificate, problem);
+        let own = certified
+            .cert
+            .first()
+            .ok_or_else(|| refuse(TlsProblem::NoCertificate))?;
+        let parsed = Parsed::new(own).map_err(refuse)?;
+        if !parsed.is_ca() {
+            return Err(refuse(TlsProblem::NotACa));
+        }
+        Ok((Fingerprint::of(own), parsed.validity()))
+    }
+
+    fn own(&self) -> Result<Parsed, TlsError> {
+        let file = &self.certificate;
+        let refuse = |problem| TlsError::new(file, problem);
+        let chain = files::certificates(file, &files::read(file)?)?;
+        let own = chain
+            .first()
+            .ok_or_else(|| refuse(TlsProblem::NoCertificate))?;
+        Parsed::new(own).map_err(refuse)
     }
 
     /// Reads and checks both. `name` is a name for which the certificate must be valid.

@@ -29,6 +29,7 @@ mod provider;
 mod reloaded;
 mod server;
 
+pub use certificate::Validity;
 pub use client::{ClientTls, Trust, explain};
 pub use error::{MAX_FILE_BYTES, TlsError, TlsProblem};
 pub use fingerprint::{Fingerprint, FingerprintError};

@@ -1,5 +1,7 @@
 //! Who a peer is, by its certificate.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rustls::pki_types::CertificateDer;
 
 use crate::{Fingerprint, certificate::Parsed};
@@ -10,6 +12,7 @@ use crate::{Fingerprint, certificate::Parsed};
 pub struct PeerCertificate {
     fingerprint: Fingerprint,
     names: Vec<String>,
+    not_before: SystemTime,
 }
 
 impl PeerCertificate {
@@ -17,11 +20,12 @@ impl PeerCertificate {
     #[must_use]
     pub fn of(certificates: Option<&[CertificateDer<'_>]>) -> Option<Self> {
         let own = certificates?.first()?;
+        let parsed = Parsed::new(own).ok();
+        let names = parsed.as_ref().map(Parsed::names);
         Some(Self {
             fingerprint: Fingerprint::of(own),
-            names: Parsed::new(own)
-                .map(|parsed| parsed.names())
-                .unwrap_or_default(),
+            names: names.unwrap_or_default(),
+            not_before: parsed.map_or(UNIX_EPOCH, |parsed| parsed.validity().not_before),
         })
     }
 
@@ -29,6 +33,12 @@ impl PeerCertificate {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// When the certificate became valid.
+    #[must_use]
+    pub fn not_before(&self) -> SystemTime {
+        self.not_before
     }
 
     /// The names in the certificate: DNS names, addresses and URIs, as the CA has signed them.

@@ -17,6 +17,16 @@ use ureq::{
     },
 };
 
+/// Why a handshake failed, in one sentence; `None` if `error` is not about TLS.
+#[must_use]
+pub fn explain(error: &Error) -> Option<String> {
+    match error {
+        // It does not name its cause as its source.
+        Error::Io(cause) => tls_config::explain(cause),
+        other => tls_config::explain(other),
+    }
+}
+
 /// Wraps the connections of `https` URLs in TLS. It comes after ureq's `TcpConnector` in a chain.
 #[derive(Debug, Clone)]
 pub struct TlsConnector(ClientTls);

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, date_time_ymd,
+    KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -83,7 +83,7 @@ impl Authority {
         self.issuer.der()
     }
 
-    /// A certificate for these DNS names and addresses, valid now.
+    /// A certificate for these DNS names, addresses and SPIFFE ids, valid now.
     ///
     /// # Errors
     /// When a name is none.
@@ -148,8 +148,13 @@ pub fn replace(path: &Path, content: &str) -> Result<()> {
 }
 
 fn params(names: &[&str], validity: Validity) -> Result<CertificateParams> {
-    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let (uris, names): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|name| name.starts_with("spiffe://"));
+    let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
     let mut params = CertificateParams::new(names)?;
+    for uri in uris {
+        params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+    }
     let now = SystemTime::now();
     (params.not_before, params.not_after) = match validity {
         Validity::Now => ((now - DAY).into(), (now + 90 * DAY).into()),

@@ -31,18 +31,20 @@ enum Layer {
 
 /// Dependencies with owners. Tests may use them anywhere, and so may the crates that only tests
 /// depend on.
-const OWNED: [(&str, &[&str]); 17] = [
+const OWNED: [(&str, &[&str]); 18] = [
     ("notify", &["handoff-watcher"]),
     ("nvml-wrapper", &["gpu-inventory"]),
     ("subtle", &["bearer-auth"]),
     ("tracing-subscriber", &["telemetry"]),
     ("rustls", &["tls-config"]),
     ("rustls-native-certs", &["tls-config"]),
+    ("rcgen", &["node-ca", "node-join"]),
     ("tokio-rustls", &["tls-stream"]),
     ("x509-cert", &["tls-config"]),
     (
         "ureq",
         &[
+            "node-join",
             "node-registration",
             "llorch-client",
             "telemetry",

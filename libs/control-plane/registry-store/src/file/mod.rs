@@ -4,6 +4,7 @@
 mod create;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod joins;
 mod keys;
 mod options;
 mod schema;
@@ -17,10 +18,11 @@ use std::{
 };
 
 use access_keys::{AccessKey, Effect};
+use join_tokens::{Effect as JoinEffect, JoinToken, RevokedNode};
 use parking_lot::Mutex;
 use redb::{Database, DatabaseError};
 
-use crate::{Change, KeyStore, RegistryStore, StoreError, StoredNode};
+use crate::{Change, JoinStore, KeyStore, RegistryStore, StoreError, StoredNode};
 use schema::FileError;
 
 /// The name of the file.
@@ -148,6 +150,19 @@ impl KeyStore for FileStore {
             return Ok(());
         }
         self.with(|database| keys::write(database, changes))
+    }
+}
+
+impl JoinStore for FileStore {
+    fn load_joins(&self) -> Result<(Vec<JoinToken>, Vec<RevokedNode>), StoreError> {
+        self.with(joins::read)
+    }
+
+    fn apply_joins(&self, changes: &[JoinEffect]) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.with(|database| joins::write(database, changes))
     }
 }
 

@@ -296,3 +296,34 @@ fn the_api_token_has_no_checksum() {
     let policy = AuthPolicy::new(Some(token.parse().unwrap()), true).unwrap();
     assert_eq!(ask(&policy, token, NOW), Ok(Principal::ApiToken));
 }
+
+// spec: JOIN-21
+#[test]
+fn a_revoked_certificate_is_refused_and_a_later_one_is_not() {
+    let policy = AuthPolicy::default();
+    let issued_at = |secs| {
+        let names = ["spiffe://llorch/node/a".to_owned()];
+        let holder = CertificateHolder::of(&names, NOW + Duration::from_secs(secs));
+        Arc::new(holder.unwrap())
+    };
+    let (first, second) = (issued_at(10), issued_at(11));
+    let principal = policy.holder(&first).unwrap();
+    assert_eq!(principal.to_string(), "certificate of node a");
+    assert!(principal.acts_for(crate::Access::NODE, "a").is_ok());
+    let other = principal.acts_for(crate::Access::NODE, "b").unwrap_err();
+    assert_eq!(
+        other.to_string(),
+        "the certificate of node a may act for the node a only"
+    );
+    assert_eq!(
+        principal
+            .may(crate::Access::CLIENT)
+            .unwrap_err()
+            .to_string(),
+        "this needs a key with the scope client, and the certificate of node a has: node"
+    );
+    let revoked = [("a".parse().unwrap(), NOW + Duration::from_secs(10))];
+    policy.replace_revoked_certificates(HashMap::from(revoked));
+    assert_eq!(policy.holder(&first), Err(AuthError::RevokedCertificate));
+    assert!(policy.holder(&second).is_ok());
+}

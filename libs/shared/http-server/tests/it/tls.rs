@@ -1,9 +1,16 @@
 //! TLS and plain HTTP on one port, and clients that do not finish their handshakes.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
+use bearer_auth::AuthPolicy;
 use http::{Request, Response};
-use http_server::{Limits, PlainHttp, RequestBody, UnauthenticatedLimits};
+use http_server::{
+    Access, AllowedHosts, Authenticated, Limits, PlainHttp, RequestBody, Routes,
+    UnauthenticatedLimits, with_fallbacks,
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -142,4 +149,52 @@ async fn a_stop_ends_unfinished_handshakes_at_once() {
     assert_eq!(good.get("/").await.text(), "hello");
     assert_eq!(server.handle.close(Duration::from_secs(60)).await, 0);
     slow.until_closed().await;
+}
+
+// spec: JOIN-20, JOIN-21
+#[tokio::test]
+async fn a_certificate_of_a_node_is_an_identity() {
+    let pki = Pki::new();
+    let routes = Routes::new()
+        .get("/v2/x", Access::OPERATOR, async || "x")
+        .get("/v2/nodes/{node_id}", Access::NODE, async || "node");
+    // Every peer must present something.
+    let policy = AuthPolicy::with_keys_only(None);
+    let hosts = AllowedHosts::new([], "DEMO_ALLOWED_HOSTS");
+    let router = with_fallbacks(routes.into_router());
+    let service = Authenticated::new(policy.clone(), hosts, router);
+    let server = pki.start(Limits::default(), service);
+    let connect = |name: Option<&'static str>, protocol| {
+        let (pki, io) = (&pki, server.pipe());
+        async move { Client::new(pki.connect(io, protocol, name).await) }
+    };
+    let protocol = b"http/1.1";
+    for (name, own, other, operator) in [
+        (None, 401, 401, 401),
+        (Some("gpu-1"), 401, 401, 401),
+        (Some("spiffe://llorch/node/a"), 200, 403, 403),
+        (Some("spiffe://llorch/node/b"), 403, 200, 403),
+        (Some("spiffe://llorch/control-plane"), 403, 403, 200),
+        (Some("spiffe://elsewhere/node/a"), 401, 401, 401),
+    ] {
+        let mut client = connect(name, protocol).await;
+        for (path, status) in [
+            ("/v2/nodes/a", own),
+            ("/v2/nodes/b", other),
+            ("/v2/x", operator),
+        ] {
+            assert_eq!(client.get(path).await.status, status, "{name:?} {path}");
+        }
+    }
+    // A token beside the certificate is not looked at.
+    let mut client = connect(Some("spiffe://llorch/node/a"), protocol).await;
+    let request = "GET /v2/nodes/a HTTP/1.1\r\nhost: h\r\nx-api-key: wrong-token\r\n\r\n";
+    client.send(request).await;
+    assert_eq!(client.reply().await.status, 200);
+    // A revocation ends it on the open connection.
+    let revoked = HashMap::from([("a".parse().unwrap(), SystemTime::now())]);
+    policy.replace_revoked_certificates(revoked);
+    let reply = client.get("/v2/nodes/a").await;
+    assert_eq!(reply.status, 401);
+    assert!(reply.text().contains("was revoked"), "{}", reply.text());
 }

@@ -66,6 +66,10 @@ fn it_conforms() {
         let name = format!("{}", count.get());
         Box::new(FileStore::open(&directory.path().join(name)).unwrap())
     });
+    conformance::check_joins(|| {
+        let own = directory.path().join("joins");
+        Box::new(FileStore::open(&own).unwrap())
+    });
 }
 
 #[test]

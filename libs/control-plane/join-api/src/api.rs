@@ -1,0 +1,185 @@
+//! The state, its store, and the policy that revocations are published to.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use address_ranges::AddressRanges;
+use bearer_auth::{AuthPolicy, TokenDigest};
+use join_tokens::{Effect, Event, JoinState, JoinToken, JoinTokenError};
+use key_api::KeyApi;
+use node_ca::{CaDirectory, DEFAULT_NODE_LIFETIME, SignError};
+use registry_store::{JoinStore, StoreError};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+/// How nodes join.
+#[derive(Debug, Clone)]
+pub struct JoinConfig {
+    /// The CA that signs their certificates. Without one they get tokens.
+    pub ca: Option<Arc<CaDirectory>>,
+    /// How long a certificate is valid.
+    pub lifetime: Duration,
+    /// The digest of the token that the control plane presents to nodes.
+    pub own_token: Option<TokenDigest>,
+    /// The addresses that nodes may have.
+    pub addresses: AddressRanges,
+    /// Whether nodes may join at all. In the HOME profile they may not.
+    pub takes_nodes: bool,
+}
+
+impl Default for JoinConfig {
+    fn default() -> Self {
+        Self {
+            ca: None,
+            lifetime: DEFAULT_NODE_LIFETIME,
+            own_token: None,
+            addresses: AddressRanges::default(),
+            takes_nodes: true,
+        }
+    }
+}
+
+/// The joining of this process. Clones share it.
+#[derive(Clone)]
+pub struct JoinApi(Arc<Inner>);
+
+pub(crate) struct Inner {
+    state: Arc<Mutex<JoinState>>,
+    store: Arc<dyn JoinStore>,
+    policy: AuthPolicy,
+    pub(crate) keys: KeyApi,
+    pub(crate) config: JoinConfig,
+}
+
+/// Why a change did not happen, or only in part.
+#[derive(Debug)]
+pub(crate) enum ChangeError {
+    /// It is not allowed.
+    Refused(JoinTokenError),
+    /// The certificate is not signed.
+    NotSigned(SignError),
+    /// The store failed. A revoked node is refused all the same.
+    NotSaved { is_revocation: bool },
+    /// The work on the store panicked.
+    Panicked,
+}
+
+/// What is done with the state before a change is saved: the signature of a certificate, which the
+/// use of a token must not outlive.
+type Before<T> = Box<dyn FnOnce(&JoinState) -> Result<T, SignError> + Send>;
+
+impl JoinApi {
+    /// Loads what `store` keeps and publishes revocations to `policy`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn load(
+        store: Arc<dyn JoinStore>,
+        policy: AuthPolicy,
+        keys: KeyApi,
+        config: JoinConfig,
+    ) -> Result<Self, StoreError> {
+        let (tokens, revoked) = store.load_joins()?;
+        let state = JoinState::restore(tokens, revoked);
+        policy.replace_revoked_certificates(state.revocations());
+        Ok(Self(Arc::new(Inner {
+            state: Arc::new(Mutex::new(state)),
+            store,
+            policy,
+            keys,
+            config,
+        })))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    /// All tokens, by id.
+    pub(crate) async fn tokens(&self) -> Vec<Arc<JoinToken>> {
+        self.0.state.lock().await.tokens().cloned().collect()
+    }
+
+    /// When a node was revoked.
+    pub(crate) async fn revoked_at(
+        &self,
+        node: &pool_registry_types::NodeId,
+    ) -> Option<SystemTime> {
+        self.0.state.lock().await.revoked_at(node)
+    }
+
+    /// Makes a change; returns what changed.
+    pub(crate) async fn change(&self, event: Event) -> Result<Option<Arc<JoinToken>>, ChangeError> {
+        let nothing: Before<()> = Box::new(|_| Ok(()));
+        self.change_after(event, nothing)
+            .await
+            .map(|(token, ())| token)
+    }
+
+    /// Checks a change, does what comes `before` it, and makes it.
+    ///
+    /// The work is a blocking task: it goes on to its end when the client leaves.
+    pub(crate) async fn change_after<T: Send + 'static>(
+        &self,
+        event: Event,
+        before: Before<T>,
+    ) -> Result<(Option<Arc<JoinToken>>, T), ChangeError> {
+        let state = Arc::clone(&self.0.state).lock_owned().await;
+        let (store, policy) = (Arc::clone(&self.0.store), self.0.policy.clone());
+        let work = move || change(state, &*store, &policy, event, before);
+        let work = tokio::task::spawn_blocking(work);
+        work.await.unwrap_or(Err(ChangeError::Panicked))
+    }
+}
+
+fn change<T>(
+    mut state: OwnedMutexGuard<JoinState>,
+    store: &dyn JoinStore,
+    policy: &AuthPolicy,
+    event: Event,
+    before: Before<T>,
+) -> Result<(Option<Arc<JoinToken>>, T), ChangeError> {
+    let is_revocation = matches!(event, Event::Revoke { .. } | Event::RevokeNode { .. });
+    let mut changed = state.clone();
+    let effects = changed
+        .apply(event, SystemTime::now())
+        .map_err(ChangeError::Refused)?;
+    let done = before(&state).map_err(ChangeError::NotSigned)?;
+    let token = effects.iter().find_map(|effect| match effect {
+        Effect::SaveToken(token) => Some(Arc::clone(token)),
+        _ => None,
+    });
+    // A revocation holds although it cannot be saved; all else does not.
+    if is_revocation {
+        publish(&mut state, changed, policy);
+        save(store, &effects, is_revocation)?;
+    } else {
+        save(store, &effects, is_revocation)?;
+        publish(&mut state, changed, policy);
+    }
+    Ok((token, done))
+}
+
+fn save(store: &dyn JoinStore, effects: &[Effect], is_revocation: bool) -> Result<(), ChangeError> {
+    store.apply_joins(effects).map_err(|error| {
+        let error: &(dyn std::error::Error + 'static) = &error;
+        tracing::warn!(error, "a change of join tokens or nodes could not be saved");
+        ChangeError::NotSaved { is_revocation }
+    })
+}
+
+fn publish(state: &mut JoinState, changed: JoinState, policy: &AuthPolicy) {
+    policy.replace_revoked_certificates(changed.revocations());
+    *state = changed;
+}
+
+impl fmt::Debug for JoinApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinApi")
+            .field("store", &self.0.store)
+            .field("config", &self.0.config)
+            .finish_non_exhaustive()
+    }
+}

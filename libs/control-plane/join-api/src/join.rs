@@ -1,0 +1,163 @@
+//! A machine joins, and a node renews its certificate.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bearer_auth::{AccessToken, AccessTokenError, CertificateHolder, TokenDigest};
+use http_server::ApiError;
+use join_tokens::Event;
+use node_ca::{CaDirectory, Host, Period};
+use pool_registry_types::{
+    ErrorCode, HttpUrl, JoinRequest, JoinResponse, NodeId, PemText, SecretText,
+};
+
+use crate::{
+    api::JoinApi,
+    errors::{internal, not_signed, refused},
+};
+
+impl JoinApi {
+    /// Gives a machine the identity of a node. A refused request costs no use of the token.
+    pub(crate) async fn join(&self, request: JoinRequest) -> Result<JoinResponse, ApiError> {
+        let digest = digest(&request.token)?;
+        let host = self.check_address(&request.address).await?;
+        let node_id = request.node_id;
+        match &self.inner().config.ca {
+            Some(ca) => {
+                let csr = request.csr.ok_or_else(|| {
+                    ApiError::invalid(
+                        "csr: is needed, because this control plane has a CA; join with \
+                         `pool-managerd join https://…`",
+                    )
+                })?;
+                self.join_with_certificate(Arc::clone(ca), node_id, digest, csr, host)
+                    .await
+            }
+            None => self.join_with_token(node_id, digest).await,
+        }
+    }
+
+    async fn join_with_certificate(
+        &self,
+        ca: Arc<CaDirectory>,
+        node_id: NodeId,
+        digest: TokenDigest,
+        csr: PemText,
+        host: Host,
+    ) -> Result<JoinResponse, ApiError> {
+        let event = Event::Use {
+            digest,
+            node: node_id.clone(),
+        };
+        let certificate_of_ca = pem(ca.authority().certificate())?;
+        let (lifetime, node) = (self.inner().config.lifetime, node_id.clone());
+        let sign = move |state: &join_tokens::JoinState| {
+            let period = Period {
+                after: state.revoked_at(&node),
+                ..Period::from(SystemTime::now(), lifetime)
+            };
+            ca.authority().sign(&csr, &node, &[host], period)
+        };
+        let changed = self.change_after(event, Box::new(sign)).await;
+        let (_, certificate) = changed.map_err(|error| refused(&error))?;
+        let mut response = JoinResponse::new(node_id);
+        response.certificate = Some(pem(&certificate)?);
+        response.ca_certificate = Some(certificate_of_ca);
+        Ok(response)
+    }
+
+    async fn join_with_token(
+        &self,
+        node_id: NodeId,
+        digest: TokenDigest,
+    ) -> Result<JoinResponse, ApiError> {
+        // Without it the control plane could present nothing to the node.
+        let own = self.inner().config.own_token.ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::KeyConflict,
+                "this control plane has neither a CA nor a token, so it could present nothing to \
+                 the node; set ORCHESTRATORD_CA_DIR (`llorch ca init` makes a CA), or \
+                 LLORCH_API_TOKEN",
+            )
+        })?;
+        let event = Event::Use {
+            digest,
+            node: node_id.clone(),
+        };
+        self.change(event).await.map_err(|error| refused(&error))?;
+        let token = self.inner().keys.replace_node_key(&node_id).await?;
+        let mut response = JoinResponse::new(node_id);
+        response.token = Some(SecretText::new(token.reveal()).map_err(|_| internal())?);
+        response.control_plane_token_sha256 = Some(own.to_hex());
+        Ok(response)
+    }
+
+    /// Signs the next certificate of a node. It has the hosts of the one that the node presents.
+    pub(crate) async fn renew(
+        &self,
+        holder: &CertificateHolder,
+        csr: &PemText,
+    ) -> Result<PemText, ApiError> {
+        let config = &self.inner().config;
+        let (Some(ca), Some(node)) = (&config.ca, holder.node()) else {
+            return Err(ApiError::new(
+                ErrorCode::NotFound,
+                "this control plane has no CA, so it signs no certificates",
+            ));
+        };
+        let hosts = holder.hosts().iter().filter_map(|host| host.parse().ok());
+        let hosts: Vec<Host> = hosts.collect();
+        let period = Period {
+            after: self.revoked_at(node).await,
+            ..Period::from(SystemTime::now(), config.lifetime)
+        };
+        let certificate = ca.authority().sign(csr, node, &hosts, period);
+        pem(&certificate.map_err(|error| not_signed(&error))?)
+    }
+
+    /// The host of a node's address, which must be one that the control plane may connect to. A
+    /// name that does not resolve yet is accepted: it is judged again at each connection.
+    async fn check_address(&self, address: &HttpUrl) -> Result<Host, ApiError> {
+        let invalid = |reason: String| ApiError::invalid(format!("address: {reason}"));
+        let config = &self.inner().config;
+        if config.ca.is_some() && !address.is_https() {
+            let reason = "must begin with https://, because this control plane has a CA";
+            return Err(invalid(reason.to_owned()));
+        }
+        let host = address.host();
+        let allowed = config.addresses.check_host(host);
+        allowed.map_err(|error| invalid(error.to_string()))?;
+        if let Ok(found) = tokio::net::lookup_host((host, address.port())).await {
+            let found: Vec<_> = found.map(|socket| socket.ip()).collect();
+            let refused = found.iter().map(|ip| config.addresses.check(*ip));
+            // One that is allowed is enough: the others are not connected to.
+            let errors: Vec<_> = refused.filter_map(Result::err).collect();
+            if let Some(error) = errors.first().filter(|_| errors.len() == found.len()) {
+                return Err(invalid(format!(
+                    "{host} resolves to an address, but {error}"
+                )));
+            }
+        }
+        host.parse()
+            .map_err(|error: node_ca::HostError| invalid(format!("the host {error}")))
+    }
+}
+
+/// A mistyped token is reported as such, and never looked up.
+fn digest(token: &SecretText) -> Result<TokenDigest, ApiError> {
+    let token: Result<AccessToken, AccessTokenError> = token.reveal().parse();
+    match token {
+        Ok(token) => Ok(token.digest()),
+        Err(AccessTokenError::Mistyped) => Err(ApiError::new(
+            ErrorCode::Unauthorized,
+            "token: the join token is mistyped or incomplete: its checksum does not match",
+        )),
+        Err(error @ AccessTokenError::NoPrefix) => Err(ApiError::new(
+            ErrorCode::Unauthorized,
+            format!("token: {error}"),
+        )),
+    }
+}
+
+fn pem(text: &str) -> Result<PemText, ApiError> {
+    PemText::new(text).map_err(|_| internal())
+}
