@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use axum::{Extension, Json, extract::State, response::IntoResponse as _, response::Response};
-use bearer_auth::{AuthPolicy, SESSION_COOKIE, SESSION_LIFE, Scopes, SessionSecret};
+use bearer_auth::{AuthError, AuthPolicy, SESSION_COOKIE, SESSION_LIFE, Scopes, SessionSecret};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{CACHE_CONTROL, SET_COOKIE},
@@ -67,10 +67,11 @@ impl SessionApi {
 /// Opens a session for the token of this request.
 ///
 /// The cookie of the answer stands for the token for twelve hours, on requests of pages of this
-/// server. A restart of the server, and the end of the key, end it as well.
+/// server. A restart of the server, and the end of the key, end it as well. A caller that is served
+/// without a token gets no cookie.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/session", tag = "page",
-    responses((status = 200, description = "`Set-Cookie` has the session.", body = SessionAnswer))
+    responses((status = 200, description = "`Set-Cookie` has the session, if `is_session`.", body = SessionAnswer))
 ))]
 pub(crate) async fn open(
     State(api): State<Arc<SessionApi>>,
@@ -78,12 +79,15 @@ pub(crate) async fn open(
     over_tls: Option<Extension<OverTls>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let secret = api
-        .policy
-        .open_session(&headers, SystemTime::now())
-        .map_err(|error| ApiError::new(ErrorCode::InvalidRequest, error.to_string()))?;
-    let cookie = cookie(Some(&secret), over_tls.is_some());
-    Ok((cookie, Json(SessionAnswer::new(&principal, true))).into_response())
+    match api.policy.open_session(&headers, SystemTime::now()) {
+        Ok(secret) => {
+            let cookie = cookie(Some(&secret), over_tls.is_some());
+            Ok((cookie, Json(SessionAnswer::new(&principal, true))).into_response())
+        }
+        // The caller is served without a token, so it needs no session.
+        Err(AuthError::Missing) => Ok(Json(SessionAnswer::new(&principal, false)).into_response()),
+        Err(error) => Err(ApiError::new(ErrorCode::InvalidRequest, error.to_string())),
+    }
 }
 
 /// Who is signed in.

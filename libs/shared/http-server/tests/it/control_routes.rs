@@ -108,7 +108,7 @@ async fn a_message_is_no_echo_of_a_long_value() {
     let (_server, mut client) = client();
     let long = GOOD.replace("true", &format!("\"{}\"", "ä".repeat(5000)));
     let (_, _, message) = client.post("/heartbeat", &long).await.error();
-    assert!(message.len() < 600 && message.ends_with('…'), "{message}");
+    assert!(message.len() < 600 && !message.contains('ä'), "{message}");
 }
 
 #[tokio::test]
