@@ -87,6 +87,7 @@ impl FromRequestParts<JoinApi> for NodesMayJoin {
     post, path = "/v2/join", tag = "joining", security(()), request_body = JoinRequest,
     responses((status = 200, description = "The credential of the node.",
         body = pool_registry_types::JoinResponse),
+        (status = 401, description = "UNAUTHORIZED"), (status = 403, description = "FORBIDDEN"),
         (status = 409, description = "KEY_CONFLICT"),
         (status = 503, description = "CLOUD_PROFILE_DISABLED"))
 ))]

@@ -9,10 +9,12 @@ use bearer_auth::AccessToken;
 use join_tokens::{JoinToken, NewJoinToken};
 use pool_registry_types::{NodeId, PemText};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// A join token to create; every field may be left out.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(try_from = "Map<String, Value>")]
 pub struct NewJoinTokenRequest {
     /// The only node that it is for.
     #[serde(default)]
@@ -25,6 +27,35 @@ pub struct NewJoinTokenRequest {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2_592_000_000_u64))]
     expires_in_ms: Option<u64>,
+}
+
+/// The same as serde reads it. A list would do for it too, whose fields have no names.
+#[derive(Deserialize)]
+struct Fields {
+    #[serde(default)]
+    node: Option<NodeId>,
+    #[serde(default)]
+    uses: Option<u32>,
+    #[serde(default)]
+    expires_in_ms: Option<u64>,
+}
+
+impl TryFrom<Map<String, Value>> for NewJoinTokenRequest {
+    type Error = String;
+
+    fn try_from(object: Map<String, Value>) -> Result<Self, String> {
+        let fields = serde_path_to_error::deserialize(Value::Object(object));
+        let Fields {
+            node,
+            uses,
+            expires_in_ms,
+        } = fields.map_err(|error| error.to_string())?;
+        Ok(Self {
+            node,
+            uses,
+            expires_in_ms,
+        })
+    }
 }
 
 impl From<NewJoinTokenRequest> for NewJoinToken {

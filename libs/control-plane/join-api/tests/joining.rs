@@ -365,6 +365,8 @@ async fn operators_create_list_and_revoke_join_tokens() {
             "expires_in_ms",
         ),
         (json!({"node": "a b"}), "node"),
+        (json!({"uses": "x"}), "uses"),
+        (json!([null, 1]), "sequence"),
     ] {
         let (status, answer) = api.send(Method::POST, "/v2/join-tokens", body).await;
         assert_eq!(status, 400, "{answer}");
