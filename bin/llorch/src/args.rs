@@ -130,6 +130,8 @@ pub(crate) enum Command {
     /// Make the certificate authority of a control plane, in a directory of this machine
     #[command(subcommand)]
     Ca(Ca),
+    /// Show what keys have used: requests, tokens and time on slots, by day and model
+    Usage(Usage),
     /// Measure any OpenAI-compatible server under load
     Bench(Bench),
     /// Print a completion script for a shell
@@ -371,6 +373,34 @@ pub(crate) struct CreateKey {
     /// Its life, such as 90days; without it the key has no end
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) expires: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) limits: KeyLimitArgs,
+}
+
+/// How much of the service a key may use.
+#[derive(Debug, Args)]
+pub(crate) struct KeyLimitArgs {
+    /// The only models that it may use, separated by commas; aliases count as well
+    #[arg(long, value_name = "MODELS", value_delimiter = ',')]
+    pub(crate) models: Option<Vec<String>>,
+    /// The most requests in any minute
+    #[arg(long, value_name = "N")]
+    pub(crate) rpm: Option<u64>,
+    /// The most tokens, read and generated, in any minute
+    #[arg(long, value_name = "N")]
+    pub(crate) tpm: Option<u64>,
+    /// The most tokens in a day of UTC
+    #[arg(long, value_name = "N")]
+    pub(crate) tpd: Option<u64>,
+    /// The most requests at once
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrent: Option<u64>,
+    /// The highest priority; requests with a higher one have this one
+    #[arg(long, value_name = "PRIORITY")]
+    pub(crate) highest_priority: Option<Priority>,
+    /// Its requests in one turn where slots are scarce, 1 to 100 [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) weight: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -383,6 +413,22 @@ pub(crate) struct RotateKey {
     /// The new life of the key from now on; without it its end stays
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) expires: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Usage {
+    /// Only this key, by its id or its name
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Only this model
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// From this day of UTC on, such as 2027-01-31
+    #[arg(long, value_name = "DAY")]
+    pub(crate) from: Option<String>,
+    /// Up to this day, which is included
+    #[arg(long, value_name = "DAY")]
+    pub(crate) to: Option<String>,
 }
 
 /// What a key may be used for.

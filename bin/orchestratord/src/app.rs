@@ -17,6 +17,7 @@ use pool_registry_types::{HealthAnswer, ORCHESTRATORD};
 use registry_runtime::NodesMetrics;
 use service_runtime::Readiness;
 use task_api::TaskApi;
+use usage_log::{UsageLog, UsageMetrics};
 
 use crate::{
     api, ca,
@@ -26,6 +27,7 @@ use crate::{
     data_path_view::LiveDataPath,
     home,
     node_access::NodeAccess,
+    usage,
 };
 
 /// Tasks end this long before the drain deadline, so that their readers still get the last events.
@@ -44,6 +46,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     daemon.follow_keys(&config.settings);
     let store = config.store_location();
     let (settings, grace) = (config.settings, config.shutdown_grace);
+    let usage_days = config.usage_retention_days;
     let origins = config.allowed_origins;
     let (readiness, events) = (Readiness::new(), EventLog::new());
     let node = config
@@ -64,6 +67,8 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         ),
     };
     let (data_path, routes) = DataPath::start(config.gateway, admission, nodes.transport, &daemon);
+    let usage = usage::start(&control_plane, usage_days, &daemon);
+    usage::connect(&data_path.gateway, &usage);
     let control_api = ControlApi::new(control_plane.registry.clone())
         .with_version(env!("CARGO_PKG_VERSION"))
         .with_metrics_at(listeners.metrics_addr())
@@ -73,7 +78,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         .with_node_addresses(config.joining.addresses.clone())
         .with_node_control(nodes.control)
         .with_data_path(data_path.view.clone());
-    let metrics = register_metrics(&control_plane, &data_path, node.as_ref(), &daemon);
+    let metrics = register_metrics(&control_plane, &data_path, node.as_ref(), &usage, &daemon);
     let live = start_live(&control_api, &daemon);
     let keys = KeyApi::load(Arc::clone(&control_plane.keys), settings.auth.clone())?;
     if let Some(ca) = &config.joining.ca {
@@ -82,7 +87,10 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let joins = Arc::clone(&control_plane.joins);
     let joins = JoinApi::load(joins, settings.auth.clone(), keys.clone(), config.joining)?;
     let others = [
-        routes.merge(keys.routes()).merge(joins.routes()),
+        routes
+            .merge(keys.routes())
+            .merge(joins.routes())
+            .merge(usage_api::routes(usage.clone())),
         live.merge(SessionApi::new(settings.auth.clone()).routes()),
         service_routes(&readiness, &metrics),
     ];
@@ -129,12 +137,14 @@ fn register_metrics(
     control_plane: &ControlPlane,
     data_path: &DataPath,
     node: Option<&Node>,
+    usage: &UsageLog,
     daemon: &Daemon,
 ) -> Metrics {
     let metrics = daemon.metrics();
     data_path.register_metrics(&metrics);
     metrics.register(|families| {
         families.register_collector(Box::new(NodesMetrics::new(control_plane.registry.clone())));
+        families.register_collector(Box::new(UsageMetrics::new(usage.clone())));
         if let Some(node) = node {
             node.register_metrics(families);
         }

@@ -27,7 +27,7 @@ use crate::{
     settings::{
         ALIASES_FILE, ALLOWED_ORIGINS, CA_DIR, NODE_CERT_LIFETIME, NODE_RANGES, NODE_TIMEOUT,
         PLACEMENT, POOLS_FILE, PROGRAM, QUEUE_LIMIT, QUEUE_WAIT, SHUTDOWN_GRACE,
-        STALE_CHECK_INTERVAL,
+        STALE_CHECK_INTERVAL, USAGE_RETENTION,
     },
 };
 
@@ -60,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) allowed_origins: AllowedOrigins,
     /// How long a stop still takes requests, so that load balancers can turn elsewhere.
     pub(crate) shutdown_grace: Duration,
+    /// For how many days the usage of keys is kept.
+    pub(crate) usage_retention_days: u32,
 }
 
 impl AsRef<Settings> for Config {
@@ -108,6 +110,7 @@ impl Config {
             node_token: settings.token.as_ref().map(ApiToken::header_value),
             allowed_origins: allowed_origins(&mut reader, &settings),
             shutdown_grace: reader.read(&SHUTDOWN_GRACE),
+            usage_retention_days: u32::try_from(reader.read(&USAGE_RETENTION)).unwrap_or(u32::MAX),
             settings,
         };
         reader.finish().map(|()| config)

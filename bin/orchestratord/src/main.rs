@@ -11,6 +11,7 @@ mod data_path_view;
 mod home;
 mod node_access;
 mod settings;
+mod usage;
 
 use std::process::ExitCode;
 

@@ -43,7 +43,10 @@ const LIMITS: &[(&str, &[Limit])] = &[
     ("key-file", key_file::LIMITS),
     ("node-ca", node_ca::LIMITS),
     ("access-keys", access_keys::LIMITS),
+    ("bearer-auth", bearer_auth::LIMITS),
     ("key-api", key_api::LIMITS),
+    ("usage-log", usage_log::LIMITS),
+    ("usage-api", usage_api::LIMITS),
     ("event-log", event_log::LIMITS),
     ("registry-runtime", registry_runtime::LIMITS),
 ];
@@ -113,6 +116,11 @@ pub(crate) static QUEUE_WAIT: Setting<Duration> = Setting::millis(
      one](POOL_FILE.md#longer-waits)",
 );
 
+pub(crate) static USAGE_RETENTION: Setting<usize> =
+    Setting::integer("ORCHESTRATORD_USAGE_RETENTION_DAYS", || 90, 1..=3650)
+        .help("days for which the usage of keys is kept")
+        .document("days for which [the usage of keys](KEYS.md#usage) is kept, today included");
+
 pub(crate) static SHUTDOWN_GRACE: Setting<Duration> = Setting::millis(
     "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
     || Duration::ZERO,
@@ -165,6 +173,7 @@ const SETTINGS: &[&dyn DescribeSetting] = &[
     &PLACEMENT,
     &QUEUE_LIMIT,
     &QUEUE_WAIT,
+    &USAGE_RETENTION,
     &SHUTDOWN_GRACE,
     &CA_DIR,
     &NODE_CERT_LIFETIME,

@@ -1,6 +1,6 @@
 //! `token create`, `list`, `rotate` and `revoke`: the keys of the control plane.
 
-use llorch_client::{Key, KeyWithToken, NewKey, Response};
+use llorch_client::{Key, KeyLimits, KeyWithToken, NewKey, Response};
 use serde_json::json;
 
 use super::{App, cells::NONE};
@@ -19,6 +19,7 @@ impl App {
             scopes: scopes.collect(),
             node: create.node,
             expires_in: create.expires,
+            limits: limits(create.limits),
         };
         self.show_token(&self.client.create_key(&key)?)
     }
@@ -34,8 +35,10 @@ impl App {
                 .output
                 .line("there is no key; `llorch token create` makes one")?);
         }
-        let mut table = Table::new(&["KEY", "NAME", "SCOPES", "NODE", "STATE", "ENDS", "AGE"])
-            .optional(&["AGE", "NODE"]);
+        let columns = [
+            "KEY", "NAME", "SCOPES", "NODE", "STATE", "ENDS", "LIMITS", "AGE",
+        ];
+        let mut table = Table::new(&columns).optional(&["AGE", "NODE", "LIMITS"]);
         let now = now_ms();
         for key in &keys {
             table.row([
@@ -48,6 +51,7 @@ impl App {
                     || "never".to_owned(),
                     |end| left(end, now).unwrap_or_else(|| "over".to_owned()),
                 )),
+                Cell::new(shown(&key.limits)),
                 Cell::number(millis(now.saturating_sub(key.created_at_ms) as f64)),
             ]);
         }
@@ -108,6 +112,43 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// The server checks the numbers: it knows the bounds of its version.
+fn limits(given: args::KeyLimitArgs) -> KeyLimits {
+    let priority = given.highest_priority.map(|priority| match priority {
+        args::Priority::Interactive => "interactive".to_owned(),
+        args::Priority::Batch => "batch".to_owned(),
+    });
+    KeyLimits {
+        models: given.models,
+        requests_per_minute: given.rpm,
+        tokens_per_minute: given.tpm,
+        tokens_per_day: given.tpd,
+        concurrent_requests: given.concurrent,
+        highest_priority: priority,
+        weight: given.weight,
+    }
+}
+
+/// The limits of a key in a few words.
+fn shown(limits: &KeyLimits) -> String {
+    let models = limits.models.as_ref().map(|models| models.join(" "));
+    let number = |count: Option<u64>, unit: &str| count.map(|count| format!("{count} {unit}"));
+    let all = [
+        number(limits.requests_per_minute, "rpm"),
+        number(limits.tokens_per_minute, "tpm"),
+        number(limits.tokens_per_day, "tpd"),
+        number(limits.concurrent_requests, "at once"),
+        limits.highest_priority.clone(),
+        number(limits.weight.map(u64::from), "a turn"),
+        models,
+    ];
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    if all.is_empty() {
+        return NONE.to_owned();
+    }
+    all.join(", ")
 }
 
 fn state(key: &Key, now: u64) -> String {

@@ -19,6 +19,7 @@ mod status;
 mod tasks;
 mod token;
 mod top;
+mod usage;
 
 pub(crate) use self::app::App;
 
@@ -68,6 +69,7 @@ impl App {
             Command::Token(args::Token::Rotate(rotate)) => self.rotate_key(&rotate),
             Command::Token(args::Token::Revoke { key }) => self.revoke_key(&key),
             Command::JoinToken(command) => self.join_token(command),
+            Command::Usage(usage) => self.usage(usage),
             Command::Bench(bench) => self.bench(&bench),
             // `run_offline` runs these before there is an `App`.
             Command::Token(args::Token::Generate)

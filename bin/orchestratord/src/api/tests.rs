@@ -15,6 +15,7 @@ use registry_store::MemoryStore;
 use service_runtime::{Readiness, Shutdown, Tasks};
 use stream_proxy::StreamProxy;
 use task_api::{TaskApi, TaskConfig};
+use usage_log::UsageLog;
 
 use super::*;
 
@@ -48,7 +49,8 @@ fn mounted() -> BTreeSet<(String, String)> {
         explain
             .merge(tasks.routes())
             .merge(keys.routes())
-            .merge(joins.routes()),
+            .merge(joins.routes())
+            .merge(usage_api::routes(UsageLog::in_memory())),
         live.routes()
             .merge(SessionApi::new(AuthPolicy::default()).routes()),
         service,

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use pool_registry_types::NodeId;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{client::Client, error::ClientError, response::Response, transport::Transport};
@@ -32,6 +32,9 @@ pub struct Key {
     /// The only node that it may act for.
     #[serde(default)]
     pub node: Option<NodeId>,
+    /// How much of the service it may use.
+    #[serde(default)]
+    pub limits: KeyLimits,
     /// Whether it is neither revoked nor expired.
     pub valid: bool,
     /// When it was created.
@@ -76,6 +79,35 @@ pub struct NewKey {
     pub node: Option<NodeId>,
     /// Its life; `None` without an end.
     pub expires_in: Option<Duration>,
+    /// How much of the service it may use.
+    pub limits: KeyLimits,
+}
+
+/// How much of the service a key may use. What is `None` has no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeyLimits {
+    /// The only models that it may use, by their names or by aliases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+    /// Requests in any minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u64>,
+    /// Tokens, read and generated, in any minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u64>,
+    /// The same in a day of UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_day: Option<u64>,
+    /// Requests at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrent_requests: Option<u64>,
+    /// `interactive` or `batch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub highest_priority: Option<String>,
+    /// Its requests in one turn, beside those of other keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
 }
 
 impl Client {
@@ -95,6 +127,11 @@ impl Client {
         let mut body = json!({"name": key.name, "scopes": key.scopes});
         put(&mut body, "node", key.node.as_ref().map(NodeId::as_str));
         put(&mut body, "expires_in_ms", key.expires_in.map(millis));
+        // A server of an earlier version ignores it, so it is sent only where it matters.
+        if key.limits != KeyLimits::default() {
+            let limits = serde_json::to_value(&key.limits).unwrap_or_default();
+            put(&mut body, "limits", Some(limits));
+        }
         self.transport().post("/v2/keys", &body)
     }
 

@@ -34,6 +34,7 @@ mod status;
 mod subscription;
 mod task;
 mod transport;
+mod usage;
 
 pub use bearer_auth::{AccessToken, ApiToken, TokenError};
 pub use chat::{ChatCompletion, ChatDelta, ChatRequest, ChatStream, ChatSummary, ChatTiming};
@@ -43,7 +44,7 @@ pub use drain_target::{DrainTarget, DrainTargetError, PoolTarget};
 pub use error::ClientError;
 pub use event_stream::ServerEvent;
 pub use join_tokens::{JoinToken, JoinTokens, NewJoinToken, NewJoinTokenAnswer};
-pub use keys::{Key, KeyWithToken, Keys, NewKey};
+pub use keys::{Key, KeyLimits, KeyWithToken, Keys, NewKey};
 pub use pagination::NodesQuery;
 pub use pool_registry_types::{
     ErrorCode, ErrorText, HttpUrl, ModelName, NodeId, NodeStatus, PoolId, ReplicaId, TaskId, Text,
@@ -59,6 +60,7 @@ pub use status::{
 };
 pub use subscription::{EventSubscription, SubscriptionUpdate};
 pub use task::{TaskAccepted, TaskState};
+pub use usage::{UsageFilter, UsageList, UsageRow};
 
 /// The Rust of the README is compiled with the tests, and run where it can be.
 #[cfg(doctest)]

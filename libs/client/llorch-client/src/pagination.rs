@@ -110,7 +110,7 @@ fn next_after(answer: &Value) -> Option<NodeId> {
 }
 
 /// Percent-encodes the value of a query parameter (RFC 3986, section 2.3).
-fn percent_encoded(text: &str) -> String {
+pub(crate) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

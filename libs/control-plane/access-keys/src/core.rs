@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bearer_auth::{Credential, Scope, Scopes, TokenDigest, is_key_name};
+use bearer_auth::{Credential, KeyLimits, Scope, Scopes, TokenDigest, is_key_name};
 use pool_registry_types::{NodeId, millis};
 
 use crate::{
@@ -61,6 +61,8 @@ pub struct NewKey {
     pub node: Option<NodeId>,
     /// Its life; `None` without an end.
     pub lifetime: Option<Duration>,
+    /// How much of the service it may use.
+    pub limits: KeyLimits,
 }
 
 impl NewKey {
@@ -72,6 +74,7 @@ impl NewKey {
             scopes,
             node: None,
             lifetime: None,
+            limits: KeyLimits::default(),
         }
     }
 }
@@ -198,6 +201,9 @@ impl AccessKeys {
             (false, Some(_)) => return Err(KeyError::NodeWithoutScope),
             _ => {}
         }
+        if !request.limits.is_default() && !request.scopes.with_included().contains(Scope::Client) {
+            return Err(KeyError::LimitsWithoutScope);
+        }
         let expires_at_ms = end(request.lifetime, now)?;
         let name: Arc<str> = request.name.into();
         self.check_name(&name, None, now)?;
@@ -214,6 +220,7 @@ impl AccessKeys {
             name,
             scopes: request.scopes,
             node: request.node,
+            limits: request.limits,
             created_at_ms: unix_ms(now),
             expires_at_ms,
             revoked_at_ms: None,

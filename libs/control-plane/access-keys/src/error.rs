@@ -30,6 +30,9 @@ pub enum KeyError {
     /// A node without `node`.
     #[error("node: only a key with the scope node belongs to a node")]
     NodeWithoutScope,
+    /// Limits without a scope that uses models.
+    #[error("limits: only a key with the scope client or operator uses models")]
+    LimitsWithoutScope,
     /// The end is now, or too far away.
     #[error(
         "expires_in_ms: must be from 1 to {} ({} days); a key without it has no end",

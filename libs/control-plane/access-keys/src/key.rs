@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bearer_auth::{Credential, Identity, Scope, Scopes, TokenDigest};
+use bearer_auth::{Credential, Identity, KeyLimits, Scope, Scopes, TokenDigest};
 use pool_registry_types::{NodeId, millis};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,9 @@ pub struct AccessKey {
     /// Its node, with the scope `node`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeId>,
+    /// How much of the service it may use.
+    #[serde(default, skip_serializing_if = "KeyLimits::is_default")]
+    pub limits: KeyLimits,
     /// When it was created.
     pub created_at_ms: u64,
     /// When it ends.
@@ -84,6 +87,7 @@ impl AccessKey {
             scopes: self.scopes,
             node: self.node.clone(),
             expires_at: self.expires_at_ms.map(time),
+            limits: self.limits.clone(),
         });
         let is_revoked = self.revoked_at_ms.is_some();
         let previous = self.previous.map(|previous| Credential {

@@ -8,6 +8,8 @@ mod api;
 mod errors;
 mod node_keys;
 mod routes;
+#[cfg(feature = "openapi")]
+mod schema;
 mod view;
 
 pub use crate::{

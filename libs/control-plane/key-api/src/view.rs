@@ -6,7 +6,7 @@ use std::{
 };
 
 use access_keys::{AccessKey, NewKey, Rotation};
-use bearer_auth::{AccessToken, Scope};
+use bearer_auth::{AccessToken, KeyLimits, Scope};
 use pool_registry_types::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,10 @@ pub struct NewKeyRequest {
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 64))]
     name: String,
     /// What it may be used for.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<ScopeName>, min_items = 1))]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(value_type = Vec<crate::schema::ScopeName>, min_items = 1)
+    )]
     scopes: Vec<Scope>,
     /// The only node that it may act for; with the scope `node`.
     #[serde(default)]
@@ -30,6 +33,10 @@ pub struct NewKeyRequest {
         schema(minimum = 1, maximum = 315_360_000_000_u64)
     )]
     expires_in_ms: Option<u64>,
+    /// How much of the service it may use; without it, there is no limit.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::KeyLimits>))]
+    limits: Option<KeyLimits>,
 }
 
 impl From<NewKeyRequest> for NewKey {
@@ -39,6 +46,7 @@ impl From<NewKeyRequest> for NewKey {
             scopes: request.scopes.into_iter().collect(),
             node: request.node,
             lifetime: request.expires_in_ms.map(Duration::from_millis),
+            limits: request.limits.unwrap_or_default(),
         }
     }
 }
@@ -69,18 +77,6 @@ impl From<RotateRequest> for Rotation {
     }
 }
 
-/// The name of a scope.
-#[cfg(feature = "openapi")]
-#[derive(utoipa::ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "it describes `Scope` of another crate")]
-enum ScopeName {
-    Client,
-    Node,
-    Observer,
-    Operator,
-}
-
 /// A key. Times are milliseconds since 1970.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -92,11 +88,15 @@ pub struct KeyAnswer {
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     name: Arc<str>,
     /// What it may be used for.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<ScopeName>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<crate::schema::ScopeName>))]
     scopes: Vec<Scope>,
     /// The only node that it may act for.
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<NodeId>,
+    /// How much of the service it may use; absent without a limit.
+    #[serde(skip_serializing_if = "KeyLimits::is_default")]
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::KeyLimits))]
+    limits: KeyLimits,
     /// Whether it is valid, neither revoked nor expired.
     valid: bool,
     /// When it was created.
@@ -122,6 +122,7 @@ impl KeyAnswer {
             name: Arc::clone(&key.name),
             scopes: key.scopes.iter().collect(),
             node: key.node.clone(),
+            limits: key.limits.clone(),
             valid: key.is_valid(now),
             created_at_ms: key.created_at_ms,
             rotated_at_ms: key.rotated_at_ms,

@@ -100,6 +100,7 @@ fn one_request(bencher: Bencher<'_, '_>, size: u64) {
             preference: &preference,
             tried: &[],
             ticket: None,
+            flow: admission::Flow::default(),
         };
         let lease = runtime.block_on(admission.acquire(request, None));
         if let Ok(lease) = lease {

@@ -135,6 +135,12 @@ impl Admission {
         self.0.breakers_opened.load(Ordering::Relaxed)
     }
 
+    /// How many waiting requests made room for one of another key since the start.
+    #[must_use]
+    pub fn displaced(&self) -> u64 {
+        self.0.displaced.load(Ordering::Relaxed)
+    }
+
     /// The longest wait of a request for `model`: the configured one, or the longest queue timeout
     /// of the pools that may serve the model if that is longer.
     #[must_use]
@@ -295,7 +301,7 @@ impl QueuePosition<'_> {
     /// Waits for a slot until `deadline`, and at most for `queue_timeout`.
     async fn wait(
         self,
-        mut woken: oneshot::Receiver<Lease>,
+        mut woken: oneshot::Receiver<Result<Lease, Refusal>>,
         deadline: Option<Instant>,
         queue_timeout: Duration,
     ) -> Result<Lease, Refusal> {
@@ -303,15 +309,16 @@ impl QueuePosition<'_> {
         let until = deadline.map_or(wait_end, |deadline| deadline.min(wait_end));
         tokio::select! {
             biased;
-            lease = &mut woken => return lease.map_err(|_| LOST),
+            lease = &mut woken => return lease.unwrap_or(Err(LOST)),
             () = sleep_until(until) => {}
         }
         let timed_out = self
             .shared
             .decide(|core, now| core.time_out(self.model, self.ticket, self.is_known, now));
         match timed_out {
-            // The slot was granted at the last moment, and the lease is on its way.
-            None => woken.await.map_err(|_| LOST),
+            // The slot was granted at the last moment, and the lease is on its way; or the request
+            // made room for another one, and its refusal is.
+            None => woken.await.unwrap_or(Err(LOST)),
             Some(_) if deadline.is_some_and(|deadline| deadline <= wait_end) => Err(Refusal {
                 reason: RefusalReason::Deadline,
                 retry_after: None,

@@ -32,7 +32,9 @@ use crate::{
     circuit_breaker::{BreakerChange, EndpointFailure},
     config::AdmissionConfig,
     deadlines::Deadlines,
-    queue::{Queue, QueuedRequest},
+    fair_queue::FairQueue,
+    queue::Queue,
+    queued_request::QueuedRequest,
     request::{AcquireRequest, ContextNeed, Refusal, RefusalReason, RoutingPreference, Ticket},
     round_robin::RoundRobinCounters,
     slots::Slots,
@@ -46,6 +48,8 @@ use grant::Grant;
 pub(crate) struct Effects<W> {
     /// Waiting requests that got a slot.
     pub(crate) granted: Vec<(W, Grant)>,
+    /// Waiting requests that made room for one of another flow.
+    pub(crate) displaced: Vec<(W, Refusal)>,
     /// Breakers that opened or closed.
     pub(crate) breaker_changes: Vec<BreakerChange>,
 }
@@ -54,6 +58,7 @@ impl<W> Default for Effects<W> {
     fn default() -> Self {
         Self {
             granted: Vec::new(),
+            displaced: Vec::new(),
             breaker_changes: Vec::new(),
         }
     }
@@ -136,11 +141,14 @@ impl<W> AdmissionCore<W> {
             self.last_ticket = self.last_ticket.saturating_add(1);
             Ticket(self.last_ticket)
         });
-        // A request never overtakes an earlier one that could use the same slot.
+        // A request never overtakes a waiting one that could use the same slot.
         let is_next = self
             .queues
             .get(request.model)
-            .is_none_or(|queue| queue.is_next(request.priority, ticket));
+            .is_none_or(|queue| match request.ticket {
+                None => queue.is_next(request.priority),
+                Some(ticket) => queue.is_retry_next(request.priority, request.flow, ticket),
+            });
         if is_next {
             match self.choose_endpoint(request.model, request.preference, request.tried) {
                 Ok(index) => {
@@ -158,23 +166,40 @@ impl<W> AdmissionCore<W> {
                 Err(_) => {}
             }
         }
-        let queue = self.queues.entry(request.model.to_owned()).or_default();
-        if queue.depth(request.priority) >= self.config.queue_limit && request.ticket.is_none() {
+        if request.ticket.is_none() && !self.make_room(request, now) {
             return self.refuse(RefusalReason::QueueFull, request.model, now);
         }
-        queue.insert(
-            request.priority,
-            ticket,
-            QueuedRequest {
-                waker: waker(),
-                preference: request.preference.clone(),
-                tried: request.tried.to_vec(),
-            },
-        );
+        let queue = self.queues.entry(request.model.to_owned()).or_default();
+        let waiting = QueuedRequest {
+            waker: waker(),
+            preference: request.preference.clone(),
+            tried: request.tried.to_vec(),
+            flow: request.flow.key.cloned(),
+        };
+        queue.insert(request.priority, ticket, request.flow, waiting);
         AcquireDecision::Queued {
             ticket,
             is_known_model: !self.table.candidates(request.model).is_empty(),
         }
+    }
+
+    /// Whether there is room in the queue for a new request. If the queue is full, a request of a
+    /// flow with more of them makes room.
+    fn make_room(&mut self, request: &AcquireRequest<'_>, now: Duration) -> bool {
+        let queue = self.queues.get(request.model);
+        let queue = queue.map(|queue| queue.of_priority(request.priority));
+        if queue.map_or(0, FairQueue::len) < self.config.queue_limit {
+            return true;
+        }
+        let Some(displaced) = queue.and_then(|queue| queue.displaced_by(request.flow)) else {
+            return false;
+        };
+        // First, because the estimate counts it.
+        let refusal = self.refusal(RefusalReason::QueueFull, request.model, now);
+        if let Some(displaced) = self.dequeue(request.model, displaced) {
+            self.effects.displaced.push((displaced.waker, refusal));
+        }
+        true
     }
 
     /// A waiting request leaves the queue. Returns whether it was still there.

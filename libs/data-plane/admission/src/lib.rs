@@ -16,9 +16,11 @@ mod circuit_breaker;
 mod config;
 mod core;
 mod deadlines;
+mod fair_queue;
 mod limits;
 mod metrics;
 mod queue;
+mod queued_request;
 mod request;
 mod round_robin;
 mod shared;
@@ -33,7 +35,7 @@ pub use config::AdmissionConfig;
 pub use limits::LIMITS;
 pub use metrics::AdmissionMetrics;
 pub use request::{
-    AcquireRequest, ContextNeed, Priority, Refusal, RefusalReason, RoutingPreference, Ticket,
+    AcquireRequest, ContextNeed, Flow, Priority, Refusal, RefusalReason, RoutingPreference, Ticket,
     UnknownPriority, WaitEstimate,
 };
 pub use shared::{Lease, LeaseOutcome};

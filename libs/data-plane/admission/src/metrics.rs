@@ -105,6 +105,12 @@ impl Collector for AdmissionMetrics {
         )?;
         counter(
             &mut encoder,
+            "llorch_queue_displaced",
+            "Waiting requests that made room for one of a key with fewer of them",
+            self.admission.displaced(),
+        )?;
+        counter(
+            &mut encoder,
             "llorch_quarantines",
             "How often the circuit breaker of an endpoint has opened",
             self.admission.breakers_opened(),
@@ -122,7 +128,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        AcquireRequest, AdmissionConfig, EndpointFailure, LeaseOutcome, Priority, RoutingPreference,
+        AcquireRequest, AdmissionConfig, EndpointFailure, Flow, LeaseOutcome, Priority,
+        RoutingPreference,
     };
 
     fn metrics_of(admission: &Admission) -> Metrics {
@@ -148,6 +155,7 @@ mod tests {
             preference: &preference,
             tried: &[],
             ticket: None,
+            flow: Flow::default(),
         };
         let (first, _second) = (
             admission.acquire(request(), None).await.unwrap(),

@@ -1,39 +1,21 @@
-//! The waiting requests for one model, in order of arrival within their priority.
+//! The waiting requests for one model, by priority.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use routing_table::Endpoint;
-
-use crate::request::{Priority, RoutingPreference, Ticket};
+use crate::{
+    fair_queue::FairQueue,
+    queued_request::QueuedRequest,
+    request::{Flow, Priority, Ticket},
+};
 
 /// How many interactive requests are served before one batch request while both wait. Batch
 /// requests get at least a fifth of the slots, so they are late but never starve.
 const INTERACTIVE_PER_BATCH: u32 = 4;
 
-/// A waiting request. `W` wakes it.
-#[derive(Debug)]
-pub(crate) struct QueuedRequest<W> {
-    pub(crate) waker: W,
-    pub(crate) preference: Arc<RoutingPreference>,
-    pub(crate) tried: Vec<Arc<Endpoint>>,
-}
-
-impl<W> QueuedRequest<W> {
-    /// Whether every endpoint of the model may serve it. If no endpoint can serve such a request,
-    /// none can serve any other request for the model.
-    pub(crate) fn is_unrestricted(&self) -> bool {
-        self.tried.is_empty()
-            && self.preference.pin.is_none()
-            && self.preference.context.at_least.is_none()
-    }
-}
-
-/// A queue that is first come, first served within a priority. A retry keeps its ticket and so its
-/// position.
+/// A queue that is fair between keys within a priority, and first come, first served within a key.
+/// A retry keeps its ticket and so its position within its key.
 #[derive(Debug)]
 pub(crate) struct Queue<W> {
-    interactive: BTreeMap<Ticket, QueuedRequest<W>>,
-    batch: BTreeMap<Ticket, QueuedRequest<W>>,
+    interactive: FairQueue<W>,
+    batch: FairQueue<W>,
     /// Interactive requests served since the last batch request, while batch requests waited.
     since_batch: u32,
 }
@@ -41,18 +23,19 @@ pub(crate) struct Queue<W> {
 impl<W> Default for Queue<W> {
     fn default() -> Self {
         Self {
-            interactive: BTreeMap::new(),
-            batch: BTreeMap::new(),
+            interactive: FairQueue::default(),
+            batch: FairQueue::default(),
             since_batch: 0,
         }
     }
 }
 
 impl<W> Queue<W> {
-    fn of_priority(&mut self, priority: Priority) -> &mut BTreeMap<Ticket, QueuedRequest<W>> {
+    /// The waiting requests of one priority.
+    pub(crate) fn of_priority(&self, priority: Priority) -> &FairQueue<W> {
         match priority {
-            Priority::Interactive => &mut self.interactive,
-            Priority::Batch => &mut self.batch,
+            Priority::Interactive => &self.interactive,
+            Priority::Batch => &self.batch,
         }
     }
 
@@ -66,25 +49,32 @@ impl<W> Queue<W> {
 
     /// The number of waiting requests of one priority.
     pub(crate) fn depth(&self, priority: Priority) -> usize {
-        match priority {
-            Priority::Interactive => self.interactive.len(),
-            Priority::Batch => self.batch.len(),
-        }
+        self.of_priority(priority).len()
     }
 
-    pub(crate) fn insert(&mut self, priority: Priority, ticket: Ticket, request: QueuedRequest<W>) {
-        self.of_priority(priority).insert(ticket, request);
+    pub(crate) fn insert(
+        &mut self,
+        priority: Priority,
+        ticket: Ticket,
+        flow: Flow<'_>,
+        request: QueuedRequest<W>,
+    ) {
+        let queue = match priority {
+            Priority::Interactive => &mut self.interactive,
+            Priority::Batch => &mut self.batch,
+        };
+        queue.insert(ticket, flow, request);
     }
 
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<QueuedRequest<W>> {
         self.interactive
-            .remove(&ticket)
-            .or_else(|| self.batch.remove(&ticket))
+            .remove(ticket)
+            .or_else(|| self.batch.remove(ticket))
     }
 
     /// Removes a request that gets a slot now.
     pub(crate) fn pop(&mut self, ticket: Ticket) -> Option<QueuedRequest<W>> {
-        if let Some(request) = self.batch.remove(&ticket) {
+        if let Some(request) = self.batch.pop(ticket) {
             self.since_batch = 0;
             return Some(request);
         }
@@ -93,35 +83,36 @@ impl<W> Queue<W> {
         } else {
             self.since_batch.saturating_add(1)
         };
-        self.interactive.remove(&ticket)
+        self.interactive.pop(ticket)
     }
 
-    /// Whether no waiting request must be served before one with this priority and ticket.
+    /// Whether no waiting request must be served before a new one with this priority.
     ///
     /// Restricted requests do not block others: there may be room elsewhere.
-    pub(crate) fn is_next(&self, priority: Priority, ticket: Ticket) -> bool {
-        let has_earlier = |requests: &BTreeMap<Ticket, QueuedRequest<W>>| {
-            let mut earlier = requests.range(..ticket);
-            earlier.any(|(_, request)| request.is_unrestricted())
-        };
+    pub(crate) fn is_next(&self, priority: Priority) -> bool {
         match priority {
-            Priority::Interactive => !has_earlier(&self.interactive),
+            Priority::Interactive => !self.interactive.has_unrestricted(),
             Priority::Batch => {
-                let mut interactive = self.interactive.values();
-                !has_earlier(&self.batch) && !interactive.any(QueuedRequest::is_unrestricted)
+                !self.batch.has_unrestricted() && !self.interactive.has_unrestricted()
+            }
+        }
+    }
+
+    /// The same for a retry, which has waited for its turn before: only earlier requests of its
+    /// own flow are served before it.
+    pub(crate) fn is_retry_next(&self, priority: Priority, flow: Flow<'_>, ticket: Ticket) -> bool {
+        match priority {
+            Priority::Interactive => !self.interactive.has_earlier(flow, ticket),
+            Priority::Batch => {
+                !self.batch.has_earlier(flow, ticket) && !self.interactive.has_unrestricted()
             }
         }
     }
 
     /// The request that has waited longest, of any priority.
     pub(crate) fn oldest(&self) -> Option<Ticket> {
-        let first = |requests: &BTreeMap<Ticket, QueuedRequest<W>>| {
-            requests.first_key_value().map(|(ticket, _)| *ticket)
-        };
-        first(&self.interactive)
-            .into_iter()
-            .chain(first(&self.batch))
-            .min()
+        let both = [self.interactive.oldest(), self.batch.oldest()];
+        both.into_iter().flatten().min()
     }
 
     /// All waiting requests, in the order in which they are served.
@@ -131,13 +122,10 @@ impl<W> Queue<W> {
         } else {
             (&self.interactive, &self.batch)
         };
-        first
-            .iter()
-            .chain(second)
-            .map(|(ticket, request)| (*ticket, request))
+        first.in_order().chain(second.in_order())
     }
 
-    /// How many requests are served before a new request of this priority, as far as is known.
+    /// How many requests are served before a new request of this priority, at most.
     pub(crate) fn ahead_of_new(&self, priority: Priority) -> usize {
         match priority {
             Priority::Interactive => self.interactive.len(),
@@ -147,10 +135,10 @@ impl<W> Queue<W> {
 
     /// How many requests are served before `ticket`, as far as is known.
     pub(crate) fn ahead_of(&self, ticket: Ticket) -> usize {
-        if self.batch.contains_key(&ticket) {
-            self.interactive.len() + self.batch.range(..ticket).count()
+        if self.batch.contains(ticket) {
+            self.interactive.len() + self.batch.ahead_of(ticket)
         } else {
-            self.interactive.range(..ticket).count()
+            self.interactive.ahead_of(ticket)
         }
     }
 }

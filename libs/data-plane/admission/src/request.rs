@@ -86,6 +86,27 @@ pub struct AcquireRequest<'a> {
     pub tried: &'a [Arc<Endpoint>],
     /// The ticket of an earlier attempt.
     pub ticket: Option<Ticket>,
+    /// The requests that it shares its turns with.
+    pub flow: Flow<'a>,
+}
+
+/// The requests of one key, which are served in turn with those of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow<'a> {
+    /// The key; requests without one are a flow as well.
+    pub key: Option<&'a Arc<str>>,
+    /// How many of its requests are served in one turn; at least one.
+    pub weight: u32,
+}
+
+impl Default for Flow<'_> {
+    /// The requests without a key.
+    fn default() -> Self {
+        Self {
+            key: None,
+            weight: 1,
+        }
+    }
 }
 
 /// How long a new request would wait.

@@ -27,11 +27,11 @@ use crate::{
         AdmissionCore,
         grant::{Grant, RequestEnd},
     },
-    request::Ticket,
+    request::{Refusal, Ticket},
 };
 
-/// Wakes a waiting request with its lease.
-pub(crate) type Waker = oneshot::Sender<Lease>;
+/// Wakes a waiting request with its lease, or because it made room for another one.
+pub(crate) type Waker = oneshot::Sender<Result<Lease, Refusal>>;
 
 type BreakerHook = Box<dyn Fn(BreakerChange) + Send + Sync>;
 
@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) has_queue_timeouts: AtomicBool,
     /// How often a breaker has opened.
     pub(crate) breakers_opened: AtomicU64,
+    /// How many waiting requests made room for one of another key.
+    pub(crate) displaced: AtomicU64,
     /// The next deadline is earlier than the timer task expects.
     pub(crate) deadline_moved: Notify,
 }
@@ -57,6 +59,7 @@ impl Shared {
             breaker_hook: OnceLock::new(),
             has_queue_timeouts: AtomicBool::new(false),
             breakers_opened: AtomicU64::new(0),
+            displaced: AtomicU64::new(0),
             deadline_moved: Notify::new(),
         }
     }
@@ -67,8 +70,8 @@ impl Shared {
 
     /// Makes a decision. This is the only way to change the state.
     ///
-    /// After releasing the lock it reports breaker changes, wakes the requests that got a slot, and
-    /// wakes the timer task if the next deadline is earlier than before.
+    /// After releasing the lock it reports breaker changes, wakes the requests that got a slot or
+    /// made room, and wakes the timer task if the next deadline is earlier than before.
     pub(crate) fn decide<T>(
         self: &Arc<Self>,
         event: impl FnOnce(&mut AdmissionCore<Waker>, Duration) -> T,
@@ -91,7 +94,12 @@ impl Shared {
         }
         for (waker, grant) in effects.granted {
             // If the request has left, the lease is dropped and the slot goes to the next one.
-            drop(waker.send(Lease::new(Arc::clone(self), grant, true)));
+            drop(waker.send(Ok(Lease::new(Arc::clone(self), grant, true))));
+        }
+        for (waker, refusal) in effects.displaced {
+            self.displaced.fetch_add(1, Ordering::Relaxed);
+            // The request may have left.
+            drop(waker.send(Err(refusal)));
         }
         decision
     }

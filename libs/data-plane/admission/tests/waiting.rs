@@ -13,7 +13,7 @@ use std::{
 };
 
 use admission::{
-    AcquireRequest, Admission, AdmissionConfig, EndpointFailure, LeaseOutcome, Priority,
+    AcquireRequest, Admission, AdmissionConfig, EndpointFailure, Flow, LeaseOutcome, Priority,
     RefusalReason, RoutingPreference,
 };
 use pool_registry_types::ReplicaId;
@@ -30,6 +30,7 @@ fn request() -> AcquireRequest<'static> {
         preference: &ANYWHERE,
         tried: &[],
         ticket: None,
+        flow: Flow::default(),
     }
 }
 
@@ -331,4 +332,42 @@ async fn a_request_is_served_when_its_wait_ends_if_the_timer_task_does_not_run()
     let waited = first.unwrap().1;
     assert!((backoff..backoff + Duration::from_millis(2)).contains(&waited));
     assert_eq!(second.unwrap_err().reason, RefusalReason::QueueFull);
+}
+
+// spec: KEY-11
+#[tokio::test(start_paused = true)]
+async fn a_request_that_makes_room_is_refused_at_once() {
+    let config = AdmissionConfig {
+        queue_limit: 2,
+        ..AdmissionConfig::default()
+    };
+    let admission = Admission::new(config);
+    admission.apply(&[replica("r0", 1)]);
+    let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+    let of = |key| AcquireRequest {
+        flow: Flow {
+            key: Some(key),
+            weight: 1,
+        },
+        ..request()
+    };
+    let held = admission.acquire(request(), None).await.unwrap();
+    let mut first = Box::pin(admission.acquire(of(&a), None));
+    let mut second = Box::pin(admission.acquire(of(&a), None));
+    let mut other = Box::pin(admission.acquire(of(&b), None));
+    let start = Instant::now();
+    let refusal = tokio::select! {
+        biased;
+        _ = &mut first => panic!("the oldest request was displaced"),
+        refused = &mut second => refused.unwrap_err(),
+        _ = &mut other => panic!("there is no slot"),
+    };
+    assert_eq!(refusal.reason, RefusalReason::QueueFull);
+    assert!(refusal.retry_after.is_some());
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(admission.displaced(), 1);
+    drop(held);
+    let lease = first.await.unwrap();
+    drop(lease);
+    other.await.unwrap();
 }

@@ -4,6 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use admission::{Refusal, RefusalReason};
 use http_server::{ApiError, BodyError};
+use key_limits::LimitExceeded;
 use pool_registry_types::ErrorCode;
 use stream_proxy::{ForwardError, ResponseError};
 
@@ -74,6 +75,26 @@ impl GatewayError {
         Self {
             param: Some("model"),
             ..Self::new(ErrorCode::ModelNotAvailable, message)
+        }
+    }
+
+    /// The key may not use the model.
+    pub(crate) fn model_not_allowed(key: &str, name: &str) -> Self {
+        let message = format!(
+            "the key {key:?} may not use the model {name:?}; GET /v1/models lists those that it \
+             may use"
+        );
+        Self {
+            param: Some("model"),
+            ..Self::new(ErrorCode::Forbidden, message)
+        }
+    }
+
+    /// A limit of the key is reached.
+    pub(crate) fn limit_exceeded(exceeded: &LimitExceeded) -> Self {
+        Self {
+            retry_after: Some(exceeded.retry_after),
+            ..Self::new(ErrorCode::RateLimited, exceeded.to_string())
         }
     }
 

@@ -7,8 +7,10 @@ use std::{
 };
 
 use admission::Admission;
+use bearer_auth::{Identity, Principal};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, request::Parts};
 use http_server::{Access, RequestBody, RequestId, authorize};
+use key_limits::KeyLimiter;
 use node_transport::NodeTransport;
 use percent_encoding::percent_decode_str;
 use pool_registry_types::{
@@ -16,6 +18,7 @@ use pool_registry_types::{
     client_api::{ClientApi, without_final_slash},
     headers,
 };
+use usage_log::UsageLog;
 
 use crate::{
     body::GatewayBody,
@@ -84,6 +87,17 @@ impl Gateway {
         self.0.inference.config.aliases.target(name).unwrap_or(name)
     }
 
+    /// Counts what requests use of the limits of their keys.
+    #[must_use]
+    pub fn key_limiter(&self) -> &KeyLimiter {
+        &self.0.inference.keys.limiter
+    }
+
+    /// Sets where the usage of keys is recorded. Only the first call takes effect.
+    pub fn record_usage(&self, log: UsageLog) {
+        let _ = self.0.inference.keys.usage.set(log);
+    }
+
     /// Serves one request. Dropping the future, or the response's body, cancels the request up to
     /// the engine.
     pub fn handle(
@@ -136,6 +150,10 @@ impl Gateway {
             Access::CLIENT,
             None,
         )?;
+        let key = body
+            .principal()
+            .and_then(Principal::identity)
+            .map(Arc::as_ref);
         let inference = &self.0.inference;
         let (path, method) = (without_final_slash(parts.uri.path()), &parts.method);
         match (route::target(path), method) {
@@ -145,9 +163,9 @@ impl Gateway {
             (Target::Engine(route), method) => {
                 Err(wrong_method(method, path, route.method.as_str()))
             }
-            (Target::Models, &Method::GET) => Ok(Responder::Gateway(Box::new(self.models()))),
+            (Target::Models, &Method::GET) => Ok(Responder::Gateway(Box::new(self.models(key)))),
             (Target::Model(name), &Method::GET) => {
-                Ok(Responder::Gateway(Box::new(self.model(name)?)))
+                Ok(Responder::Gateway(Box::new(self.model(name, key)?)))
             }
             (Target::Models | Target::Model(_), method) => Err(wrong_method(method, path, "GET")),
             (Target::StoredResponse { route, id, allowed }, method) => {
@@ -174,19 +192,29 @@ impl Gateway {
         }
     }
 
-    fn models(&self) -> Response<GatewayBody> {
+    fn models(&self, key: Option<&Identity>) -> Response<GatewayBody> {
         let Inference {
             admission, config, ..
         } = &self.0.inference;
-        models::list(admission, &config.aliases, self.0.started_unix())
+        models::list(admission, &config.aliases, key, self.0.started_unix())
     }
 
-    fn model(&self, name: &str) -> Result<Response<GatewayBody>, GatewayError> {
+    fn model(
+        &self,
+        name: &str,
+        key: Option<&Identity>,
+    ) -> Result<Response<GatewayBody>, GatewayError> {
         let Inference {
             admission, config, ..
         } = &self.0.inference;
         let name = decoded(name)?;
-        models::one(admission, &config.aliases, &name, self.0.started_unix())
+        models::one(
+            admission,
+            &config.aliases,
+            key,
+            &name,
+            self.0.started_unix(),
+        )
     }
 }
 

@@ -22,11 +22,13 @@ use crate::{
     error::GatewayError,
     error_response::error_response,
     inference_request::InferenceRequest,
+    key_use::{KeyCounters, KeyUse},
     log_context::log_request,
     metrics::GatewayMetrics,
     observer::RequestObserver,
     redirect::without_redirect,
     response::ClientResponse,
+    response_headers::insert_quota,
     retry::RetryDecision,
     retry_budget::RetryBudget,
     route::Route,
@@ -43,6 +45,7 @@ pub(crate) struct Inference {
     budget: Mutex<RetryBudget>,
     metrics: GatewayMetrics,
     pub(crate) responses: Arc<StoredResponses>,
+    pub(crate) keys: KeyCounters,
     started: Instant,
 }
 
@@ -60,6 +63,7 @@ impl Inference {
             budget: Mutex::new(RetryBudget::new()),
             metrics,
             responses: Arc::default(),
+            keys: KeyCounters::default(),
             started: Instant::now(),
         }
     }
@@ -89,14 +93,19 @@ impl Inference {
             let forwarding = pin!(self.forward(parts, body, owner, &mut observer));
             within(&span, forwarding).await
         };
-        match forwarded {
+        let quota = observer.key().map(KeyUse::quota).copied();
+        let mut response = match forwarded {
             Ok((response, lease)) => response.into_response(lease, observer),
             Err(error) => {
                 observer.refused(&error, |model| self.admission.names(model));
                 let retry = observer.retry_of_valid_request();
                 error_response(&error, route.dialect, retry, observer.request_id())
             }
+        };
+        if let Some(quota) = quota {
+            insert_quota(response.headers_mut(), &quota);
         }
+        response
     }
 
     /// Sends the request until an endpoint serves it or [`RetryState`](crate::retry::RetryState)
@@ -108,6 +117,8 @@ impl Inference {
         owner: Option<ResponseOwner>,
         observer: &mut RequestObserver,
     ) -> Result<(ClientResponse, Lease), GatewayError> {
+        // Before the body is read: a request beyond a limit costs next to nothing.
+        observer.start_key(&self.keys, body.principal())?;
         let (config, admission) = (&self.config, &self.admission);
         let responses = &self.responses;
         // In a block, so that the request has one place in the future.
@@ -184,6 +195,7 @@ impl Forwarding<'_> {
             preference: &self.request.preference,
             tried: &self.excluded,
             ticket: self.ticket,
+            flow: observer.key().map(KeyUse::flow).unwrap_or_default(),
         };
         let (deadline, time_left) = (observer.retry.deadline(), observer.retry.queue_time_left());
         let acquired = {

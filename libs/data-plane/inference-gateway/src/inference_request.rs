@@ -6,7 +6,9 @@ use admission::{Admission, Priority, RoutingPreference};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, Uri,
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, COOKIE, FORWARDED, ORIGIN, REFERER},
+    header::{
+        ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, FORWARDED, ORIGIN, REFERER,
+    },
     request::Parts,
     uri::PathAndQuery,
 };
@@ -27,6 +29,7 @@ use crate::{
     retry::RetryState,
     route::{EngineMethod, Route},
     stored_responses::{ResponseOwner, StoredResponses},
+    usage_option::with_usage,
 };
 
 removed_request_headers! {
@@ -119,7 +122,20 @@ impl InferenceRequest {
         }
         let ResolvedModel { model, alias, body } =
             resolve(&config.aliases, model, &mut parts.headers, body)?;
-        let (priority, deadline) = (options.priority, options.deadline);
+        let (mut body, mut priority) = (body, options.priority);
+        if let Some(key) = observer.key_mut() {
+            key.check_model(&model, alias.as_deref())?;
+            priority = key.priority(priority);
+            if is_stream
+                && route.dialect == Dialect::Completions
+                && let Some(asking) = with_usage(&body)
+            {
+                body = asking;
+                parts.headers.remove(CONTENT_LENGTH);
+                key.hide_usage();
+            }
+        }
+        let deadline = options.deadline;
         let owner = match owner {
             None if route.dialect == Dialect::Responses => {
                 responses.owner_of_previous(&body, &model, admission)?

@@ -15,9 +15,10 @@
 //! `observer` holds the facts about the request meanwhile, and reports them to `metrics` and
 //! `access_log` when it ends.
 //!
-//! The body goes to the engine exactly as the client sent it, except that a model's name replaces
-//! an alias ([`Aliases`]). Hop-by-hop headers and the client's `Authorization` stop here. Prompts
-//! and completions never reach a log.
+//! The body goes to the engine exactly as the client sent it, with two exceptions: a model's name
+//! replaces an alias ([`Aliases`]), and the stream of a key asks for the usage (`usage_option`).
+//! Hop-by-hop headers and the client's `Authorization` stop here. Prompts and completions never
+//! reach a log.
 
 mod access_log;
 mod aliases;
@@ -36,6 +37,7 @@ pub mod fuzzing;
 mod gateway;
 mod inference;
 mod inference_request;
+mod key_use;
 mod limits;
 mod log_context;
 mod metrics;
@@ -65,7 +67,10 @@ mod strategy_schema;
 mod stream_timing;
 mod streaming_body;
 mod token_count;
+mod token_use;
 mod traffic;
+mod usage_event;
+mod usage_option;
 mod whole_answer;
 
 pub use aliases::{AliasProblem, AliasProblems, Aliases, MAX_ALIASES_FILE_BYTES};

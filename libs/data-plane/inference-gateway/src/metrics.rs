@@ -11,6 +11,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use key_limits::LimitKind;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -81,6 +82,19 @@ struct NodeLabels {
     node: Arc<str>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
+fn limit_counter(
+    counters: &Family<LimitLabels, Counter<u64, AtomicU64>>,
+    kind: LimitKind,
+) -> Counter<u64, AtomicU64> {
+    let limit = kind.as_str();
+    counters.get_or_create_owned(&LimitLabels { limit })
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 fn latency() -> Histogram {
@@ -100,6 +114,7 @@ struct Inner {
     in_flight: Gauge<i64, AtomicI64>,
     running: Family<ModelLabels, Gauge<i64, AtomicI64>>,
     retries: Counter<u64, AtomicU64>,
+    limits_reached: Family<LimitLabels, Counter<u64, AtomicU64>>,
     tokens: Family<NodeLabels, Counter<u64, AtomicU64>>,
     duration: Histograms<ModelLabels>,
     queue_wait: Histograms<ModelLabels>,
@@ -118,6 +133,7 @@ impl Default for Inner {
             in_flight: Gauge::default(),
             running: Family::default(),
             retries: Counter::default(),
+            limits_reached: Family::default(),
             tokens: Family::default(),
             duration: Family::new_with_constructor(latency),
             queue_wait: Family::new_with_constructor(latency),
@@ -153,6 +169,13 @@ pub(crate) struct EndpointSeries {
     served: OnceLock<(&'static str, Counter<u64, AtomicU64>)>,
 }
 
+impl EndpointSeries {
+    /// The model, or `other`.
+    pub(crate) fn model(&self) -> &Arc<str> {
+        &self.model
+    }
+}
+
 #[derive(Default)]
 struct SeriesCache {
     by_model:
@@ -176,6 +199,7 @@ impl GatewayMetrics {
             in_flight,
             running,
             retries,
+            limits_reached,
             tokens,
             duration,
             queue_wait,
@@ -202,6 +226,15 @@ impl GatewayMetrics {
             "llorch_request_retries",
             "Attempts beyond the first of a request",
             retries.clone(),
+        );
+        // Each is on the page from the start, so that its first increase is seen.
+        for kind in LimitKind::ALL {
+            limit_counter(limits_reached, kind);
+        }
+        registry.register(
+            "llorch_key_limits_reached",
+            "Requests that were refused because a limit of their key was reached, by limit",
+            limits_reached.clone(),
         );
         registry.register(
             "llorch_tokens",
@@ -260,6 +293,10 @@ impl GatewayMetrics {
 
     pub(crate) fn request_retried(&self) {
         self.0.retries.inc();
+    }
+
+    pub(crate) fn limit_reached(&self, kind: LimitKind) {
+        limit_counter(&self.0.limits_reached, kind).inc();
     }
 
     pub(crate) fn request_started(&self) {

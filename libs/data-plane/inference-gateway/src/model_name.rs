@@ -1,7 +1,7 @@
 //! The model that a request names, and the replacement of an alias.
 //!
-//! Engines check the name, so the model's name must replace an alias. That is the only change that
-//! this gateway makes to a body, and it affects only the value of that field.
+//! Engines check the name, so the model's name must replace an alias. That affects only the value
+//! of that field.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -118,7 +118,7 @@ struct ModelField<'a> {
 }
 
 /// The range of `part` in `whole`, which it borrows from.
-fn range_of(part: &str, whole: &[u8]) -> Option<Range<usize>> {
+pub(crate) fn range_of(part: &str, whole: &[u8]) -> Option<Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
     let end = start.checked_add(part.len())?;
     (end <= whole.len()).then_some(start..end)

@@ -1,10 +1,14 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`.
 
 use admission::{Admission, ModelSummary};
+use bearer_auth::Identity;
 use http::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::{aliases::Aliases, body::GatewayBody, error::GatewayError, error_response::json};
+use crate::{
+    aliases::Aliases, body::GatewayBody, error::GatewayError, error_response::json,
+    key_use::check_model,
+};
 
 /// The owner of a model whose engines name none, or several.
 const OWNER: &str = "llorch";
@@ -59,10 +63,11 @@ impl<'a> Model<'a> {
 pub(crate) fn list(
     admission: &Admission,
     aliases: &Aliases,
+    key: Option<&Identity>,
     created: u64,
 ) -> Response<GatewayBody> {
     let known = served(admission);
-    let data = named(&known, aliases)
+    let data = named(&known, aliases, key)
         .into_iter()
         .map(|(id, model)| Model::new(id, created, model))
         .collect();
@@ -75,10 +80,15 @@ pub(crate) fn list(
     )
 }
 
-/// The names of all models that a node can serve now, and of their aliases, in order.
-pub(crate) fn names(admission: &Admission, aliases: &Aliases) -> Vec<String> {
+/// The names of the models that a node can serve now and the client may use, and of their aliases,
+/// in order.
+pub(crate) fn names(
+    admission: &Admission,
+    aliases: &Aliases,
+    key: Option<&Identity>,
+) -> Vec<String> {
     let known = served(admission);
-    let names = named(&known, aliases).into_iter();
+    let names = named(&known, aliases, key).into_iter();
     names.map(|(name, _)| name.to_owned()).collect()
 }
 
@@ -91,7 +101,11 @@ fn served(admission: &Admission) -> Vec<ModelSummary> {
 }
 
 /// Each name that a client may use, with its model, in order. `known` is in order.
-fn named<'a>(known: &'a [ModelSummary], aliases: &'a Aliases) -> Vec<(&'a str, &'a ModelSummary)> {
+fn named<'a>(
+    known: &'a [ModelSummary],
+    aliases: &'a Aliases,
+    key: Option<&Identity>,
+) -> Vec<(&'a str, &'a ModelSummary)> {
     let find = |name: &str| {
         let place = known.binary_search_by(|model| model.model.as_str().cmp(name));
         place.ok().and_then(|place| known.get(place))
@@ -104,7 +118,10 @@ fn named<'a>(known: &'a [ModelSummary], aliases: &'a Aliases) -> Vec<(&'a str, &
     let aliased = aliases
         .iter()
         .filter_map(|(alias, model)| Some((alias, find(model)?)));
-    let mut named: Vec<_> = models.chain(aliased).collect();
+    let is_allowed = |(name, model): &(&str, &ModelSummary)| {
+        key.is_none_or(|key| check_model(key, &model.model, Some(name)).is_ok())
+    };
+    let mut named: Vec<_> = models.chain(aliased).filter(is_allowed).collect();
     named.sort_unstable_by_key(|(name, _)| *name);
     named
 }
@@ -113,10 +130,15 @@ fn named<'a>(known: &'a [ModelSummary], aliases: &'a Aliases) -> Vec<(&'a str, &
 pub(crate) fn one(
     admission: &Admission,
     aliases: &Aliases,
+    key: Option<&Identity>,
     id: &str,
     created: u64,
 ) -> Result<Response<GatewayBody>, GatewayError> {
-    match admission.model(aliases.target(id).unwrap_or(id)) {
+    let model = aliases.target(id).unwrap_or(id);
+    if let Some(key) = key {
+        check_model(key, model, Some(id))?;
+    }
+    match admission.model(model) {
         Some(model) => Ok(json(StatusCode::OK, &Model::new(id, created, &model))),
         None => Err(GatewayError::unknown_model(id, "")),
     }

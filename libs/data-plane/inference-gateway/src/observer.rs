@@ -10,6 +10,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
+use bearer_auth::Principal;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_server::RequestId;
 use pool_registry_types::ErrorCode;
@@ -22,6 +24,7 @@ use tracing::{Span, field};
 use crate::{
     access_log::AccessLogEntry,
     error::GatewayError,
+    key_use::{KeyCounters, KeyUse},
     log_context::LogContext,
     metrics::{EndpointSeries, GatewayMetrics, RequestOutcome},
     retry::RetryState,
@@ -30,6 +33,7 @@ use crate::{
     stream_timing::{StreamTiming, micros},
     token_count::TokenCount,
     traffic::{RecentError, TrafficSample, concerns_operators},
+    usage_event::without_usage,
 };
 
 /// One request. Dropping it reports the request; a request without an outcome was cancelled by its
@@ -59,6 +63,8 @@ pub(crate) struct RequestObserver {
     response_id: Option<ResponseIdReader>,
     /// What the client was told instead of a complete response.
     error: Option<(ErrorCode, Cow<'static, str>)>,
+    /// `None` for a client without a key.
+    key: Option<Box<KeyUse>>,
 }
 
 impl RequestObserver {
@@ -103,7 +109,49 @@ impl RequestObserver {
             outcome: RequestOutcome::Cancelled,
             response_id: None,
             error: None,
+            key: None,
         }
+    }
+
+    /// Finds out whether the request has a key, and whether a limit of it is reached.
+    pub(crate) fn start_key(
+        &mut self,
+        counters: &KeyCounters,
+        principal: Option<&Principal>,
+    ) -> Result<(), GatewayError> {
+        let Some((key, exceeded)) = KeyUse::start(counters, principal) else {
+            return Ok(());
+        };
+        self.key = Some(key);
+        self.tokens.count_use();
+        let Some(exceeded) = exceeded else {
+            return Ok(());
+        };
+        self.metrics.limit_reached(exceeded.kind);
+        Err(GatewayError::limit_exceeded(&exceeded))
+    }
+
+    /// The use of the request's key.
+    pub(crate) fn key(&self) -> Option<&KeyUse> {
+        self.key.as_deref()
+    }
+
+    /// The use of the request's key.
+    pub(crate) fn key_mut(&mut self) -> Option<&mut KeyUse> {
+        self.key.as_deref_mut()
+    }
+
+    /// Whole events as the client gets them.
+    pub(crate) fn for_client(&self, events: Bytes) -> Bytes {
+        match &self.key {
+            Some(key) if key.hides_usage() => without_usage(events),
+            _ => events,
+        }
+    }
+
+    /// A piece of a response passed that is no stream of events.
+    pub(crate) fn piece_passed(&mut self, piece: &[u8]) {
+        self.tokens.piece(self.route.dialect, piece);
     }
 
     /// The span that covers the whole request.
@@ -170,6 +218,9 @@ impl RequestObserver {
     /// The request has a slot at `endpoint`.
     pub(crate) fn placed(&mut self, endpoint: &Arc<Endpoint>) {
         self.stop_running();
+        if let Some(key) = &mut self.key {
+            key.slot_taken();
+        }
         self.endpoint = Some(Arc::clone(endpoint));
         self.record_endpoint();
         let model = self.model();
@@ -278,6 +329,9 @@ impl RequestObserver {
     }
 
     fn stop_running(&mut self) {
+        if let Some(key) = &mut self.key {
+            key.slot_given_back(Instant::now());
+        }
         if std::mem::take(&mut self.is_running)
             && let Some(series) = &self.series
         {
@@ -322,6 +376,9 @@ impl Drop for RequestObserver {
             .map(|first| first.saturating_duration_since(self.started));
         let queue_time = self.endpoint.is_some().then(|| self.retry.queue_time());
         let all_tokens = self.tokens.total();
+        if let Some(key) = self.key.take() {
+            key.ended(series.model(), self.tokens.used(), now);
+        }
         AccessLogEntry {
             context: self.log_context(),
             trace: self.trace,

@@ -1,8 +1,9 @@
 //! Ollama's API: its requests become requests of OpenAI's API, which take the usual way, and the
 //! responses are translated back.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
+use bearer_auth::Principal;
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Uri,
@@ -22,6 +23,7 @@ use crate::{
     body::GatewayBody,
     error::GatewayError,
     inference::Inference,
+    key_use::check_model,
     models,
     ollama_body::{OllamaBody, nanos_since, rfc3339},
     route::{self, OllamaRoute, Target},
@@ -45,7 +47,9 @@ impl Inference {
         request: Request<RequestBody>,
     ) -> Result<Response<GatewayBody>, GatewayError> {
         let since = rfc3339(since);
-        let names = || models::names(&self.admission, &self.config.aliases);
+        let principal = request.body().principal().cloned();
+        let key = principal.as_ref().and_then(Principal::identity);
+        let names = || models::names(&self.admission, &self.config.aliases, key.map(Arc::as_ref));
         let known = match route {
             OllamaRoute::Version => ollama_api::version(),
             OllamaRoute::Tags => ollama_api::tags(names().iter().map(String::as_str), &since),
@@ -67,20 +71,25 @@ impl Inference {
             model: Option<String>,
             name: Option<String>,
         }
+        let principal = request.body().principal().cloned();
         let (_, body) = self.read(request).await?;
         let show: Option<Show> = serde_json::from_slice(&body).ok();
         let name = show.and_then(|show| show.model.or(show.name));
         let name = name.ok_or_else(|| {
             GatewayError::invalid("model", "the body must be a JSON object with a `model`")
         })?;
-        self.check_served(&name)?;
+        self.check_served(&name, principal.as_ref())?;
         Ok(json(ollama_api::show(since)))
     }
 
-    /// An error unless a node serves the model that a client calls `name`.
-    fn check_served(&self, name: &str) -> Result<(), GatewayError> {
+    /// An error unless a node serves the model that a client calls `name`, and the client may use
+    /// it.
+    fn check_served(&self, name: &str, principal: Option<&Principal>) -> Result<(), GatewayError> {
         let known = self.known_name(name);
         let model = self.config.aliases.target(known).unwrap_or(known);
+        if let Some(key) = principal.and_then(Principal::identity) {
+            check_model(key, model, Some(known))?;
+        }
         if self.admission.serves(model) {
             return Ok(());
         }
@@ -94,6 +103,7 @@ impl Inference {
     ) -> Result<Response<GatewayBody>, GatewayError> {
         let started = Instant::now();
         let caller = request.body().caller().cloned();
+        let principal = request.body().principal().cloned();
         let (mut parts, body) = self.read(request).await?;
         let translated = match kind {
             Kind::Chat => chat_request(&body),
@@ -104,7 +114,7 @@ impl Inference {
         let forward = match translated {
             Translation::Forward(request) => request,
             Translation::Loaded { kind, model } => {
-                self.check_served(&model)?;
+                self.check_served(&model, principal.as_ref())?;
                 let answer = Answer::new(kind, &model);
                 let created_at = rfc3339(SystemTime::now());
                 return Ok(json(answer.loaded(Moment {
@@ -125,6 +135,9 @@ impl Inference {
         let mut inner = RequestBody::from(body);
         if let Some(caller) = caller {
             inner = inner.sent_by(caller);
+        }
+        if let Some(principal) = principal {
+            inner.set_principal(principal);
         }
         for_engine(&mut parts, forward.path);
         let response = self.serve(route, None, &mut parts, &mut inner).await;

@@ -77,13 +77,17 @@ impl StreamingBody {
                         continue;
                     };
                     let Some(events) = &mut self.events else {
+                        self.observer.piece_passed(&data);
                         return Poll::Ready(Some(Ok(data)));
                     };
                     let passed = events.stream.push(data);
                     // Otherwise the rest of the event is still to come.
                     if !passed.is_empty() {
                         self.observer.events_passed(&passed, &mut events.timing);
-                        return Poll::Ready(Some(Ok(passed)));
+                        let passed = self.observer.for_client(passed);
+                        if !passed.is_empty() {
+                            return Poll::Ready(Some(Ok(passed)));
+                        }
                     }
                 }
                 Some(Err(error)) => {

@@ -11,7 +11,10 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use crate::dialect::Dialect;
+use crate::{
+    dialect::Dialect,
+    token_use::{ReportedUse, TokenUse, last_number},
+};
 
 /// The names of the engine's own count.
 static COUNTS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| {
@@ -30,7 +33,7 @@ static DELTA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""delta
 static TEXT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""text":"#));
 
 /// The tokens of one response.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct TokenCount {
     /// Pieces of content of the stream.
     deltas: u64,
@@ -38,9 +41,16 @@ pub(crate) struct TokenCount {
     reported_by_engine: Option<u64>,
     /// Tokens that the metrics have already.
     counted: u64,
+    /// For the requests of keys.
+    reported_use: Option<Box<ReportedUse>>,
 }
 
 impl TokenCount {
+    /// Finds out what the request uses in all.
+    pub(crate) fn count_use(&mut self) {
+        self.reported_use = Some(Box::default());
+    }
+
     /// Whole events of a stream passed. Returns whether they contain generated text.
     pub(crate) fn events(&mut self, dialect: Dialect, events: &[u8]) -> bool {
         let deltas = count_deltas(dialect, events);
@@ -48,12 +58,25 @@ impl TokenCount {
         if let Some(count) = engine_count(dialect, events) {
             self.reported_by_engine = Some(count);
         }
+        if let Some(reported) = &mut self.reported_use {
+            reported.whole(dialect, events);
+        }
         deltas > 0
     }
 
     /// A response that is no stream is complete.
     pub(crate) fn whole(&mut self, dialect: Dialect, response: &[u8]) {
         self.reported_by_engine = engine_count(dialect, response);
+        if let Some(reported) = &mut self.reported_use {
+            reported.whole(dialect, response);
+        }
+    }
+
+    /// A piece passed of a response that is no stream of events and too large to be read whole.
+    pub(crate) fn piece(&mut self, dialect: Dialect, piece: &[u8]) {
+        if let Some(reported) = &mut self.reported_use {
+            reported.piece(dialect, piece);
+        }
     }
 
     /// Tokens of a running stream that the metrics do not have yet. They have them from now on.
@@ -66,6 +89,19 @@ impl TokenCount {
     /// Tokens of a complete response that the metrics do not have yet.
     pub(crate) fn rest(&self) -> u64 {
         self.total().saturating_sub(self.counted)
+    }
+
+    /// What the request has used, as far as the engine says.
+    pub(crate) fn used(&self) -> TokenUse {
+        let Some(reported) = &self.reported_use else {
+            return TokenUse::default();
+        };
+        let output = self.reported_by_engine.or(reported.output());
+        let output = output.unwrap_or(self.deltas);
+        TokenUse {
+            input: reported.input(output),
+            output,
+        }
     }
 
     /// All tokens of a complete response.
@@ -156,18 +192,10 @@ fn string(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The engine's own count of generated tokens, if `text` holds it; the last one, because streams
-/// count up. A count beyond 32 bits is not plausible and is ignored.
+/// count up.
 fn engine_count(dialect: Dialect, text: &[u8]) -> Option<u64> {
     let [completion, predicted, output] = &*COUNTS;
-    let last = |finder: &Finder<'_>| {
-        let at = finder.find_iter(text).last()?;
-        let digits = text.get(at.saturating_add(finder.needle().len())..)?;
-        let digits = digits.trim_ascii_start();
-        let end = digits.iter().position(|byte| !byte.is_ascii_digit());
-        let digits = digits.get(..end.unwrap_or(digits.len()))?;
-        let count: u32 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-        Some(u64::from(count))
-    };
+    let last = |finder: &Finder<'_>| last_number(finder, text);
     match dialect {
         Dialect::Completions => last(completion).or_else(|| last(predicted)),
         Dialect::Responses | Dialect::Messages => last(output),

@@ -3,7 +3,7 @@
 use std::{fmt, future::pending, pin::pin, sync::Arc, time::Duration};
 
 use admission::{Admission, WaitEstimate};
-use http_server::ApiError;
+use http_server::{ApiError, Principal};
 use inference_gateway::Gateway;
 use pool_registry_types::{ErrorCode, TaskId, millis};
 use service_runtime::Tasks;
@@ -99,8 +99,12 @@ impl TaskApi {
         }
     }
 
-    /// Starts a task, or finds the one that an equal request created before.
-    pub(crate) async fn submit(&self, request: TaskRequest) -> Result<Arc<TaskHandle>, ApiError> {
+    /// Starts a task of `owner`, or finds the one that an equal request created before.
+    pub(crate) async fn submit(
+        &self,
+        request: TaskRequest,
+        owner: Principal,
+    ) -> Result<Arc<TaskHandle>, ApiError> {
         let id = request.task_id.clone();
         let request = request.into_engine_request()?;
         let (task, is_new) = self.shared.find_or_create(id, &request)?;
@@ -109,7 +113,7 @@ impl TaskApi {
         }
         let estimate = self.shared.estimate_wait(&request.model, request.priority);
         task.set_forecast(forecast(estimate, estimate.ahead));
-        let mut run = TaskRun::new(Arc::clone(&self.shared), Arc::clone(&task), request);
+        let mut run = TaskRun::new(Arc::clone(&self.shared), Arc::clone(&task), request, owner);
         if let Err(StartRefused { error, retry_after }) = run.start().await {
             let api_error = ApiError {
                 code: error.code,

@@ -1,12 +1,14 @@
 //! The routes and their handlers.
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::State as AxumState,
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header::LOCATION};
-use http_server::{Access, ApiError, ApiJson, ApiPath, Routes, event_stream, last_event_id};
+use http_server::{
+    Access, ApiError, ApiJson, ApiPath, Principal, Routes, event_stream, last_event_id,
+};
 use pool_registry_types::{ErrorCode, TaskId};
 
 use crate::{
@@ -53,14 +55,15 @@ impl TaskApi {
         ),
         (status = 404, description = "MODEL_NOT_AVAILABLE"),
         (status = 409, description = "TASK_ID_CONFLICT"),
-        (status = 429, description = "QUEUE_FULL"),
+        (status = 429, description = "QUEUE_FULL, RATE_LIMITED"),
     ),
 ))]
 async fn submit(
     AxumState(api): AxumState<TaskApi>,
+    Extension(owner): Extension<Principal>,
     ApiJson(request): ApiJson<TaskRequest, TASK_BODY_BYTES>,
 ) -> Result<Response, ApiError> {
-    let handle = api.submit(request).await?;
+    let handle = api.submit(request, owner).await?;
     let accepted = Accepted::new(&handle.id, handle.with_task(|task| task.forecast()));
     let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
     // Ids are valid header values by construction.

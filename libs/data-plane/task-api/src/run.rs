@@ -10,7 +10,7 @@ use http::{
     header::{CONTENT_TYPE, HOST},
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use http_server::{Caller, RequestBody, RequestId};
+use http_server::{Caller, Principal, RequestBody, RequestId};
 use inference_gateway::{GatewayBody, QueueTimeout};
 use pool_registry_types::{ErrorCode, NodeId, headers, millis};
 use sse::Parser;
@@ -43,6 +43,8 @@ pub(crate) struct TaskRun {
     /// The targets that were not tried yet.
     targets: VecDeque<Target>,
     request: EngineRequest,
+    /// Who has submitted the task.
+    owner: Principal,
     deadline: Instant,
     guard: RunGuard,
 }
@@ -61,7 +63,12 @@ pub(crate) struct StartRefused {
 }
 
 impl TaskRun {
-    pub(crate) fn new(shared: Arc<Shared>, task: Arc<TaskHandle>, request: EngineRequest) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        task: Arc<TaskHandle>,
+        request: EngineRequest,
+        owner: Principal,
+    ) -> Self {
         let config = &shared.config;
         let target = |pin: Option<&NodeId>, queue_timeout| Target {
             pin: pin.cloned(),
@@ -83,6 +90,7 @@ impl TaskRun {
             targets,
             deadline: Instant::now() + limit,
             request,
+            owner,
             guard: RunGuard { shared, task },
         }
     }
@@ -140,6 +148,7 @@ impl TaskRun {
         let target = self.targets.pop_front()?;
         let pin = target.pin.as_ref();
         let mut request = http_request(&self.request, &self.guard.task, pin, self.deadline);
+        request.body_mut().set_principal(self.owner.clone());
         request
             .extensions_mut()
             .insert(QueueTimeout(target.queue_timeout));

@@ -6,6 +6,7 @@ use pool_registry_types::NodeId;
 
 use crate::{
     identity::Identity,
+    key_limits::KeyLimits,
     scope::{Scope, Scopes},
 };
 
@@ -62,6 +63,7 @@ impl CertificateHolder {
                 node,
                 // The handshake has checked its time.
                 expires_at: None,
+                limits: KeyLimits::default(),
             },
             not_before,
             hosts: names

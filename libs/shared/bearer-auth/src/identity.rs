@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use pool_registry_types::NodeId;
 
-use crate::scope::Scopes;
+use crate::{key_limits::KeyLimits, scope::Scopes};
 
 /// The longest name of a key, in characters.
 pub const MAX_KEY_NAME_CHARS: usize = 64;
@@ -30,4 +30,6 @@ pub struct Identity {
     pub node: Option<NodeId>,
     /// When it ends.
     pub expires_at: Option<SystemTime>,
+    /// How much of the service it may use.
+    pub limits: KeyLimits,
 }

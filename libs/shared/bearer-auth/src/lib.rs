@@ -30,6 +30,7 @@ mod auth_error;
 mod certificate;
 mod credentials;
 mod identity;
+mod key_limits;
 mod policy;
 mod principal;
 mod scope;
@@ -41,6 +42,11 @@ pub use auth_error::AuthError;
 pub use certificate::{CONTROL_PLANE_URI, CertificateHolder, node_of_uri, node_uri};
 pub use credentials::{Credential, KeySource};
 pub use identity::{Identity, MAX_KEY_NAME_CHARS, is_key_name};
+pub use key_limits::{
+    HighestPriority, KeyLimitError, KeyLimits, LIMITS, MAX_CONCURRENT_REQUESTS, MAX_KEY_MODELS,
+    MAX_KEY_WEIGHT, MAX_REQUESTS_PER_MINUTE, MAX_TOKENS_PER_DAY, MAX_TOKENS_PER_MINUTE,
+    UncheckedKeyLimits, UnknownHighestPriority,
+};
 pub use policy::{AuthPolicy, PolicyError, TOKEN_HEADERS};
 pub use principal::{AnyOf, Presented, Principal, ScopeError};
 pub use scope::{Access, Scope, Scopes, UnknownScope};

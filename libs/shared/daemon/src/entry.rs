@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use service_runtime::{
     ConnectionThreads,
     env::{Environment, Problems},
@@ -79,6 +80,7 @@ where
             ));
         }
     }
+    forbid_core_dumps();
     let mut environment = program.environment();
     // Now, while there are no threads.
     let listener = match inherited_listener() {
@@ -128,6 +130,13 @@ where
     };
     exporting.finish();
     code
+}
+
+/// A core file would hold tokens and prompts. Only root may look into this process from now on;
+/// programs that it starts are not affected.
+fn forbid_core_dumps() {
+    // It fails on no Linux that has this call, and a daemon is worth more than a refusal.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 fn open_audit_file(program: &Program, settings: &Settings) -> Result<Option<AuditFile>, String> {

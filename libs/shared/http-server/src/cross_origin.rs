@@ -33,7 +33,9 @@ const REQUEST_HEADERS: HeaderValue =
 /// The response headers that a page may read.
 const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static(
     "retry-after, request-id, x-request-id, x-backoff-ms, x-llorch-node, x-llorch-pool, \
-     x-llorch-replica, x-llorch-attempts, x-llorch-queue-ms",
+     x-llorch-replica, x-llorch-attempts, x-llorch-queue-ms, x-ratelimit-limit-requests, \
+     x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, \
+     x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens",
 );
 
 /// How long a browser may remember the answer to a preflight, in seconds.

@@ -23,7 +23,8 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = 512;
 /// A JSON body of at most `MAX` bytes, whatever its `Content-Type`.
 ///
 /// A body that does not fit `T` is refused with 400 and the path to the field at fault, as in
-/// `pools[0].slots_free: invalid type: string "3", expected u32 at line 1 column 40`.
+/// `pools[0].slots_free: invalid type: string, expected u32 at line 1 column 40`. No text of the
+/// body is repeated.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiJson<T, const MAX: usize = CONTROL_BODY_BYTES>(pub T);
 
@@ -89,13 +90,34 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         match error.inner().classify() {
-            Category::Data => invalid(error.to_string()),
+            Category::Data => invalid(without_value(&error.to_string())),
             _ => invalid(format!("the body is not valid JSON: {}", error.inner())),
         }
     })?;
     json.end()
         .map_err(|error| invalid(format!("the body is not valid JSON: {error}")))?;
     Ok(value)
+}
+
+/// Without the text that serde repeats in `invalid type: string "…", expected …`: it may be a
+/// prompt or a secret.
+fn without_value(message: &str) -> String {
+    const BEFORE: &str = ": string \"";
+    const AFTER: &str = "\", expected ";
+    let begin = message.find(BEFORE);
+    let end = message.rfind(AFTER);
+    match (begin, end) {
+        (Some(begin), Some(end)) if begin < end => {
+            // Both begin and end with ASCII characters.
+            let (kept, rest) = (message.get(..begin), message.get(end + 1..));
+            format!(
+                "{}: string{}",
+                kept.unwrap_or_default(),
+                rest.unwrap_or_default()
+            )
+        }
+        _ => message.to_owned(),
+    }
 }
 
 fn invalid(mut message: String) -> ApiError {

@@ -3,6 +3,7 @@
 //! [`parse`] reads the text strictly and reports the first problem with its line. [`KeyFile`] reads
 //! the file and follows its changes: a broken file keeps the last good keys.
 
+mod key_limits;
 mod limits;
 mod parse;
 mod watch;

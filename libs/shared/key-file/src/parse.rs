@@ -3,14 +3,16 @@
 use std::{collections::HashSet, sync::Arc, time::SystemTime};
 
 use bearer_auth::{
-    AccessToken, AccessTokenError, Credential, Identity, MAX_KEY_NAME_CHARS, Scope, Scopes,
-    TokenDigest, is_key_name,
+    AccessToken, AccessTokenError, Credential, Identity, KeyLimits, MAX_KEY_NAME_CHARS, Scope,
+    Scopes, TokenDigest, is_key_name,
 };
 use pool_registry_types::NodeId;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
+
+use crate::key_limits as limits;
 
 /// The one list of the file.
 const LIST: &str = "key";
@@ -96,6 +98,7 @@ struct Fields {
     scopes: Scopes,
     node: Option<NodeId>,
     expires_at: Option<SystemTime>,
+    limits: KeyLimits,
 }
 
 fn one_key(at: usize, table: &DeTable<'_>) -> Result<Credential, Problem> {
@@ -128,6 +131,11 @@ fn one_key(at: usize, table: &DeTable<'_>) -> Result<Credential, Problem> {
         }
         _ => {}
     }
+    if !fields.limits.is_default() && !fields.scopes.with_included().contains(Scope::Client) {
+        return Err(missing(
+            "limits: only a key with the scope client or operator uses models",
+        ));
+    }
     Ok(Credential {
         digest,
         identity: Arc::new(Identity {
@@ -136,6 +144,7 @@ fn one_key(at: usize, table: &DeTable<'_>) -> Result<Credential, Problem> {
             scopes: fields.scopes,
             node: fields.node,
             expires_at: fields.expires_at,
+            limits: fields.limits,
         }),
         valid_until: None,
         is_revoked: false,
@@ -157,10 +166,11 @@ impl Fields {
                 self.node = Some(node.map_err(|error| format!("node: {error}"))?);
             }
             "expires" => self.expires_at = Some(expires(value)?),
+            "limits" => self.limits = limits::read(value)?,
             other => {
                 return Err(format!(
-                    "unknown key `{other}`: a key has name, token_sha256 or token, scopes, node \
-                     and expires"
+                    "unknown key `{other}`: a key has name, token_sha256 or token, scopes, node, \
+                     expires and limits"
                 ));
             }
         }
@@ -251,7 +261,24 @@ mod tests {
         assert!(parse("").unwrap().is_empty());
     }
 
-    // spec: AUTH-41
+    // spec: KEY-1
+    #[test]
+    fn a_key_of_a_file_has_limits() {
+        let limits = "models = [\"tiny\"]\nrequests_per_minute = 1_000\nweight = 0x10\n";
+        let text = format!(
+            "[[key]]\nname = \"a\"\ntoken_sha256 = \"{DIGEST}\"\nscopes = [\"client\"]\n\
+             [key.limits]\n{limits}"
+        );
+        let [key] = parse(&text).unwrap().try_into().unwrap();
+        let limits = &key.identity.limits;
+        assert!(limits.allows_model("tiny") && !limits.allows_model("other"));
+        assert_eq!(
+            (limits.requests_per_minute(), limits.weight()),
+            (Some(1000), 16)
+        );
+    }
+
+    // spec: AUTH-41, KEY-1
     #[test]
     fn a_problem_names_line_and_field_and_no_token() {
         let good = format!("[[key]]\nname = \"a\"\ntoken_sha256 = \"{DIGEST}\"\n");
@@ -278,6 +305,30 @@ mod tests {
             (
                 with("scopes = [\"node\"]\nnode = \"a/b\"\n"),
                 "line 5: node: ",
+            ),
+            (
+                with("scopes = [\"node\"]\nnode = \"a\"\n[key.limits]\nweight = 2\n"),
+                "line 1: limits: only a key with",
+            ),
+            (
+                with("[key.limits]\nweight = 0\n"),
+                "line 4: limits: weight: must be from 1 to 100",
+            ),
+            (
+                with("[key.limits]\nrpm = 1\n"),
+                "line 4: limits: unknown key `rpm`",
+            ),
+            (
+                with("[key.limits]\ntokens_per_day = -1\n"),
+                "line 4: limits: tokens_per_day: must be a whole number above 0",
+            ),
+            (
+                with("limits = { models = [\"\"] }\n"),
+                "line 4: limits: models: ",
+            ),
+            (
+                with("[key.limits]\nhighest_priority = \"high\"\n"),
+                "line 4: limits: highest_priority: must be interactive or batch",
             ),
             (
                 with("expires = \"tomorrow\"\n"),

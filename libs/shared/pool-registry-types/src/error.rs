@@ -73,6 +73,8 @@ codes! {
     UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE", 415, false;
     /// All slots are taken and the queue is full, or the queue timeout passed.
     QueueFull => "QUEUE_FULL", 429, true;
+    /// A limit of the client's key is reached.
+    RateLimited => "RATE_LIMITED", 429, true;
     /// A bug of this program.
     Internal => "INTERNAL", 500, true;
     /// The engine or node broke off its response.

@@ -48,3 +48,28 @@ pub const REFUSAL: HeaderName = HeaderName::from_static("x-llorch-refusal");
 pub const EXECUTIONS: HeaderName = HeaderName::from_static("x-llorch-executions");
 /// With a 429: when to try again, in milliseconds.
 pub const BACKOFF_MS: HeaderName = HeaderName::from_static("x-backoff-ms");
+
+/// The headers about one limit of a key, as OpenAI names them.
+#[derive(Debug)]
+pub struct RateLimitHeaders {
+    /// The limit of a minute, or of a day.
+    pub limit: HeaderName,
+    /// What is left of it.
+    pub remaining: HeaderName,
+    /// When all of it is there again, such as `1m0s`.
+    pub reset: HeaderName,
+}
+
+/// The headers about requests and about tokens.
+pub static RATE_LIMITS: [RateLimitHeaders; 2] = [
+    RateLimitHeaders {
+        limit: HeaderName::from_static("x-ratelimit-limit-requests"),
+        remaining: HeaderName::from_static("x-ratelimit-remaining-requests"),
+        reset: HeaderName::from_static("x-ratelimit-reset-requests"),
+    },
+    RateLimitHeaders {
+        limit: HeaderName::from_static("x-ratelimit-limit-tokens"),
+        remaining: HeaderName::from_static("x-ratelimit-remaining-tokens"),
+        reset: HeaderName::from_static("x-ratelimit-reset-tokens"),
+    },
+];

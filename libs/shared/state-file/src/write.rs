@@ -10,6 +10,12 @@ use std::{
 
 use crate::limits::MAX_BYTES;
 
+/// The mode of a file, from which the mask of the process takes bits away.
+const SHARED: u32 = 0o666;
+
+/// The mode of a file that only its user can read.
+const PRIVATE: u32 = 0o600;
+
 /// Replaces the content of `path`.
 ///
 /// Writes to a temporary file in the same directory, flushes it to the disk and renames it; then
@@ -20,7 +26,7 @@ use crate::limits::MAX_BYTES;
 /// The system's error, or more than [`MAX_BYTES`], which could not be read again. The old content
 /// remains, unless only the directory could not be flushed.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes, 0o666)
+    write_as(path, bytes, SHARED)
 }
 
 /// The same for a secret: only this user can read it, from its first byte on.
@@ -28,14 +34,22 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// As [`write`].
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes, 0o600)
+    write_as(path, bytes, PRIVATE)
 }
 
-/// The mask of the process takes bits away from `mode`.
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn write_as(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
+    replace_as(path, bytes, mode)
+}
+
+/// Replaces the content of `path`, of any size.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_as(path, bytes, SHARED)
+}
+
+fn replace_as(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temporary = temporary(path)?;
     let renamed = fill(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
     if renamed.is_err() {

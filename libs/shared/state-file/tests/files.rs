@@ -13,7 +13,8 @@ use std::{
 
 use captured_log::Log;
 use state_file::{
-    MAX_SET_ASIDE, ReadError, StateFileError, create_directory, read, recover, set_aside, write,
+    LineLog, MAX_SET_ASIDE, ReadError, StateFileError, create_directory, read, read_lines, recover,
+    set_aside, write,
 };
 
 fn number(bytes: &[u8]) -> Result<u64, String> {
@@ -212,4 +213,43 @@ fn only_its_user_can_read_a_private_file() {
     assert_eq!(std::fs::read(&path).unwrap(), b"new");
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    read_lines(path, 8, |line| {
+        lines.push(String::from_utf8(line.to_vec()).unwrap());
+    })
+    .unwrap();
+    lines
+}
+
+// spec: KEEP-50
+#[test]
+fn a_log_keeps_whole_lines_and_drops_the_rest_of_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    assert!(lines(&path).is_empty());
+    let mut log = LineLog::open(&path).unwrap();
+    log.append(b"one\ntwo\n").unwrap();
+    log.append(b"three\n").unwrap();
+    assert_eq!((lines(&path).len(), log.bytes()), (3, 14));
+    drop(log);
+    // A power failure in the middle of a line, longer than a block that is read at once.
+    for rest in ["f".repeat(5000), "f".to_owned()] {
+        let mut text = fs::read(&path).unwrap();
+        text.extend_from_slice(rest.as_bytes());
+        fs::write(&path, text).unwrap();
+        assert_eq!(lines(&path)[..3], ["one", "two", "three"]);
+        let mut log = LineLog::open(&path).unwrap();
+        assert_eq!(log.bytes(), 14);
+        log.append(b"").unwrap();
+        assert_eq!(lines(&path), ["one", "two", "three"]);
+    }
+    let mut log = LineLog::rewrite(&path, b"new\n").unwrap();
+    log.append(b"12345678901\n\n").unwrap();
+    assert_eq!(lines(&path), ["new", "12345678", "901", ""]);
+    fs::write(&path, "no line").unwrap();
+    assert_eq!(LineLog::open(&path).unwrap().bytes(), 0);
+    assert_eq!(names(dir.path()), ["log"]);
 }

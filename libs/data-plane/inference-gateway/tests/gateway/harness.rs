@@ -3,12 +3,15 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use admission::{Admission, AdmissionConfig};
+use bearer_auth::{
+    AccessToken, AuthPolicy, Credential, Identity, KeyLimits, KeySource, Scope, UncheckedKeyLimits,
+};
 use bytes::Bytes;
 use fake_engine::{FakeEngine, Script};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
-use http_server::{Limits, Unguarded};
+use http_server::{AllowedHosts, Authenticated, Limits, Unguarded};
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, PathRouter};
 use node_transport::{
     NodeReport, NodeRequest, NodeResponse, NodeTransport, TcpTransport, TransportError,
@@ -18,6 +21,7 @@ use routing_table::{RouteChange, RouteSink as _};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 use test_fixtures::TestEndpoint;
+use usage_log::UsageLog;
 
 /// A test that reaches this limit has failed. No test waits for it otherwise.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -28,6 +32,43 @@ pub(crate) struct Service {
     pub(crate) metrics: GatewayMetrics,
     client: StreamProxy,
     _tasks: Tasks,
+    keys: Vec<TestKey>,
+    pub(crate) usage: UsageLog,
+}
+
+/// A key of a client.
+pub(crate) struct TestKey {
+    token: AccessToken,
+    identity: Arc<Identity>,
+}
+
+impl TestKey {
+    pub(crate) fn new(name: &str, limits: UncheckedKeyLimits) -> Self {
+        let token = AccessToken::generate().unwrap();
+        let identity = Arc::new(Identity {
+            id: token.digest().short().into(),
+            name: name.into(),
+            scopes: Scope::Client.into(),
+            node: None,
+            expires_at: None,
+            limits: KeyLimits::try_from(limits).unwrap(),
+        });
+        Self { token, identity }
+    }
+
+    /// The value of `Authorization`.
+    pub(crate) fn bearer(&self) -> String {
+        format!("Bearer {}", self.token.reveal())
+    }
+
+    fn credential(&self) -> Credential {
+        Credential {
+            digest: self.token.digest(),
+            identity: Arc::clone(&self.identity),
+            valid_until: None,
+            is_revoked: false,
+        }
+    }
 }
 
 /// The token that nodes expect.
@@ -83,7 +124,7 @@ impl NodeTransport for Nodes {
 }
 
 /// Time limits that a busy machine does not reach.
-fn generous_timeouts() -> Timeouts {
+pub(crate) fn generous_timeouts() -> Timeouts {
     Timeouts {
         connect: Duration::from_secs(60),
         ..Timeouts::default()
@@ -91,7 +132,7 @@ fn generous_timeouts() -> Timeouts {
 }
 
 /// A queue timeout that a busy machine does not reach.
-fn long_queue() -> AdmissionConfig {
+pub(crate) fn long_queue() -> AdmissionConfig {
     AdmissionConfig {
         max_wait: Duration::from_secs(600),
         ..AdmissionConfig::default()
@@ -140,28 +181,69 @@ impl Service {
         admission: AdmissionConfig,
         table: &[TestEndpoint],
     ) -> Self {
+        Self::guarded(nodes, config, admission, table, None)
+    }
+
+    /// A service whose clients present one of these keys.
+    pub(crate) fn with_keys(
+        config: GatewayConfig,
+        admission: AdmissionConfig,
+        engines: &[FakeEngine],
+        keys: Vec<TestKey>,
+    ) -> Self {
+        let nodes = Nodes {
+            engines: StreamProxy::new(),
+            tcp: TcpTransport::new(StreamProxy::new(), None),
+        };
+        let policy = AuthPolicy::with_keys_only(None);
+        let credentials = keys.iter().map(TestKey::credential).collect();
+        policy.replace_keys(KeySource::Store, credentials);
+        let table = table(engines);
+        let service = Self::guarded(Arc::new(nodes), config, admission, &table, Some(policy));
+        Self { keys, ..service }
+    }
+
+    /// Its keys.
+    pub(crate) fn keys(&self) -> &[TestKey] {
+        &self.keys
+    }
+
+    fn guarded(
+        nodes: Arc<dyn NodeTransport>,
+        config: GatewayConfig,
+        admission: AdmissionConfig,
+        table: &[TestEndpoint],
+        policy: Option<AuthPolicy>,
+    ) -> Self {
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
         let admission = Admission::new(admission);
         tasks.spawn("admission", admission.clone().run());
         let metrics = GatewayMetrics::default();
         let gateway = Gateway::new(config, admission.clone(), nodes, metrics.clone());
+        let usage = UsageLog::in_memory();
+        gateway.record_usage(usage.clone());
         let others = http_server::with_fallbacks(axum::Router::new());
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
-        bound
-            .serve(
-                Unguarded::new(PathRouter::new(gateway, others)),
-                &tasks,
-                shutdown,
-            )
-            .unwrap();
+        let router = PathRouter::new(gateway, others);
+        match policy {
+            Some(policy) => {
+                let guarded = Authenticated::new(policy, AllowedHosts::new([], ""), router);
+                bound.serve(guarded, &tasks, shutdown).unwrap()
+            }
+            None => bound
+                .serve(Unguarded::new(router), &tasks, shutdown)
+                .unwrap(),
+        };
         let service = Self {
             url,
             admission,
             metrics,
             client: StreamProxy::new(),
             _tasks: tasks,
+            keys: Vec::new(),
+            usage,
         };
         service.add(table);
         service

@@ -17,6 +17,7 @@ mod cancel;
 mod clients;
 mod disconnects;
 mod failures;
+mod keys;
 mod logs;
 mod nodes;
 mod refusals;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::{AccessToken, Identity, Scope};
+use crate::{AccessToken, Identity, KeyLimits, Scope};
 
 const CANARY: &str = "canary-9f8e7d6c";
 const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 7));
@@ -189,6 +189,7 @@ fn identity(name: &str, expires_at: Option<SystemTime>) -> Arc<Identity> {
         scopes: Scope::Client.into(),
         node: None,
         expires_at,
+        limits: KeyLimits::default(),
     })
 }
 

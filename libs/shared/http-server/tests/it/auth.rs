@@ -392,6 +392,7 @@ fn key(token: &AccessToken, scope: Scope, node: Option<&str>, is_revoked: bool) 
             scopes: scope.into(),
             node: node.map(|node| node.parse().unwrap()),
             expires_at: None,
+            limits: Default::default(),
         }),
         valid_until: None,
         is_revoked,

@@ -74,6 +74,7 @@ const CONTROL: &[(&str, May)] = &[
     ("get /assets/", May::Everyone),
     ("get /v2/tasks", CLIENTS),
     ("post /v2/tasks", CLIENTS),
+    ("get /v2/usage", READERS),
     ("get /v2/keys", OPERATORS),
     ("post /v2/keys", OPERATORS),
     ("delete /v2/keys/{key_id}", OPERATORS),

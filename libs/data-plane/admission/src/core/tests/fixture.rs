@@ -10,7 +10,7 @@ use super::super::{
     view::EndpointStatus,
     *,
 };
-use crate::request::Priority;
+use crate::request::{Flow, Priority};
 
 pub(in crate::core) const MS: Duration = Duration::from_millis(1);
 pub(in crate::core) const S: Duration = Duration::from_secs(1);
@@ -156,6 +156,7 @@ pub(in crate::core) fn request(model: &str) -> AcquireRequest<'_> {
         preference: anywhere(),
         tried: &[],
         ticket: None,
+        flow: Flow::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     super::{grant::RequestEnd, *},
     fixture::*,
 };
-use crate::request::Priority;
+use crate::request::{Flow, Priority};
 
 // spec: ADM-1
 #[test]
@@ -257,4 +257,108 @@ fn a_model_that_was_known_is_unavailable_and_not_unknown() {
             reason
         );
     }
+}
+
+fn of<'a>(key: &'a Arc<str>, weight: u32) -> AcquireRequest<'a> {
+    AcquireRequest {
+        flow: Flow {
+            key: Some(key),
+            weight,
+        },
+        ..request("m")
+    }
+}
+
+// spec: KEY-10
+#[test]
+fn keys_take_turns_by_weight_within_a_priority() {
+    let mut core = core(&[idle("a", 1)]);
+    core.config.queue_limit = 20;
+    let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+    let mut held = take(&mut core, MS);
+    for waiter in 0..6 {
+        queued(core.acquire(&of(&a, 1), MS, || waiter));
+    }
+    for waiter in 10..14 {
+        queued(core.acquire(&of(&b, 2), MS, || waiter));
+    }
+    // Requests without a key are a flow as well, and batch requests have their own turns.
+    queued(core.acquire(&request("m"), MS, || 20));
+    let batch = AcquireRequest {
+        priority: Priority::Batch,
+        ..of(&b, 2)
+    };
+    queued(core.acquire(&batch, MS, || 30));
+    let mut order = Vec::new();
+    while let Some((waiter, grant)) = core.released(&held, RequestEnd::Served, MS).pop() {
+        order.push(waiter);
+        held = grant;
+    }
+    assert_eq!(order, [0, 10, 11, 20, 30, 1, 12, 13, 2, 3, 4, 5]);
+}
+
+// spec: KEY-11
+#[test]
+fn a_key_with_fewer_requests_displaces_the_newest_of_the_key_with_the_most() {
+    let mut core = core(&[idle("a", 1)]);
+    let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+    let held = take(&mut core, MS);
+    for waiter in 0..4 {
+        queued(core.acquire(&of(&a, 1), MS, || waiter));
+    }
+    // The key that fills the queue gets no more room, and another one gets its share.
+    refused(core.acquire(&of(&a, 1), MS, || 9));
+    let displaced = |core: &mut AdmissionCore<u32>, waiter| {
+        queued(core.acquire(&of(&b, 1), MS, || waiter));
+        let effects = core.take_effects();
+        assert!(effects.granted.is_empty());
+        effects.displaced
+    };
+    for (waiter, expected) in [(10, 3), (11, 2)] {
+        let [(displaced, refusal)] = displaced(&mut core, waiter).try_into().unwrap();
+        assert_eq!(
+            (displaced, refusal.reason),
+            (expected, RefusalReason::QueueFull)
+        );
+        // One slot, with an assumed second of service, and a full queue before the next one.
+        assert_eq!(refusal.retry_after, Some(5 * S));
+    }
+    for key in [&a, &b] {
+        let refusal = refused(core.acquire(&of(key, 1), MS, || 12));
+        assert_eq!(refusal.reason, RefusalReason::QueueFull);
+    }
+    // A heavier key has a larger share.
+    queued(core.acquire(&of(&b, 3), MS, || 13));
+    assert_eq!(core.take_effects().displaced[0].0, 1);
+    let woken = core.released(&held, RequestEnd::Served, MS);
+    assert_eq!(waiters(&woken), [0]);
+}
+
+// spec: KEY-10
+#[test]
+fn a_retry_of_another_key_is_not_blocked_and_is_the_first_of_its_own() {
+    let mut core = core(&[idle("a", 1), idle("b", 1)]);
+    let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+    let first = granted(core.acquire(&of(&a, 1), MS, || unreachable!("does not wait")));
+    let other = take(&mut core, MS);
+    queued(core.acquire(&of(&b, 1), MS, || 1));
+    queued(core.acquire(&of(&a, 1), MS, || 2));
+    let tried = [first.endpoint.clone(), other.endpoint.clone()];
+    let retry = AcquireRequest {
+        tried: &tried,
+        ticket: Some(first.ticket),
+        ..of(&a, 1)
+    };
+    // It has tried everything: it is told so, although others wait.
+    let refusal = refused(core.acquire(&retry, MS, || 3));
+    assert_eq!(refusal.reason, RefusalReason::Exhausted);
+    let retry = AcquireRequest {
+        tried: &tried[..1],
+        ..retry
+    };
+    queued(core.acquire(&retry, MS, || 3));
+    let woken = core.released(&other, RequestEnd::Served, MS);
+    assert_eq!(waiters(&woken), [1]);
+    let woken = core.released(&woken[0].1, RequestEnd::Served, MS);
+    assert_eq!(waiters(&woken), [3]);
 }

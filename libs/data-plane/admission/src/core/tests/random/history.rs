@@ -28,7 +28,7 @@ use super::{
 use crate::{
     circuit_breaker::EndpointFailure,
     config::AdmissionConfig,
-    request::{AcquireRequest, Priority, RoutingPreference, Ticket},
+    request::{AcquireRequest, Flow, Priority, RefusalReason, RoutingPreference, Ticket},
 };
 
 /// Longer than every pause and every backoff.
@@ -42,9 +42,23 @@ struct TestRequest {
     priority: Priority,
     preference: Arc<RoutingPreference>,
     tried: Vec<Arc<Endpoint>>,
+    /// `None` for a request without a key.
+    key: Option<Arc<str>>,
 }
 
 impl TestRequest {
+    fn flow(&self) -> Flow<'_> {
+        let weight = if self.key.as_deref() == Some("k2") {
+            2
+        } else {
+            1
+        };
+        Flow {
+            key: self.key.as_ref(),
+            weight,
+        }
+    }
+
     /// Whether `self`, while it waits, must be served before `other`.
     fn is_before(&self, other: &Self) -> bool {
         let may_go_there =
@@ -52,6 +66,7 @@ impl TestRequest {
         let blocks = may_go_there && self.tried.is_empty();
         self.model == other.model
             && self.priority == other.priority
+            && self.key == other.key
             && self.ticket < other.ticket
             && blocks
     }
@@ -122,6 +137,7 @@ impl History {
                 batch,
                 pin,
                 affinity,
+                key,
             } => {
                 let pin = pin.and_then(|node| NodeId::new(&format!("n{node}")).ok());
                 let request = TestRequest {
@@ -138,6 +154,7 @@ impl History {
                         ..preference(affinity)
                     }),
                     tried: Vec::new(),
+                    key: (key > 0).then(|| format!("k{key}").into()),
                 };
                 self.acquire(request, None)?;
             }
@@ -236,6 +253,7 @@ impl History {
             preference: &request.preference,
             tried: &request.tried,
             ticket,
+            flow: request.flow(),
         };
         match self.core.acquire(&acquire, self.now, || request.ticket) {
             AcquireDecision::Granted(grant) => {
@@ -303,7 +321,19 @@ impl History {
     }
 
     fn take_effects(&mut self) -> Result<(), TestCaseError> {
-        for (ticket, grant) in self.core.take_effects().granted {
+        let effects = self.core.take_effects();
+        for (ticket, refusal) in effects.displaced {
+            let place = (self.waiting.iter()).position(|request| request.ticket == ticket);
+            let Some(place) = place else {
+                return Err(TestCaseError::fail(
+                    "displaced a request that does not wait",
+                ));
+            };
+            let displaced = self.waiting.remove(place);
+            prop_assert_eq!(refusal.reason, RefusalReason::QueueFull);
+            prop_assert!(self.ended.insert(ticket), "two results of {displaced:?}");
+        }
+        for (ticket, grant) in effects.granted {
             let place = self
                 .waiting
                 .iter()
@@ -420,6 +450,7 @@ impl History {
                     .filter(|other| !is_same_start(other, &endpoint))
                     .cloned()
                     .collect(),
+                key: None,
             };
             let ticket = request.ticket;
             self.acquire(request, None)?;

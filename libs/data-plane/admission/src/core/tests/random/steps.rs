@@ -24,6 +24,8 @@ pub(super) enum Step {
         batch: bool,
         pin: Option<u8>,
         affinity: Option<(bool, u8)>,
+        /// 0 for a request without a key.
+        key: u8,
     },
     /// A failed request is retried.
     Retry(Index),
@@ -58,11 +60,12 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         any::<bool>(),
         prop::option::weighted(0.2, 0..REPLICAS / PER_NODE),
         prop::option::of((any::<bool>(), 0..CONVERSATIONS)),
+        0..3_u8,
     );
     let elsewhere = prop::option::weighted(0.3, 0..=PER_NODE);
     let step = prop_oneof![
-        8 => acquire.prop_map(|(model, batch, pin, affinity)| {
-            Step::Acquire { model, batch, pin, affinity }
+        8 => acquire.prop_map(|(model, batch, pin, affinity, key)| {
+            Step::Acquire { model, batch, pin, affinity, key }
         }),
         2 => any::<Index>().prop_map(Step::Retry),
         1 => any::<Index>().prop_map(Step::Leave),

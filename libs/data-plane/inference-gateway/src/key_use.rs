@@ -1,0 +1,152 @@
+//! What a request uses of its key.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
+};
+
+use admission::{Flow, Priority};
+use bearer_auth::{HighestPriority, Identity, Principal};
+use key_limits::{KeyLimiter, KeyPermit, LimitExceeded, Quota};
+use pool_registry_types::millis;
+use tokio::time::Instant;
+use usage_log::{Usage, UsageLog};
+
+use crate::{error::GatewayError, token_use::TokenUse};
+
+/// A request of a key.
+#[derive(Debug)]
+pub(crate) struct KeyUse {
+    key: Arc<Identity>,
+    /// For a key with limits that are counted.
+    permit: Option<KeyPermit>,
+    quota: Quota,
+    /// The engine is asked for the usage, and the client has not asked.
+    hides_usage: bool,
+    usage: Option<UsageLog>,
+    /// When the request got the slot that it holds.
+    slot_since: Option<Instant>,
+    /// How long it held earlier ones; `None` if it never got one.
+    slot_time: Option<Duration>,
+}
+
+/// What counts the requests of keys.
+#[derive(Debug, Default)]
+pub(crate) struct KeyCounters {
+    pub(crate) limiter: KeyLimiter,
+    pub(crate) usage: OnceLock<UsageLog>,
+}
+
+impl KeyUse {
+    /// A request of this caller has come; `None` for a caller without a key. The second value says
+    /// that a limit is reached.
+    pub(crate) fn start(
+        counters: &KeyCounters,
+        principal: Option<&Principal>,
+    ) -> Option<(Box<Self>, Option<LimitExceeded>)> {
+        let key = principal?.identity()?;
+        let is_counted = key.limits.has_counted();
+        let admitted = is_counted.then(|| counters.limiter.admit(key));
+        let (permit, refused) = match admitted {
+            Some(Ok(permit)) => (Some(permit), None),
+            Some(Err(exceeded)) => (None, Some(exceeded)),
+            None => (None, None),
+        };
+        let quota = permit.as_ref().map(KeyPermit::quota).copied();
+        let quota = quota.or(refused.map(|refused| refused.quota));
+        let started = Box::new(Self {
+            key: Arc::clone(key),
+            permit,
+            quota: quota.unwrap_or_default(),
+            hides_usage: false,
+            usage: counters.usage.get().cloned(),
+            slot_since: None,
+            slot_time: None,
+        });
+        Some((started, refused))
+    }
+
+    /// What the key has left.
+    pub(crate) fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    /// Whether the key may use a model, which the client may have called by an alias.
+    pub(crate) fn check_model(&self, model: &str, alias: Option<&str>) -> Result<(), GatewayError> {
+        check_model(&self.key, model, alias)
+    }
+
+    /// The priority that a request has instead of the one that it asks for.
+    pub(crate) fn priority(&self, wanted: Priority) -> Priority {
+        match self.key.limits.highest_priority() {
+            HighestPriority::Interactive => wanted,
+            HighestPriority::Batch => Priority::Batch,
+        }
+    }
+
+    /// The requests that it shares its turns with.
+    pub(crate) fn flow(&self) -> Flow<'_> {
+        Flow {
+            key: Some(&self.key.id),
+            weight: self.key.limits.weight(),
+        }
+    }
+
+    /// The engine is asked for the usage, which the client does not expect.
+    pub(crate) fn hide_usage(&mut self) {
+        self.hides_usage = true;
+    }
+
+    /// Whether the usage is taken out of the stream.
+    pub(crate) fn hides_usage(&self) -> bool {
+        self.hides_usage
+    }
+
+    /// The request has got a slot.
+    pub(crate) fn slot_taken(&mut self) {
+        self.slot_time.get_or_insert_default();
+        self.slot_since = Some(Instant::now());
+    }
+
+    /// The request has given its slot back.
+    pub(crate) fn slot_given_back(&mut self, now: Instant) {
+        if let (Some(since), Some(time)) = (self.slot_since.take(), &mut self.slot_time) {
+            *time = time.saturating_add(now.saturating_duration_since(since));
+        }
+    }
+
+    /// The request has ended and used tokens of a model. It counts if an engine has got it.
+    pub(crate) fn ended(mut self, model: &Arc<str>, used: TokenUse, now: Instant) {
+        self.slot_given_back(now);
+        if let Some(permit) = &self.permit {
+            permit.used_tokens(used.input.saturating_add(used.output));
+        }
+        if let (Some(log), Some(slot_time)) = (&self.usage, self.slot_time) {
+            let usage = Usage {
+                requests: 1,
+                input_tokens: used.input,
+                output_tokens: used.output,
+                slot_ms: millis(slot_time),
+            };
+            let key = (&self.key.id, &self.key.name);
+            log.record(SystemTime::now(), key, model, usage);
+        }
+    }
+}
+
+/// Whether a key may use a model, which the client may have called by an alias. The answer does not
+/// depend on which models exist.
+pub(crate) fn check_model(
+    key: &Identity,
+    model: &str,
+    alias: Option<&str>,
+) -> Result<(), GatewayError> {
+    let limits = &key.limits;
+    if limits.allows_model(model) || alias.is_some_and(|alias| limits.allows_model(alias)) {
+        return Ok(());
+    }
+    Err(GatewayError::model_not_allowed(
+        &key.name,
+        alias.unwrap_or(model),
+    ))
+}

@@ -1,0 +1,286 @@
+//! The decisions: whether a request of a key may go on now, and when else.
+//!
+//! The core is pure: `(state, event, now) → (state, effects)`. It stores no limits: they come with
+//! each request, so that a change of a key holds for its next one.
+
+// Clients choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use bearer_auth::KeyLimits;
+
+use crate::window::MinuteWindow;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The assumed duration of a request until the first one of its key has ended.
+const ASSUMED_DURATION: Duration = Duration::from_secs(1);
+/// The shortest and the longest wait for the end of a running request.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A moment, by two clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// Since an origin of the caller's choice; never goes back.
+    pub(crate) now: Duration,
+    /// Since 1970, for days.
+    pub(crate) utc: Duration,
+}
+
+/// What a key has left of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateWindow {
+    /// The limit.
+    pub limit: u64,
+    /// What is left of it.
+    pub remaining: u64,
+    /// When all of it is there again, if no request comes.
+    pub reset: Duration,
+}
+
+/// What a key has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// Requests in a minute; `None` without such a limit.
+    pub requests: Option<RateWindow>,
+    /// Tokens: of the minute or of the day, whichever has fewer left.
+    pub tokens: Option<RateWindow>,
+}
+
+/// A limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LimitKind {
+    /// Requests at once.
+    ConcurrentRequests,
+    /// Requests in a minute.
+    RequestsPerMinute,
+    /// Tokens in a minute.
+    TokensPerMinute,
+    /// Tokens in a day.
+    TokensPerDay,
+}
+
+impl LimitKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::ConcurrentRequests,
+        Self::RequestsPerMinute,
+        Self::TokensPerMinute,
+        Self::TokensPerDay,
+    ];
+
+    /// Its name, as in the key.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConcurrentRequests => "concurrent_requests",
+            Self::RequestsPerMinute => "requests_per_minute",
+            Self::TokensPerMinute => "tokens_per_minute",
+            Self::TokensPerDay => "tokens_per_day",
+        }
+    }
+
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::ConcurrentRequests => "requests at once",
+            Self::RequestsPerMinute => "requests a minute",
+            Self::TokensPerMinute => "tokens a minute",
+            Self::TokensPerDay => "tokens a day (UTC)",
+        }
+    }
+}
+
+impl fmt::Display for LimitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A request that goes beyond a limit of its key. Of several limits, it names the one with the
+/// longest wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the limit of this key is reached: {} {} ({kind})", .limit, .kind.unit())]
+pub struct LimitExceeded {
+    /// The limit.
+    pub kind: LimitKind,
+    /// Its value.
+    pub limit: u64,
+    /// When to retry. For requests at once it is an estimate.
+    pub retry_after: Duration,
+    /// What the key has left.
+    pub quota: Quota,
+}
+
+/// What is known of all keys with limits.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LimitsCore {
+    keys: HashMap<Arc<str>, Box<KeyUse>, foldhash::fast::RandomState>,
+    /// Days since 1970.
+    day: u64,
+}
+
+/// What a key has used.
+#[derive(Debug, Clone)]
+struct KeyUse {
+    running: u64,
+    requests: MinuteWindow,
+    tokens: MinuteWindow,
+    tokens_today: u64,
+    /// The recent duration of its requests.
+    duration: Duration,
+}
+
+impl Default for KeyUse {
+    fn default() -> Self {
+        Self {
+            running: 0,
+            requests: MinuteWindow::default(),
+            tokens: MinuteWindow::default(),
+            tokens_today: 0,
+            duration: ASSUMED_DURATION,
+        }
+    }
+}
+
+impl LimitsCore {
+    /// A request of a key wants to go on. Once admitted, it runs until [`ended`](Self::ended).
+    pub(crate) fn admit(
+        &mut self,
+        key: &Arc<str>,
+        limits: &KeyLimits,
+        at: Moment,
+    ) -> Result<Quota, LimitExceeded> {
+        self.start_day(at);
+        let used = match self.keys.get_mut(key) {
+            Some(used) => used,
+            None => self.keys.entry(Arc::clone(key)).or_default(),
+        };
+        used.advance(at.now);
+        if let Some(exceeded) = used.exceeded(limits, at) {
+            return Err(exceeded);
+        }
+        used.running = used.running.saturating_add(1);
+        used.requests.add(1);
+        Ok(used.quota(limits, at))
+    }
+
+    /// A request that was admitted has used tokens.
+    pub(crate) fn used_tokens(&mut self, key: &str, tokens: u64, at: Moment) {
+        self.start_day(at);
+        if let Some(used) = self.keys.get_mut(key) {
+            used.advance(at.now);
+            used.tokens.add(tokens);
+            used.tokens_today = used.tokens_today.saturating_add(tokens);
+        }
+    }
+
+    /// A request that was admitted has ended, after `duration`.
+    pub(crate) fn ended(&mut self, key: &str, duration: Duration) {
+        if let Some(used) = self.keys.get_mut(key) {
+            used.running = used.running.saturating_sub(1);
+            // A moving mean of about eight requests.
+            let mean = used.duration.saturating_mul(7).saturating_add(duration);
+            used.duration = mean.checked_div(8).unwrap_or(mean);
+        }
+    }
+
+    /// What a key has used today, as it was remembered across a restart.
+    pub(crate) fn restore(&mut self, key: &Arc<str>, tokens_today: u64, at: Moment) {
+        self.start_day(at);
+        let used = self.keys.entry(Arc::clone(key)).or_default();
+        used.tokens_today = used.tokens_today.saturating_add(tokens_today);
+    }
+
+    /// Forgets the tokens of the day before, and the keys that are not in use. A clock that goes
+    /// back starts no day.
+    fn start_day(&mut self, at: Moment) {
+        let day = day_of(at.utc);
+        if day <= self.day {
+            return;
+        }
+        self.day = day;
+        self.keys.retain(|_, used| {
+            used.tokens_today = 0;
+            used.advance(at.now);
+            used.running > 0 || used.requests.total() > 0 || used.tokens.total() > 0
+        });
+    }
+}
+
+impl KeyUse {
+    fn advance(&mut self, now: Duration) {
+        self.requests.advance(now);
+        self.tokens.advance(now);
+    }
+
+    /// The limit that another request would exceed.
+    fn exceeded(&self, limits: &KeyLimits, at: Moment) -> Option<LimitExceeded> {
+        use LimitKind::{ConcurrentRequests, RequestsPerMinute, TokensPerDay, TokensPerMinute};
+        let reached = |limit: Option<u64>, used: u64| limit.filter(|limit| used >= *limit);
+        let requests = reached(limits.requests_per_minute(), self.requests.total());
+        let tokens = reached(limits.tokens_per_minute(), self.tokens.total());
+        let today = reached(limits.tokens_per_day(), self.tokens_today);
+        let running = reached(limits.concurrent_requests(), self.running);
+        let all = [
+            running.map(|limit| (ConcurrentRequests, limit, self.next_end_in(limit))),
+            requests.map(|limit| {
+                let wait = self.requests.below_in(limit, at.now);
+                (RequestsPerMinute, limit, wait)
+            }),
+            tokens.map(|limit| (TokensPerMinute, limit, self.tokens.below_in(limit, at.now))),
+            today.map(|limit| (TokensPerDay, limit, rest_of_day(at.utc))),
+        ];
+        let longest = all.into_iter().flatten().max_by_key(|(_, _, wait)| *wait);
+        longest.map(|(kind, limit, retry_after)| LimitExceeded {
+            kind,
+            limit,
+            retry_after,
+            quota: self.quota(limits, at),
+        })
+    }
+
+    /// When one of `running` requests ends, as far as earlier ones tell.
+    fn next_end_in(&self, running: u64) -> Duration {
+        let running = u32::try_from(running).unwrap_or(u32::MAX);
+        let mean = self.duration.checked_div(running);
+        mean.unwrap_or(self.duration)
+            .clamp(SHORTEST_WAIT, LONGEST_WAIT)
+    }
+
+    fn quota(&self, limits: &KeyLimits, at: Moment) -> Quota {
+        let requests = limits.requests_per_minute().map(|limit| RateWindow {
+            limit,
+            remaining: limit.saturating_sub(self.requests.total()),
+            reset: self.requests.empty_in(at.now),
+        });
+        let of_minute = limits.tokens_per_minute().map(|limit| RateWindow {
+            limit,
+            remaining: limit.saturating_sub(self.tokens.total()),
+            reset: self.tokens.empty_in(at.now),
+        });
+        let of_day = limits.tokens_per_day().map(|limit| RateWindow {
+            limit,
+            remaining: limit.saturating_sub(self.tokens_today),
+            reset: rest_of_day(at.utc),
+        });
+        let tokens = of_minute.into_iter().chain(of_day);
+        Quota {
+            requests,
+            tokens: tokens.min_by_key(|window| window.remaining),
+        }
+    }
+}
+
+fn day_of(utc: Duration) -> u64 {
+    utc.as_secs().checked_div(DAY.as_secs()).unwrap_or_default()
+}
+
+fn rest_of_day(utc: Duration) -> Duration {
+    let next = day_of(utc).saturating_add(1).saturating_mul(DAY.as_secs());
+    Duration::from_secs(next).saturating_sub(utc)
+}
