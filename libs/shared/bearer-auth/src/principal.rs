@@ -184,7 +184,7 @@ mod tests {
             scopes: scopes.iter().copied().collect(),
             node: node.map(|node| node.parse().unwrap()),
             expires_at: None,
-            limits: KeyLimits::default(),
+            limits: crate::KeyLimits::default(),
         }))
     }
 
