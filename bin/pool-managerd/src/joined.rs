@@ -1,6 +1,6 @@
 //! The settings of a node that has joined: they are below those of the environment.
 
-use std::path::PathBuf;
+use std::{io::ErrorKind, path::PathBuf};
 
 use daemon::STATE_DIR;
 use node_join::JoinedFiles;
@@ -34,7 +34,10 @@ pub(crate) fn add_settings(environment: &mut Environment) -> Result<(), String> 
     let text = match state_file::read_text(&file, JOINED_FILE_BYTES) {
         Ok(Some(text)) => text,
         Ok(None) => return Err(format!("{shown} has more than {JOINED_FILE_BYTES} bytes")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        // A state directory that is none is told with the other settings.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(());
+        }
         Err(error) => {
             return Err(format!(
                 "cannot read {shown}: {error}; it belongs to the user that joined"

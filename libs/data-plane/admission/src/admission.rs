@@ -307,10 +307,23 @@ impl QueuePosition<'_> {
     ) -> Result<Lease, Refusal> {
         let wait_end = Instant::now() + queue_timeout;
         let until = deadline.map_or(wait_end, |deadline| deadline.min(wait_end));
+        // A model that no node has named may still come while nodes register, and not later.
+        let first = if self.is_known {
+            until
+        } else {
+            self.shared.warm_up_end().min(until)
+        };
         tokio::select! {
             biased;
             lease = &mut woken => return lease.unwrap_or(Err(LOST)),
-            () = sleep_until(until) => {}
+            () = sleep_until(first) => {}
+        }
+        if first < until && self.shared.core.lock().is_known(self.model) {
+            tokio::select! {
+                biased;
+                lease = &mut woken => return lease.unwrap_or(Err(LOST)),
+                () = sleep_until(until) => {}
+            }
         }
         let timed_out = self
             .shared
@@ -319,10 +332,12 @@ impl QueuePosition<'_> {
             // The slot was granted at the last moment, and the lease is on its way; or the request
             // made room for another one, and its refusal is.
             None => woken.await.unwrap_or(Err(LOST)),
-            Some(_) if deadline.is_some_and(|deadline| deadline <= wait_end) => Err(Refusal {
-                reason: RefusalReason::Deadline,
-                retry_after: None,
-            }),
+            Some(_) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                Err(Refusal {
+                    reason: RefusalReason::Deadline,
+                    retry_after: None,
+                })
+            }
             Some(refusal) => Err(refusal),
         }
     }

@@ -179,7 +179,7 @@ impl<W> AdmissionCore<W> {
         queue.insert(request.priority, ticket, request.flow, waiting);
         AcquireDecision::Queued {
             ticket,
-            is_known_model: !self.table.candidates(request.model).is_empty(),
+            is_known_model: self.is_known(request.model),
         }
     }
 
@@ -231,6 +231,11 @@ impl<W> AdmissionCore<W> {
             Err(PlacementError::Full) | Ok(_) => RefusalReason::QueueFull,
         };
         Some(self.refusal(reason, model, now))
+    }
+
+    /// Whether an endpoint may serve the model, now or later.
+    pub(crate) fn is_known(&self, model: &str) -> bool {
+        !self.table.candidates(model).is_empty()
     }
 
     fn dequeue(&mut self, model: &str, ticket: Ticket) -> Option<QueuedRequest<W>> {

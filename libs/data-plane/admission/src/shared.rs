@@ -68,6 +68,11 @@ impl Shared {
         self.origin.elapsed()
     }
 
+    /// From when on a model that no endpoint names is refused.
+    pub(crate) fn warm_up_end(&self) -> Instant {
+        self.origin + self.config.warm_up
+    }
+
     /// Makes a decision. This is the only way to change the state.
     ///
     /// After releasing the lock it reports breaker changes, wakes the requests that got a slot or

@@ -69,6 +69,34 @@ async fn until_queued(admission: &Admission) {
     }
 }
 
+// spec: ADM-5
+#[tokio::test(start_paused = true)]
+async fn an_unknown_model_is_waited_for_until_the_warm_up_ends() {
+    let config = AdmissionConfig {
+        warm_up: Duration::from_secs(10),
+        max_wait: Duration::from_secs(60),
+        ..AdmissionConfig::default()
+    };
+    let start = Instant::now();
+    let unknown = Admission::new(config);
+    let refusal = unknown.acquire(request(), None).await.unwrap_err();
+    assert_eq!(
+        (refusal.reason, start.elapsed().as_secs()),
+        (RefusalReason::UnknownModel, 10)
+    );
+    // A node has brought the model meanwhile, and is busy: the request waits as long as others.
+    let start = Instant::now();
+    let known = Admission::new(config);
+    let (refusal, ()) = tokio::join!(known.acquire(request(), None), async {
+        until_queued(&known).await;
+        known.apply(&[replica("r0", 0)]);
+    });
+    assert_eq!(
+        (refusal.unwrap_err().reason, start.elapsed().as_secs()),
+        (RefusalReason::QueueFull, 60)
+    );
+}
+
 // spec: ADM-3
 #[tokio::test(start_paused = true)]
 async fn a_request_waits_exactly_as_long_as_allowed() {

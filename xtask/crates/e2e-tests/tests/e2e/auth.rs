@@ -69,9 +69,11 @@ fn the_reference_is_open_and_says_what_else_is() -> Result<()> {
         let node = cluster.node("node-a", &orchestrator, &settings)?;
         let page = ["/", "/assets/{version}/{file}"];
         let reference = ["/docs/api", "/docs/api.css", "/health", "/openapi.json"];
+        // A join token is in the body.
+        let join = ["/v2/join"];
         assert_eq!(
             open_routes(&orchestrator.client())?,
-            [&page[..], &reference].concat()
+            [&page[..], &reference, &join].concat()
         );
         assert_eq!(open_routes(&node.client())?, reference);
         Ok(())
