@@ -71,7 +71,8 @@ impl SessionApi {
 /// without a token gets no cookie.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/session", tag = "page",
-    responses((status = 200, description = "`Set-Cookie` has the session, if `is_session`.", body = SessionAnswer))
+    responses((status = 200, description = "`Set-Cookie` has the session, if `is_session`.",
+        body = SessionAnswer))
 ))]
 pub(crate) async fn open(
     State(api): State<Arc<SessionApi>>,
