@@ -11,6 +11,7 @@ use bearer_auth::{AuthPolicy, TokenDigest};
 use join_tokens::{Effect, Event, JoinState, JoinToken, JoinTokenError};
 use key_api::KeyApi;
 use node_ca::{CaDirectory, DEFAULT_NODE_LIFETIME, SignError};
+use pool_registry_types::NodeId;
 use registry_store::{JoinStore, StoreError};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -102,11 +103,19 @@ impl JoinApi {
         self.0.state.lock().await.tokens().cloned().collect()
     }
 
-    /// When a node was revoked.
-    pub(crate) async fn revoked_at(
+    /// Whether this token lets `node` join now. It changes nothing.
+    pub(crate) async fn check(
         &self,
-        node: &pool_registry_types::NodeId,
-    ) -> Option<SystemTime> {
+        digest: TokenDigest,
+        node: &NodeId,
+    ) -> Result<(), ChangeError> {
+        let state = self.0.state.lock().await;
+        let checked = state.check(digest, node, SystemTime::now());
+        checked.map_err(ChangeError::Refused)
+    }
+
+    /// When a node was revoked.
+    pub(crate) async fn revoked_at(&self, node: &NodeId) -> Option<SystemTime> {
         self.0.state.lock().await.revoked_at(node)
     }
 

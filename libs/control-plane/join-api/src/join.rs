@@ -19,8 +19,12 @@ impl JoinApi {
     /// Gives a machine the identity of a node. A refused request costs no use of the token.
     pub(crate) async fn join(&self, request: JoinRequest) -> Result<JoinResponse, ApiError> {
         let digest = digest(&request.token)?;
-        let host = self.check_address(&request.address).await?;
         let node_id = request.node_id;
+        // First: only who may join makes this server resolve a name. It is judged again when it is
+        // used.
+        let may_join = self.check(digest, &node_id).await;
+        may_join.map_err(|error| refused(&error))?;
+        let host = self.check_address(&request.address).await?;
         match &self.inner().config.ca {
             Some(ca) => {
                 let csr = request.csr.ok_or_else(|| {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use axum::{Extension, Router, body::Body};
-use bearer_auth::{ApiToken, AuthPolicy, CertificateHolder, Principal};
+use bearer_auth::{AccessToken, ApiToken, AuthPolicy, CertificateHolder, Principal};
 use http::{HeaderMap, Method, Request, header::AUTHORIZATION};
 use http_body_util::BodyExt as _;
 use join_api::{JoinApi, JoinConfig};
@@ -272,6 +272,14 @@ async fn a_refused_machine_is_told_the_field_and_costs_no_use() {
         assert!(message(&answer).contains(text), "{answer}");
         assert!(!answer.to_string().contains(&token), "{answer}");
     }
+    // Who may not join learns nothing of addresses, and makes the server resolve no name.
+    let mut stranger = good.clone();
+    stranger["token"] = json!(AccessToken::generate().unwrap().reveal());
+    stranger["address"] = json!("https://169.254.169.254");
+    let (status, answer) = api.join(stranger).await;
+    assert_eq!(status, 401, "{answer}");
+    assert!(!message(&answer).contains("address"), "{answer}");
+
     let (status, answer) = api.join(good).await;
     assert_eq!(status, 200, "{answer}");
 }

@@ -120,6 +120,20 @@ impl JoinState {
         Ok(effects)
     }
 
+    /// Whether the token with this digest lets `node` join now. It changes nothing.
+    ///
+    /// # Errors
+    /// As [`Event::Use`] has them.
+    pub fn check(
+        &self,
+        digest: TokenDigest,
+        node: &NodeId,
+        now: SystemTime,
+    ) -> Result<(), JoinTokenError> {
+        self.used(digest, node, now)?;
+        Ok(())
+    }
+
     /// The token with this id.
     #[must_use]
     pub fn get(&self, token_id: &str) -> Option<&Arc<JoinToken>> {
