@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::SystemTime};
 
 use axum::{Extension, Json, extract::State, response::IntoResponse as _, response::Response};
-use bearer_auth::{AuthError, AuthPolicy, SESSION_COOKIE, SESSION_LIFE, Scopes, SessionSecret};
+use bearer_auth::{
+    AuthError, AuthPolicy, SESSION_COOKIE, SESSION_LIFE, Scopes, SessionError, SessionSecret,
+};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{CACHE_CONTROL, SET_COOKIE},
@@ -86,8 +88,15 @@ pub(crate) async fn open(
             Ok((cookie, Json(SessionAnswer::new(&principal, true))).into_response())
         }
         // The caller is served without a token, so it needs no session.
-        Err(AuthError::Missing) => Ok(Json(SessionAnswer::new(&principal, false)).into_response()),
-        Err(error) => Err(ApiError::new(ErrorCode::InvalidRequest, error.to_string())),
+        Err(SessionError::NotAuthorized(AuthError::Missing)) => {
+            Ok(Json(SessionAnswer::new(&principal, false)).into_response())
+        }
+        Err(error @ SessionError::NotAuthorized(_)) => {
+            Err(ApiError::new(ErrorCode::Unauthorized, error.to_string()))
+        }
+        Err(error @ SessionError::NoRandomNumbers(_)) => {
+            Err(ApiError::new(ErrorCode::Internal, error.to_string()))
+        }
     }
 }
 

@@ -14,7 +14,6 @@ use http_server::ApiError;
 use inference_gateway::Gateway;
 use parking_lot::Mutex;
 use pool_registry_types::{ErrorCode, TaskId, millis};
-use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -169,12 +168,7 @@ pub(crate) fn shutting_down() -> TaskChange {
 fn random_id() -> Result<TaskId, ApiError> {
     let internal = |error: &dyn fmt::Display| ApiError::new(ErrorCode::Internal, error.to_string());
     let mut random = [0; 16];
-    let mut missing = random.as_mut_slice();
-    while !missing.is_empty() {
-        let filled =
-            getrandom(&mut *missing, GetRandomFlags::empty()).map_err(|error| internal(&error))?;
-        missing = missing.get_mut(filled..).unwrap_or_default();
-    }
+    getrandom::fill(&mut random).map_err(|error| internal(&error))?;
     TaskId::new(&format!("task-{:032x}", u128::from_be_bytes(random)))
         .map_err(|error| internal(&error))
 }

@@ -50,7 +50,7 @@ pub use key_limits::{
 pub use policy::{AuthPolicy, PolicyError, TOKEN_HEADERS};
 pub use principal::{AnyOf, Presented, Principal, ScopeError};
 pub use scope::{Access, Scope, Scopes, UnknownScope};
-pub use session::{MAX_SESSIONS, SESSION_COOKIE, SESSION_LIFE, SessionSecret};
+pub use session::{MAX_SESSIONS, SESSION_COOKIE, SESSION_LIFE, SessionError, SessionSecret};
 pub use token::{ApiToken, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, NotADigest, TokenDigest, TokenError};
 
 /// Compiles the README's examples as tests.

@@ -12,7 +12,7 @@ use crate::{
     certificate::CertificateHolder,
     credentials::{Credential, KeySource, Keys},
     principal::Principal,
-    session::{self, SessionSecret, Sessions},
+    session::{self, SessionError, SessionSecret, Sessions},
     token::{ApiToken, MAX_TOKEN_BYTES, TokenDigest},
 };
 
@@ -145,17 +145,15 @@ impl AuthPolicy {
     /// cookie [`SESSION_COOKIE`](crate::SESSION_COOKIE).
     ///
     /// # Errors
-    /// When no valid token is presented. [`AuthError::Missing`] also when the system gives no
-    /// random numbers.
+    /// When no valid token is presented, or the system gives no random numbers.
     pub fn open_session(
         &self,
         headers: &HeaderMap,
         now: SystemTime,
-    ) -> Result<SessionSecret, AuthError> {
+    ) -> Result<SessionSecret, SessionError> {
         let digest = TokenDigest::of(presented(headers)?);
         self.judge(&digest, now)?;
-        let opened = self.sessions.open(digest, now);
-        opened.map_err(|_| AuthError::Missing)
+        Ok(self.sessions.open(digest, now)?)
     }
 
     /// Whose session the cookie in these headers is; `None` without such a cookie. The holder is

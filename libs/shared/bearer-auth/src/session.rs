@@ -12,7 +12,6 @@ use std::{
 
 use http::{HeaderMap, header::COOKIE};
 use parking_lot::Mutex;
-use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::Zeroizing;
 
 use crate::{auth_error::AuthError, token::TokenDigest};
@@ -34,11 +33,7 @@ pub struct SessionSecret(Zeroizing<String>);
 impl SessionSecret {
     fn generate() -> io::Result<Self> {
         let mut random = Zeroizing::new([0; SECRET_BYTES]);
-        let mut missing = random.as_mut_slice();
-        while !missing.is_empty() {
-            let filled = getrandom(&mut *missing, GetRandomFlags::empty())?;
-            missing = missing.get_mut(filled..).unwrap_or_default();
-        }
+        getrandom::fill(random.as_mut_slice())?;
         Ok(Self(Zeroizing::new(const_hex::encode(*random))))
     }
 
@@ -53,6 +48,17 @@ impl fmt::Debug for SessionSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionSecret([REDACTED])")
     }
+}
+
+/// Why no session was opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// No valid token is presented.
+    #[error(transparent)]
+    NotAuthorized(#[from] AuthError),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    NoRandomNumbers(#[from] io::Error),
 }
 
 /// The sessions of a server, by the digests of their secrets.
