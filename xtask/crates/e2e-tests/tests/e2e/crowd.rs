@@ -18,8 +18,8 @@ use test_tools::is_long;
 
 const SOON: Duration = Duration::from_secs(90);
 const ENGINES: u32 = 4;
-/// The streams of the form that always runs, and of the long one.
-const STREAMS: [u32; 2] = [1000, 4000];
+/// The streams of the form that always runs, and of the long one: more than may be unauthenticated.
+const STREAMS: [u32; 2] = [2000, 4000];
 /// The tokens of a stream; with the role, the reason of its end and `[DONE]` they are its events.
 const TOKENS: u32 = 8;
 /// Descriptors of this process beside two for each stream: its end here, and that of an engine.
