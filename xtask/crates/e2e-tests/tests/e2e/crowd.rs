@@ -67,10 +67,12 @@ fn a_crowd_of_streams_is_served(profile: Profile) -> Result<()> {
         let address = url.strip_prefix("http://").context("no address")?;
         let outcome = run(&Plan {
             targets: vec![address.parse::<SocketAddr>()?],
+            tls: None,
             connections: usize::try_from(streams)?,
             requests: Requests::Post {
                 path: "/v1/chat/completions".to_owned(),
                 body: chat_body(TOKENS, true).to_string(),
+                token: None,
             },
             expected: Expected::Stream {
                 events: Some(u64::from(TOKENS) + 3),
