@@ -66,7 +66,7 @@ fn print_usage(error: &clap::Error) -> Exit {
 }
 
 fn run(cli: Cli) -> Exit {
-    let output = Output::new(cli.global.json);
+    let output = Output::new(cli.global.format());
     if let Some(outcome) = run_offline(&cli.command, output) {
         return exit_of(outcome, false);
     }
