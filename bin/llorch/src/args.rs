@@ -132,7 +132,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         watch: Watch,
     },
-    /// Show the fleet live; q quits
+    /// Show the fleet live; arrows scroll, s sorts the nodes, q quits
     Top {
         /// The time between two updates
         #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]

@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod exit;
 mod interrupt_message;
+mod keys;
 mod output;
 mod screen;
 mod table;
