@@ -2,6 +2,7 @@
 
 mod ca;
 mod join_token;
+mod store;
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -11,6 +12,7 @@ use llorch_client::{DrainTarget, NodeId, NodeStatus, TaskId};
 pub(crate) use self::{
     ca::{Ca, CaFiles},
     join_token::{CreateJoinToken, JoinToken},
+    store::{ExportState, ImportState, Profile, Store},
 };
 
 use crate::exit;
@@ -132,6 +134,9 @@ pub(crate) enum Command {
     /// Make the certificate authority of a control plane, in a directory of this machine
     #[command(subcommand)]
     Ca(Ca),
+    /// Back up all state of a control plane in one file, or restore it from one
+    #[command(subcommand)]
+    Store(Store),
     /// Measure any OpenAI-compatible server under load
     Bench(Bench),
     /// Print a completion script for a shell

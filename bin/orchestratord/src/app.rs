@@ -16,6 +16,7 @@ use local_node::Node;
 use pool_registry_types::{HealthAnswer, ORCHESTRATORD};
 use registry_runtime::NodesMetrics;
 use service_runtime::Readiness;
+use state_export::{LiveState, Profile};
 use task_api::TaskApi;
 use usage_log::{UsageLog, UsageMetrics};
 
@@ -85,12 +86,25 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         ca::keep_renewed(ca, &daemon);
     }
     let joins = Arc::clone(&control_plane.joins);
+    let state = LiveState {
+        store: Arc::clone(&control_plane.state),
+        usage: usage.clone(),
+        directory: control_plane.directory.clone(),
+        profile: if settings.is_cloud {
+            Profile::Cloud
+        } else {
+            Profile::Home
+        },
+        ca_sha256: (config.joining.ca.as_ref()).map(|ca| ca.fingerprint()),
+        made_by: env!("CARGO_PKG_VERSION"),
+    };
     let joins = JoinApi::load(joins, settings.auth.clone(), keys.clone(), config.joining)?;
     let others = [
         routes
             .merge(keys.routes())
             .merge(joins.routes())
-            .merge(usage_api::routes(usage.clone())),
+            .merge(usage_api::routes(usage.clone()))
+            .merge(state_api::routes(state)),
         live.merge(SessionApi::new(settings.auth.clone()).routes()),
         service_routes(&readiness, &metrics),
     ];

@@ -4,12 +4,10 @@ use std::{sync::Arc, time::SystemTime};
 
 use daemon::Daemon;
 use inference_gateway::Gateway;
+use state_export::USAGE_DIR;
 use usage_log::{Day, UsageLog};
 
 use crate::control_plane::ControlPlane;
-
-/// The directory of usage, below that of the registry.
-const DIRECTORY: &str = "usage";
 
 /// Reads what is kept, and keeps what comes. Without a directory it ends with the process.
 pub(crate) fn start(
@@ -20,7 +18,7 @@ pub(crate) fn start(
     let Some(directory) = &control_plane.directory else {
         return UsageLog::in_memory();
     };
-    let directory = directory.join(DIRECTORY);
+    let directory = directory.join(USAGE_DIR);
     match UsageLog::open(&directory, retention_days) {
         Ok((log, writer)) => {
             daemon

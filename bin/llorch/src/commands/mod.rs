@@ -16,6 +16,7 @@ mod nodes;
 mod pages;
 mod pools;
 mod status;
+mod store;
 mod tasks;
 mod token;
 mod top;
@@ -36,6 +37,7 @@ pub(crate) fn run_offline(command: &Command, output: Output) -> Option<Outcome> 
         Command::Man { out } => Some(pages::man(out.as_deref())),
         Command::Token(args::Token::Generate) => Some(token::generate(output)),
         Command::Ca(command) => Some(ca::run(command, output)),
+        Command::Store(command) => store::run_offline(command, output),
         _ => None,
     }
 }
@@ -71,10 +73,12 @@ impl App {
             Command::Usage(usage) => self.usage(usage),
             Command::JoinToken(command) => self.join_token(command),
             Command::Bench(bench) => self.bench(&bench),
+            Command::Store(args::Store::Export(export)) => self.export_state(&export),
             // `run_offline` runs these before there is an `App`.
             Command::Token(args::Token::Generate)
             | Command::Ca(_)
             | Command::Completions { .. }
+            | Command::Store(args::Store::Import(_))
             | Command::Man { .. } => Ok(()),
         }
     }

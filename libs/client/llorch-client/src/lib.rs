@@ -30,6 +30,7 @@ mod pagination;
 mod resources;
 mod response;
 mod routing;
+mod state;
 mod status;
 mod subscription;
 mod task;

@@ -122,6 +122,18 @@ impl Transport {
     }
 
     /// Sends an inference request. It has no timeout: a model may think long, and a stream may last
+    /// Sends a request without a body, and reads a body of up to so many bytes. It has no timeout:
+    /// the server may need long to make it.
+    pub(crate) fn post_for_bytes(
+        &self,
+        path: &str,
+        most_bytes: u64,
+    ) -> Result<Vec<u8>, ClientError> {
+        let request = self.request(Method::POST, path);
+        let response = successful(self.send(request, None, None)?)?;
+        self.read_up_to(response, most_bytes)
+    }
+
     /// long.
     pub(crate) fn post_inference(
         &self,
@@ -212,17 +224,24 @@ impl Transport {
         &self,
         response: http::Response<Body>,
     ) -> Result<(ServedBy, Vec<u8>), ClientError> {
-        let mut response = successful(response)?;
+        let response = successful(response)?;
         let served_by = ServedBy::from_headers(response.headers());
-        let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES);
-        let body = body.read_to_vec().map_err(|error| match error {
+        Ok((served_by, self.read_up_to(response, MAX_ANSWER_BYTES)?))
+    }
+
+    fn read_up_to(
+        &self,
+        mut response: http::Response<Body>,
+        most_bytes: u64,
+    ) -> Result<Vec<u8>, ClientError> {
+        let body = response.body_mut().with_config().limit(most_bytes);
+        body.read_to_vec().map_err(|error| match error {
             ureq::Error::Timeout(_) => self.error_of(&error),
             error => ClientError::Interrupted {
                 url: self.config.base_url.clone(),
                 reason: shortened(&error.to_string()),
             },
-        })?;
-        Ok((served_by, body))
+        })
     }
 
     fn json<T>(

@@ -75,6 +75,7 @@ const CONTROL: &[(&str, May)] = &[
     ("get /v2/tasks", CLIENTS),
     ("post /v2/tasks", CLIENTS),
     ("get /v2/usage", READERS),
+    ("post /v2/store/export", OPERATORS),
     ("get /v2/keys", OPERATORS),
     ("post /v2/keys", OPERATORS),
     ("delete /v2/keys/{key_id}", OPERATORS),
