@@ -81,11 +81,11 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         .with_data_path(data_path.view.clone());
     let metrics = register_metrics(&control_plane, &data_path, node.as_ref(), &usage, &daemon);
     let live = start_live(&control_api, &daemon);
-    let keys = KeyApi::load(Arc::clone(&control_plane.keys), settings.auth.clone())?;
+    let keys = KeyApi::load(Arc::clone(&control_plane.keys), settings.auth.clone())?
+        .before_new_limits(usage::counted_today(&data_path.gateway, &usage));
     if let Some(ca) = &config.joining.ca {
         ca::keep_renewed(ca, &daemon);
     }
-    let joins = Arc::clone(&control_plane.joins);
     let state = LiveState {
         store: Arc::clone(&control_plane.state),
         usage: usage.clone(),
@@ -98,6 +98,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         ca_sha256: (config.joining.ca.as_ref()).map(|ca| ca.fingerprint()),
         made_by: env!("CARGO_PKG_VERSION"),
     };
+    let joins = Arc::clone(&control_plane.joins);
     let joins = JoinApi::load(joins, settings.auth.clone(), keys.clone(), config.joining)?;
     let others = [
         routes

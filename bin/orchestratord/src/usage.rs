@@ -37,6 +37,18 @@ pub(crate) fn start(
     }
 }
 
+/// What the limiter must know before a key gets other limits: what it has used today without them.
+pub(crate) fn counted_today(gateway: &Gateway, usage: &UsageLog) -> impl Fn(&Arc<str>) + use<> {
+    let (limiter, usage) = (gateway.key_limiter().clone(), usage.clone());
+    move |key_id| {
+        let today = usage.tokens_on(Day::of(SystemTime::now()));
+        let used = today.iter().find(|(id, _)| id == key_id);
+        if let Some((_, tokens)) = used {
+            limiter.restore(key_id, *tokens);
+        }
+    }
+}
+
 /// The gateway records usage from now on, and its limits of a day continue.
 pub(crate) fn connect(gateway: &Gateway, usage: &UsageLog) {
     let limiter = gateway.key_limiter();

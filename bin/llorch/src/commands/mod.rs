@@ -69,16 +69,17 @@ impl App {
             Command::Token(args::Token::Create(create)) => self.create_key(create),
             Command::Token(args::Token::List) => self.list_keys(),
             Command::Token(args::Token::Rotate(rotate)) => self.rotate_key(&rotate),
+            Command::Token(args::Token::Limits(change)) => self.change_key_limits(*change),
             Command::Token(args::Token::Revoke { key }) => self.revoke_key(&key),
             Command::Usage(usage) => self.usage(usage),
             Command::JoinToken(command) => self.join_token(command),
-            Command::Bench(bench) => self.bench(&bench),
             Command::Store(args::Store::Export(export)) => self.export_state(&export),
+            Command::Bench(bench) => self.bench(&bench),
             // `run_offline` runs these before there is an `App`.
             Command::Token(args::Token::Generate)
             | Command::Ca(_)
-            | Command::Completions { .. }
             | Command::Store(args::Store::Import(_))
+            | Command::Completions { .. }
             | Command::Man { .. } => Ok(()),
         }
     }

@@ -103,6 +103,12 @@ impl Transport {
         self.json(path, response)
     }
 
+    pub(crate) fn patch<T>(&self, path: &str, body: &Value) -> Result<Response<T>, ClientError> {
+        let request = self.request(Method::PATCH, path);
+        let response = self.send(request, Some(body), Some(self.config.response_timeout))?;
+        self.json(path, response)
+    }
+
     /// Deletes a resource, and ignores the body of the response.
     pub(crate) fn delete(&self, path: &str) -> Result<(), ClientError> {
         let request = self.request(Method::DELETE, path);
@@ -116,12 +122,6 @@ impl Transport {
         self.read_body(response).map(drop)
     }
 
-    fn post_control(&self, path: &str, body: &Value) -> Result<http::Response<Body>, ClientError> {
-        let request = self.request(Method::POST, path);
-        self.send(request, Some(body), Some(self.config.response_timeout))
-    }
-
-    /// Sends an inference request. It has no timeout: a model may think long, and a stream may last
     /// Sends a request without a body, and reads a body of up to so many bytes. It has no timeout:
     /// the server may need long to make it.
     pub(crate) fn post_for_bytes(
@@ -134,6 +134,12 @@ impl Transport {
         self.read_up_to(response, most_bytes)
     }
 
+    fn post_control(&self, path: &str, body: &Value) -> Result<http::Response<Body>, ClientError> {
+        let request = self.request(Method::POST, path);
+        self.send(request, Some(body), Some(self.config.response_timeout))
+    }
+
+    /// Sends an inference request. It has no timeout: a model may think long, and a stream may last
     /// long.
     pub(crate) fn post_inference(
         &self,
