@@ -19,7 +19,7 @@ use child_process::succeed;
 
 /// The targets, each with the longest input that is made for it: room for its largest interesting
 /// shape, and little enough for tens of thousands of executions a second.
-pub(crate) const TARGETS: [(&str, u32); 16] = [
+pub(crate) const TARGETS: [(&str, u32); 17] = [
     ("authorization", 256),
     ("content_coding", 256),
     ("engine_report", 512),
@@ -34,6 +34,7 @@ pub(crate) const TARGETS: [(&str, u32); 16] = [
     ("response_body", 256),
     ("response_head", 512),
     ("server_sent_events", 256),
+    ("state_export", 1024),
     ("stored_node", 1024),
     ("task_answer", 512),
 ];

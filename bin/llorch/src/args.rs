@@ -2,6 +2,8 @@
 
 mod ca;
 mod join_token;
+mod key_limits;
+mod store;
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -11,6 +13,8 @@ use llorch_client::{DrainTarget, NodeId, NodeStatus, TaskId};
 pub(crate) use self::{
     ca::{Ca, CaFiles},
     join_token::{CreateJoinToken, JoinToken},
+    key_limits::{ChangeKeyLimits, KeyLimitArgs},
+    store::{ExportState, ImportState, Profile, Store},
 };
 
 use crate::exit;
@@ -175,6 +179,9 @@ pub(crate) enum Command {
     /// Make the certificate authority of a control plane, in a directory of this machine
     #[command(subcommand)]
     Ca(Ca),
+    /// Back up all state of a control plane in one file, or restore it from one
+    #[command(subcommand)]
+    Store(Store),
     /// Measure any OpenAI-compatible server under load
     Bench(Bench),
     /// Print a completion script for a shell
@@ -414,6 +421,8 @@ pub(crate) enum Token {
     List,
     /// Give a key a new token, and print it; the old one stays valid for a while
     Rotate(RotateKey),
+    /// Change limits of a key, from its next request on; the others stay
+    Limits(Box<ChangeKeyLimits>),
     /// Revoke a key: its next request is refused
     Revoke {
         /// The id or the name of the key
@@ -436,32 +445,6 @@ pub(crate) struct CreateKey {
     pub(crate) expires: Option<Duration>,
     #[command(flatten)]
     pub(crate) limits: KeyLimitArgs,
-}
-
-/// How much of the service a key may use.
-#[derive(Debug, Args)]
-pub(crate) struct KeyLimitArgs {
-    /// The only models that it may use, separated by commas; aliases count as well
-    #[arg(long, value_name = "MODELS", value_delimiter = ',')]
-    pub(crate) models: Option<Vec<String>>,
-    /// The most requests in any minute
-    #[arg(long, value_name = "N")]
-    pub(crate) rpm: Option<u64>,
-    /// The most tokens, read and generated, in any minute
-    #[arg(long, value_name = "N")]
-    pub(crate) tpm: Option<u64>,
-    /// The most tokens in a day of UTC
-    #[arg(long, value_name = "N")]
-    pub(crate) tpd: Option<u64>,
-    /// The most requests at once
-    #[arg(long, value_name = "N")]
-    pub(crate) concurrent: Option<u64>,
-    /// The highest priority; requests with a higher one have this one
-    #[arg(long, value_name = "PRIORITY")]
-    pub(crate) highest_priority: Option<Priority>,
-    /// Its requests in one turn where slots are scarce, 1 to 100 [default: 1]
-    #[arg(long, value_name = "N")]
-    pub(crate) weight: Option<u32>,
 }
 
 #[derive(Debug, Args)]

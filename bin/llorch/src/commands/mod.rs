@@ -16,6 +16,7 @@ mod nodes;
 mod pages;
 mod pools;
 mod status;
+mod store;
 mod tasks;
 mod token;
 mod top;
@@ -37,6 +38,7 @@ pub(crate) fn run_offline(command: &Command, output: Output) -> Option<Outcome> 
         Command::Man { out } => Some(pages::man(out.as_deref())),
         Command::Token(args::Token::Generate) => Some(token::generate(output)),
         Command::Ca(command) => Some(ca::run(command, output)),
+        Command::Store(command) => store::run_offline(command, output),
         _ => None,
     }
 }
@@ -73,13 +75,16 @@ impl App {
             Command::Token(args::Token::Create(create)) => self.create_key(create),
             Command::Token(args::Token::List) => self.list_keys(),
             Command::Token(args::Token::Rotate(rotate)) => self.rotate_key(&rotate),
+            Command::Token(args::Token::Limits(change)) => self.change_key_limits(*change),
             Command::Token(args::Token::Revoke { key }) => self.revoke_key(&key),
             Command::Usage(usage) => self.usage(usage),
             Command::JoinToken(command) => self.join_token(command),
+            Command::Store(args::Store::Export(export)) => self.export_state(&export),
             Command::Bench(bench) => self.bench(&bench),
             // `run_offline` runs these before there is an `App`.
             Command::Token(args::Token::Generate)
             | Command::Ca(_)
+            | Command::Store(args::Store::Import(_))
             | Command::Completions { .. }
             | Command::Man { .. } => Ok(()),
         }

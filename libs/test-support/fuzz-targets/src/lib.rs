@@ -29,6 +29,7 @@ mod request_path;
 mod response_body;
 mod response_head;
 mod server_sent_events;
+mod state_export;
 mod stored_node;
 mod task_answer;
 
@@ -46,6 +47,7 @@ pub use request_path::request_path;
 pub use response_body::response_body;
 pub use response_head::response_head;
 pub use server_sent_events::server_sent_events;
+pub use state_export::state_export;
 pub use stored_node::stored_node;
 pub use task_answer::task_answer;
 
@@ -81,6 +83,7 @@ pub const TARGETS: &[Target] = targets![
     response_body,
     response_head,
     server_sent_events,
+    state_export,
     stored_node,
     task_answer,
 ];

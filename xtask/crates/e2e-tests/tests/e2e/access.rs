@@ -75,8 +75,10 @@ const CONTROL: &[(&str, May)] = &[
     ("get /v2/tasks", CLIENTS),
     ("post /v2/tasks", CLIENTS),
     ("get /v2/usage", READERS),
+    ("post /v2/store/export", OPERATORS),
     ("get /v2/keys", OPERATORS),
     ("post /v2/keys", OPERATORS),
+    ("patch /v2/keys/{key_id}", OPERATORS),
     ("delete /v2/keys/{key_id}", OPERATORS),
     ("get /v1/", CLIENTS),
     ("post /v1/", CLIENTS),
@@ -230,6 +232,7 @@ fn send(client: &Client, method: &str, path: &str) -> Result<Answer> {
     match method {
         "get" => client.get(path),
         "delete" => client.delete(path),
+        "patch" => client.patch(path, &json!({})),
         _ if path == "/v2/nodes/register" => client.post(path, &registration()),
         _ => client.post(path, &json!({})),
     }

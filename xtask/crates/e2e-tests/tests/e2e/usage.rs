@@ -41,8 +41,7 @@ fn home_with(
     script: Script,
     settings: &[Setting<'_>],
 ) -> Result<(Orchestrator, FakeEngine, Client)> {
-    let token = [("LLORCH_API_TOKEN", TOKEN)];
-    let mut home = cluster.home(&[&token, settings].concat())?;
+    let mut home = cluster.home(&[&[("LLORCH_API_TOKEN", TOKEN)], settings].concat())?;
     let engine = FakeEngine::start(script)?;
     let handoff = json!({"pool_id": "pool-0", "replica_id": "r0", "engine": "llamacpp",
         "url": engine.url(), "slots": engine.script().slots, "models": ["tiny"]});
@@ -249,6 +248,84 @@ fn usage_is_right_for_each_key_also_after_a_kill() -> Result<()> {
             table.contains("REQUESTS") && table.contains("key-19"),
             "{table}"
         );
+        Ok(())
+    })
+}
+
+/// Runs `llorch token` as the operator, which must succeed.
+fn llorch_token(url: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(llorch()?)
+        .arg("token")
+        .args(arguments)
+        .env_clear()
+        .envs([("LLORCH_URL", url), ("LLORCH_API_TOKEN", TOKEN)])
+        .output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+// spec: KEY-30, KEY-31, CLI-60
+#[test]
+fn other_limits_of_a_key_hold_for_its_next_request() -> Result<()> {
+    Cluster::test("new-limits", |cluster| {
+        let audit_file = cluster.directory().join("audit.json");
+        let audit = audit_file.to_str().context("a path in UTF-8")?;
+        let script = Script {
+            slots: 4,
+            ..Script::default()
+        };
+        let settings = [("ORCHESTRATORD_AUDIT_FILE", audit)];
+        let (mut home, engine, operator) = home_with(cluster, script, &settings)?;
+        let url = home.url();
+        let shop = key(&operator, &home.client(), "shop", &json!({}))?;
+        let status = |client: &Client| client.chat(4).map(|answer| answer.status);
+        assert_eq!(status(&shop)?, 200);
+        // What it has used today without a limit counts.
+        wait_for("usage", SOON, || {
+            usage(&operator).is_ok_and(|usage| usage.get("shop").is_some_and(|used| used.2 == 4))
+        })?;
+        let said = llorch_token(&url, &["limits", "shop", "--tpd", "4", "--weight", "2"])?;
+        ensure!(said.contains("has 4 tpd, 2 a turn"), "{said}");
+        let refused = shop.chat(4)?;
+        assert_eq!(refused.status, 429, "{}", refused.body);
+        ensure!(refused.body.contains("tokens_per_day"), "{}", refused.body);
+        // Others stay, and `none` removes.
+        let said = llorch_token(
+            &url,
+            &["limits", "shop", "--tpd", "none", "--models", "other"],
+        )?;
+        ensure!(said.contains("has 2 a turn, other"), "{said}");
+        assert_eq!(status(&shop)?, 403);
+        llorch_token(&url, &["limits", "shop", "--models", "none", "--rpm", "1"])?;
+
+        // A stream that runs goes on.
+        engine.update(|script| script.token_delay = Duration::from_millis(5));
+        let mut stream = shop.chat_stream(200)?;
+        let _ = stream.next_text()?;
+        assert_eq!(status(&shop)?, 429);
+        llorch_token(
+            &url,
+            &["limits", "shop", "--rpm", "none", "--concurrent", "1"],
+        )?;
+        engine.update(|script| script.token_delay = Duration::ZERO);
+        ensure!(
+            matches!(stream.finish().end, End::Done),
+            "the stream broke off"
+        );
+        wait_for("a free place", SOON, || {
+            status(&shop).is_ok_and(|status| status == 200)
+        })?;
+
+        home.kill();
+        home.restart()?;
+        is_served(&operator)?;
+        let keys = operator.get_json("/v2/keys")?;
+        let limits = json!({"concurrent_requests": 1, "weight": 2});
+        assert_eq!(keys["keys"][0]["limits"], limits, "{keys}");
+        let audit = std::fs::read_to_string(&audit_file)?;
+        let id = keys["keys"][0]["key_id"].as_str().context("no id")?;
+        let said = format!("change limits of key {id}: ");
+        assert_eq!(audit.matches(&said).count(), 4, "{audit}");
         Ok(())
     })
 }
