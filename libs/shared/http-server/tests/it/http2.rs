@@ -212,7 +212,12 @@ async fn headers_are_limited_as_on_http1() {
         many.headers_mut().insert(name, "1".parse().unwrap());
     }
     let (response, _) = sender.send_request(many, true).unwrap();
-    assert_eq!(response.await.unwrap().status(), 400);
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), 431);
+    let body: serde_json::Value = serde_json::from_str(&text_of(response).await).unwrap();
+    assert_eq!(body["error"]["code"], "HEADER_TOO_LARGE");
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("a request may have 100 headers, and 65536 bytes"));
     let mut long = request("/");
     let value = "x".repeat(70_000).parse().unwrap();
     long.headers_mut().insert("x-long", value);
