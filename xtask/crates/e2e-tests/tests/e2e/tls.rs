@@ -6,7 +6,10 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -18,7 +21,7 @@ use test_client::chain;
 use test_clock::wait_for;
 use test_cluster::{Cluster, Orchestrator, Setting};
 use test_tools::{Packages, Tool};
-use tls_config::{ClientTls, Trust};
+use tls_config::{ClientTls, Trust, rustls::ClientConfig};
 use tls_ureq::{TlsConnector, explain};
 use ureq::{
     Agent,
@@ -38,7 +41,7 @@ const ALL_CLOSED: Duration = Duration::from_secs(15);
 const HALF_A_HANDSHAKE: &[u8] = &[0x16, 0x03, 0x01, 0x02, 0x00];
 
 /// A CA, its file, and the files of one certificate.
-struct Pki {
+pub(crate) struct Pki {
     ca: Authority,
     ca_file: PathBuf,
     directory: PathBuf,
@@ -46,7 +49,7 @@ struct Pki {
 }
 
 impl Pki {
-    fn new(cluster: &Cluster) -> Result<Self> {
+    pub(crate) fn new(cluster: &Cluster) -> Result<Self> {
         let directory = cluster.directory().join("tls");
         fs::create_dir(&directory)?;
         let ca = Authority::new()?;
@@ -62,7 +65,7 @@ impl Pki {
     }
 
     /// The settings of a daemon that has a certificate and trusts the CA.
-    fn settings(&self, prefix: &str) -> Vec<(String, String)> {
+    pub(crate) fn settings(&self, prefix: &str) -> Vec<(String, String)> {
         [
             ("TLS_CERT_FILE", &self.files.certificate),
             ("TLS_KEY_FILE", &self.files.key),
@@ -70,6 +73,14 @@ impl Pki {
         ]
         .map(|(name, file)| (format!("{prefix}{name}"), file.display().to_string()))
         .to_vec()
+    }
+
+    /// How a client that speaks only HTTP/2 begins.
+    pub(crate) fn http2(&self) -> Result<Arc<ClientConfig>> {
+        let tls = ClientTls::load(Trust::CaFile(self.ca_file.clone()), None)?;
+        let mut config = ClientConfig::clone(&*tls.config()?);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config))
     }
 
     fn renew(&self) -> Result<()> {
@@ -110,7 +121,7 @@ impl Client {
     }
 }
 
-fn borrowed(settings: &[(String, String)]) -> Vec<Setting<'_>> {
+pub(crate) fn borrowed(settings: &[(String, String)]) -> Vec<Setting<'_>> {
     let pairs = settings.iter();
     pairs
         .map(|(name, value)| (name.as_str(), value.as_str()))
