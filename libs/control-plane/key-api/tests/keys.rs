@@ -457,11 +457,10 @@ async fn other_limits_hold_for_the_next_request() {
 async fn what_a_key_has_used_is_told_before_its_new_limits_hold() {
     let policy = AuthPolicy::new(Some("an-api-token".parse().unwrap()), false).unwrap();
     let disk: Arc<Disk> = Arc::default();
-    let told: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
-    let hook = Arc::clone(&told);
+    let (tell, told) = std::sync::mpsc::channel();
     let keys = KeyApi::load(disk.clone() as Arc<dyn KeyStore>, policy.clone()).unwrap();
     let keys = keys.before_new_limits(move |key_id| {
-        hook.lock().unwrap().push(key_id.to_string());
+        tell.send(key_id.to_string()).unwrap();
     });
     let router = http_server::with_fallbacks(keys.routes().into_router());
     let api = Api {
@@ -474,5 +473,5 @@ async fn what_a_key_has_used_is_told_before_its_new_limits_hold() {
     let change = json!({"limits": {"tokens_per_day": 5}});
     assert_eq!(api.send(Method::PATCH, &path, change).await.0, 200);
     assert_eq!(api.send(Method::DELETE, &path, Value::Null).await.0, 200);
-    assert_eq!(*told.lock().unwrap(), [key_id]);
+    assert_eq!(told.try_iter().collect::<Vec<String>>(), [key_id]);
 }
