@@ -50,9 +50,42 @@ pub(crate) struct Global {
     /// The config file [default: ~/.config/llorch/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Print JSON instead of tables and text
+    /// How the result is printed
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        conflicts_with = "json"
+    )]
+    pub(crate) output: Option<Format>,
+    /// Print JSON instead of tables and text: the same as -o json
     #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+impl Global {
+    pub(crate) fn format(&self) -> Format {
+        let default = if self.json {
+            Format::Json
+        } else {
+            Format::Table
+        };
+        self.output.unwrap_or(default)
+    }
+}
+
+/// How the result of a command is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Text, with tables that fit the window
+    Table,
+    /// Text, with every column in full
+    Wide,
+    /// What the server sent
+    Json,
+    /// The names in a list, one a line, as other commands take them
+    Name,
 }
 
 /// A token from the command line. `Debug` does not show it.
@@ -76,7 +109,10 @@ impl fmt::Debug for Secret {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show the state of the fleet
-    Status,
+    Status {
+        #[command(flatten)]
+        watch: Watch,
+    },
     /// List the nodes, or show one with its pools and replicas
     Nodes(Nodes),
     /// List the pools of all nodes
@@ -84,16 +120,23 @@ pub(crate) enum Command {
         /// Only this node
         #[arg(long)]
         node: Option<NodeId>,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// List the GPUs of all nodes: memory, load, temperature, power
     Gpus {
         /// Only this node
         #[arg(long)]
         node: Option<NodeId>,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// List the models and their endpoints
-    Models,
-    /// Show the fleet live; q quits
+    Models {
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Show the fleet live; arrows scroll, s sorts the nodes, q quits
     Top {
         /// The time between two updates
         #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
@@ -171,6 +214,24 @@ pub(crate) struct Nodes {
     /// The maximum number of nodes
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
+}
+
+/// Whether a list is printed again and again.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Watch {
+    /// Print it again and again, every two seconds or as often as it says
+    #[arg(
+        short = 'w',
+        long = "watch",
+        value_name = "DURATION",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2s",
+        value_parser = interval
+    )]
+    pub(crate) every: Option<Duration>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -30,6 +30,9 @@ impl App {
             return Ok(self.output.json(&answer.raw)?);
         }
         let keys = answer.read()?.keys;
+        if self.output.names {
+            return Ok(self.output.name_list(keys.iter().map(|key| &key.key_id))?);
+        }
         if keys.is_empty() {
             return Ok(self
                 .output

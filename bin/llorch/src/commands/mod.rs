@@ -21,12 +21,13 @@ mod tasks;
 mod token;
 mod top;
 mod usage;
+mod watch;
 
 pub(crate) use self::app::App;
 
 use crate::{
     args::{self, Command},
-    exit::Outcome,
+    exit::{Failure, Outcome},
     output::Output,
 };
 
@@ -45,12 +46,17 @@ pub(crate) fn run_offline(command: &Command, output: Output) -> Option<Outcome> 
 impl App {
     /// Runs a command.
     pub(crate) fn run(&self, command: Command) -> Outcome {
+        if self.output.names && !has_names(&command) {
+            return Err(Failure::usage(
+                "-o name is for lists: nodes, pools, gpus, models, token list, join-token list",
+            ));
+        }
         match command {
-            Command::Status => self.status(),
-            Command::Nodes(nodes) => self.nodes(nodes),
-            Command::Pools { node } => self.pools(node.as_ref()),
-            Command::Gpus { node } => self.gpus(node.as_ref()),
-            Command::Models => self.models(),
+            Command::Status { watch } => self.watched(watch, || self.status()),
+            Command::Nodes(nodes) => self.watched(nodes.watch, || self.nodes(&nodes)),
+            Command::Pools { node, watch } => self.watched(watch, || self.pools(node.as_ref())),
+            Command::Gpus { node, watch } => self.watched(watch, || self.gpus(node.as_ref())),
+            Command::Models { watch } => self.watched(watch, || self.models()),
             Command::Top { interval } => self.top(interval),
             Command::Drain(drain) => self.drain(&drain),
             Command::Undrain { target } => self.undrain(&target),
@@ -83,4 +89,17 @@ impl App {
             | Command::Man { .. } => Ok(()),
         }
     }
+}
+
+/// Whether a command prints a list of things that have names.
+fn has_names(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Nodes(_)
+            | Command::Pools { .. }
+            | Command::Gpus { .. }
+            | Command::Models { .. }
+            | Command::Token(args::Token::List)
+            | Command::JoinToken(args::JoinToken::List)
+    )
 }
