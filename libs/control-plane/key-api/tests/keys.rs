@@ -222,6 +222,13 @@ async fn what_is_refused_says_why() {
         (
             post.clone(),
             "/v2/keys",
+            json!({"name": "b", "scopes": ["client"], "limits": []}),
+            400,
+            "limits: ",
+        ),
+        (
+            post.clone(),
+            "/v2/keys",
             json!({"scopes": ["client"]}),
             400,
             "name",
@@ -361,7 +368,7 @@ async fn the_audit_log_has_each_change_and_no_token() {
     assert!(!text.contains(&token[7..50]), "{text}");
 }
 
-// spec: KEY-30, KEY-31
+// spec: KEY-30, KEY-31, DOOR-32
 #[tokio::test]
 async fn other_limits_hold_for_the_next_request() {
     let (log, _guard) = captured_log::Log::of_this_thread(tracing::Level::INFO);
@@ -399,7 +406,16 @@ async fn other_limits_hold_for_the_next_request() {
     let before = limits();
     for (body, status, says) in [
         (json!({}), 400, "limits"),
-        (json!({"limits": null}), 400, "limits"),
+        (
+            json!({"limits": null}),
+            400,
+            "limits: invalid type: null, expected an object",
+        ),
+        (
+            json!({"limits": []}),
+            400,
+            "limits: invalid type: sequence, expected an object",
+        ),
         (
             json!({"limits": {"weight": 0}}),
             400,
@@ -428,7 +444,10 @@ async fn other_limits_hold_for_the_next_request() {
     let reader = format!("/v2/keys/{}", parts(&reader).0);
     let change = json!({"limits": {"weight": 2}});
     let (status, answer) = api.send(Method::PATCH, &reader, change.clone()).await;
-    assert_eq!(status, 400, "{answer}");
+    assert_eq!(
+        (status, &answer["error"]["code"]),
+        (409, &json!("KEY_CONFLICT"))
+    );
 
     // A full disk changes nothing.
     api.disk.is_full.store(true, Ordering::Relaxed);
