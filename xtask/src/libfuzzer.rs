@@ -19,14 +19,18 @@ use child_process::succeed;
 
 /// The targets, each with the longest input that is made for it: room for its largest interesting
 /// shape, and little enough for tens of thousands of executions a second.
-pub(crate) const TARGETS: [(&str, u32); 17] = [
+pub(crate) const TARGETS: [(&str, u32); 22] = [
+    ("access_token", 128),
     ("authorization", 256),
     ("content_coding", 256),
     ("engine_report", 512),
     ("event_stream", 512),
+    ("first_bytes", 128),
     ("handoff_file", 512),
     ("heartbeat_message", 1024),
+    ("join_request", 512),
     ("json_scanner", 512),
+    ("key_file", 512),
     ("pool_file", 512),
     ("register_message", 512),
     ("request_fields", 512),
@@ -34,6 +38,7 @@ pub(crate) const TARGETS: [(&str, u32); 17] = [
     ("response_body", 256),
     ("response_head", 512),
     ("server_sent_events", 256),
+    ("signing_request", 1024),
     ("state_export", 1024),
     ("stored_node", 1024),
     ("task_answer", 512),

@@ -6,6 +6,9 @@
 mod authority;
 mod directory;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod limits;
 mod request;

@@ -12,6 +12,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use pool_registry_types::one_line;
 use thiserror::Error;
 use toml::{
     Spanned,
@@ -22,6 +23,9 @@ use crate::peek::check_model;
 
 /// The largest alias file in bytes: some ten thousand aliases.
 pub const MAX_ALIASES_FILE_BYTES: u64 = 1024 * 1024;
+
+/// The longest text of a problem. It may repeat a name of the file.
+const PROBLEM_BYTES: usize = 1024;
 
 /// The one table of the file.
 const TABLE: &str = "aliases";
@@ -104,7 +108,8 @@ struct ProblemList<'a> {
 
 impl ProblemList<'_> {
     fn add(&mut self, offset: usize, what: impl Into<String>) {
-        self.at.push((offset, what.into()));
+        self.at
+            .push((offset, one_line(&what.into(), PROBLEM_BYTES)));
     }
 
     fn in_order(mut self) -> AliasProblems {
@@ -252,6 +257,7 @@ mod tests {
         for (text, expected) in [
             ("", "line 1: no [aliases] in it"),
             ("\"gpt-4o\" = \"tiny\"", "line 1: unknown key `gpt-4o`"),
+            ("\"a\\nb\" = 1", "line 1: unknown key `a b`: an alias"),
             ("\naliases = 1", "line 2: `aliases` must be a table"),
             ("[[aliases]]", "line 1: `aliases` must be a table"),
             ("[aliases]\n\na = ", "line 3: "),

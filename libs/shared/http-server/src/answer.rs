@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use axum::body::Body as ControlBody;
+use axum::{body::Body as ControlBody, response::IntoResponse as _};
 use futures_util::{FutureExt as _, future};
 use http::{
     HeaderValue, Request, Response, Version,
@@ -10,12 +10,12 @@ use http::{
 };
 use http_body_util::Either;
 use hyper::body::Incoming;
-use pool_registry_types::headers;
+use pool_registry_types::{ErrorCode, headers};
 use tokio::time::Instant;
 
 use crate::{
     ApiError, Caller, HttpService, Limits, MAX_HEADERS, PeerAddr, RequestBody, RequestId,
-    phase::ConnectionState, response_body::TrackedBody,
+    phase::ConnectionState, refused_head::header_too_large, response_body::TrackedBody,
 };
 
 /// The body of the service, or of an error of this crate.
@@ -25,9 +25,9 @@ pub(crate) type AnswerBody<S> = TrackedBody<Either<<S as HttpService>::Body, Con
 ///
 /// A message with both `Transfer-Encoding` and `Content-Length` does not get here: hyper uses the
 /// first, removes the second and closes after the response, so nothing can be smuggled.
-fn malformed<B>(request: &Request<B>) -> Option<ApiError> {
+fn malformed<B>(request: &Request<B>, limits: &Limits) -> Option<ApiError> {
     if request.version() == Version::HTTP_2 {
-        return malformed_http2(request);
+        return malformed_http2(request, limits);
     }
     // RFC 9112, section 6.1. hyper requires only that `chunked` comes last. Any other coding would
     // be forwarded undecoded and unnamed.
@@ -50,10 +50,10 @@ fn malformed<B>(request: &Request<B>) -> Option<ApiError> {
 }
 
 /// The same for HTTP/2, whose frames leave less to check: hyper refuses connection headers.
-fn malformed_http2<B>(request: &Request<B>) -> Option<ApiError> {
+fn malformed_http2<B>(request: &Request<B>, limits: &Limits) -> Option<ApiError> {
     // hyper limits the bytes of a header only.
     if request.headers().len() > MAX_HEADERS {
-        return Some(ApiError::invalid("there are more than 100 headers"));
+        return Some(header_too_large(limits.max_header_bytes));
     }
     // RFC 9113, section 8.3.1: `:authority`, or `Host`.
     match request.headers().get_all(HOST).iter().count() {
@@ -87,7 +87,7 @@ pub(crate) fn answer<S: HttpService>(
     limits: Arc<Limits>,
     refusal: Option<ApiError>,
 ) -> impl Future<Output = Result<Response<AnswerBody<S>>, Infallible>> + use<S> {
-    let malformed = refusal.or_else(|| malformed(&request));
+    let malformed = refusal.or_else(|| malformed(&request, &limits));
     name_host_of_target(&mut request);
     let id = RequestId::from_headers(request.headers());
     let caller = Caller {
@@ -104,7 +104,11 @@ pub(crate) fn answer<S: HttpService>(
             (future::Either::Left(answer), false)
         }
         Some(error) => {
-            let response = error.into_response_for(request.uri().path(), Some(&id));
+            let response = match error.code {
+                // As on HTTP/1.1, where the path is not known.
+                ErrorCode::HeaderTooLarge => error.into_response(),
+                _ => error.into_response_for(request.uri().path(), Some(&id)),
+            };
             (
                 future::Either::Right(future::ready(response.map(Either::Right))),
                 true,

@@ -87,11 +87,11 @@ pub const LIMITS: &[Limit] = &[
     )
     .because("Request line and headers.")
     .enforced_by("listeners of both daemons")
-    .beyond("431"),
+    .beyond("431 HEADER_TOO_LARGE"),
     Limit::new("MAX_HEADERS", MAX_HEADERS as u64, "headers")
         .because("Headers of a request.")
         .enforced_by("listeners of both daemons")
-        .beyond("431"),
+        .beyond("431 HEADER_TOO_LARGE"),
     Limit::new("Limits::max_body_bytes", DEFAULTS.max_body_bytes, "bytes")
         .because("A request body, unless a route has a smaller limit (`…_MAX_BODY_MIB`).")
         .enforced_by("listeners of both daemons")

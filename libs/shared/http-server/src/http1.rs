@@ -41,6 +41,7 @@ where
     S: HttpService,
 {
     let builder = builder(limits);
+    let io = io.explain_refusals(limits.max_header_bytes);
     let (answered, limits) = (Arc::clone(&driver.state), Arc::clone(limits));
     let respond = service_fn(move |request: Request<Incoming>| {
         answered.on_request();

@@ -74,6 +74,7 @@ mod permits;
 mod phase;
 mod quiet_waker;
 mod refusal;
+mod refused_head;
 mod request_id;
 mod response_body;
 mod routes;

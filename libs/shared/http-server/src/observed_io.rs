@@ -8,13 +8,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::BytesMut;
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
 };
 
-use crate::phase::{ConnectionState, Interruption};
+use crate::{
+    phase::{ConnectionState, Interruption, Phase},
+    refused_head::explain,
+};
 
 /// The buffer size for discarding while lingering, and for reading ahead of hyper.
 const PIECE_BYTES: usize = 4096;
@@ -42,6 +45,19 @@ pub(crate) struct ObservedIo<Io> {
     may_be_tls: bool,
     /// The sending side is closed.
     is_shut: bool,
+    /// Present on HTTP/1.1.
+    refusals: Option<Refusals>,
+}
+
+/// Tells the refusals that hyper writes by itself from the responses of handlers: a write is one
+/// when no request began since everything was sent.
+struct Refusals {
+    /// How many requests had begun when everything was sent.
+    answered: u32,
+    /// For the message.
+    max_header_bytes: usize,
+    /// The rest of the response in place of hyper's.
+    rest: Option<Bytes>,
 }
 
 impl<Io> ObservedIo<Io> {
@@ -52,12 +68,26 @@ impl<Io> ObservedIo<Io> {
             ahead: BytesMut::new(),
             may_be_tls: false,
             is_shut: false,
+            refusals: None,
         }
     }
 
     /// Interrupts the connection if its first byte is that of TLS.
     pub(crate) fn or_tls(self, may_be_tls: bool) -> Self {
         Self { may_be_tls, ..self }
+    }
+
+    /// Replaces hyper's refusals of requests, which have no body. For HTTP/1.1.
+    pub(crate) fn explain_refusals(self, max_header_bytes: usize) -> Self {
+        let refusals = Refusals {
+            answered: self.state.requests(),
+            max_header_bytes,
+            rest: None,
+        };
+        Self {
+            refusals: Some(refusals),
+            ..self
+        }
     }
 
     /// The socket, and what was read of it but not yet given to hyper.
@@ -121,12 +151,41 @@ impl<Io: AsyncRead + Unpin> AsyncRead for ObservedIo<Io> {
     }
 }
 
+impl<Io: AsyncWrite + Unpin> ObservedIo<Io> {
+    /// Writes the explained form of `bare` if that is a refusal of hyper; `None` if it is not.
+    fn poll_refusal(
+        &mut self,
+        cx: &mut Context<'_>,
+        bare: &[u8],
+    ) -> Option<Poll<io::Result<usize>>> {
+        let refusals = self.refusals.as_mut()?;
+        if refusals.answered != self.state.requests() {
+            return None;
+        }
+        if refusals.rest.is_none() {
+            refusals.rest = Some(explain(bare, refusals.max_header_bytes)?);
+        }
+        let rest = refusals.rest.as_mut()?;
+        while !rest.is_empty() {
+            match Pin::new(&mut self.io).poll_write(cx, rest) {
+                Poll::Ready(Ok(count)) if count > 0 => rest.advance(count),
+                Poll::Ready(Ok(_)) => return Some(Poll::Ready(Ok(0))),
+                other => return Some(other),
+            }
+        }
+        Some(Poll::Ready(Ok(bare.len())))
+    }
+}
+
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<Io> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(result) = self.poll_refusal(cx, buf) {
+            return self.observe_write(result);
+        }
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
         self.observe_write(result)
     }
@@ -136,6 +195,12 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<Io> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // A refusal is one piece.
+        if let [first, ..] = bufs
+            && let Some(result) = self.poll_refusal(cx, first)
+        {
+            return self.observe_write(result);
+        }
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         self.observe_write(result)
     }
@@ -148,6 +213,13 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<Io> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.state.is_unobserved() {
             self.poll_ahead(cx);
+        }
+        // hyper flushes the socket when it holds nothing more to write.
+        if self.state.phase() != Phase::Request {
+            let requests = self.state.requests();
+            if let Some(refusals) = &mut self.refusals {
+                refusals.answered = requests;
+            }
         }
         Pin::new(&mut self.io).poll_flush(cx)
     }

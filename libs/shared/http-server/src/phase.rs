@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -93,6 +93,8 @@ pub(crate) struct ConnectionState {
     body_left_unread: AtomicBool,
     /// The current request was read to its end.
     request_read: AtomicBool,
+    /// How many requests began; wraps around.
+    requests: AtomicU32,
     /// The last read found nothing: its task is woken when bytes arrive.
     read_pending: AtomicBool,
     /// An [`Interruption`], as a number.
@@ -120,6 +122,7 @@ impl ConnectionState {
             write_stuck: AtomicU64::new(NOT_STUCK),
             body_left_unread: AtomicBool::new(false),
             request_read: AtomicBool::new(false),
+            requests: AtomicU32::new(0),
             read_pending: AtomicBool::new(false),
             interruption: AtomicU8::new(0),
             tls: OnceLock::new(),
@@ -170,9 +173,16 @@ impl ConnectionState {
     /// now.
     pub(crate) fn on_request(&self) {
         self.request_read.store(false, Ordering::Relaxed);
+        let requests = self.requests().wrapping_add(1);
+        self.requests.store(requests, Ordering::Relaxed);
         let since = self.packed.load(Ordering::Relaxed) & !((1 << PHASE_BITS) - 1);
         self.packed
             .store(since | Phase::Request as u64, Ordering::Relaxed);
+    }
+
+    /// How many requests began. Only whether it changes has a meaning.
+    pub(crate) fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// The current request was read to its end.

@@ -6,13 +6,16 @@ use bearer_auth::{
     AccessToken, AccessTokenError, Credential, Identity, KeyLimits, MAX_KEY_NAME_CHARS, Scope,
     Scopes, TokenDigest, is_key_name,
 };
-use pool_registry_types::NodeId;
+use pool_registry_types::{NodeId, one_line};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
 use crate::key_limits as limits;
+
+/// The longest text of a problem. It may repeat a name of the file.
+const PROBLEM_BYTES: usize = 512;
 
 /// The one list of the file.
 const LIST: &str = "key";
@@ -39,7 +42,7 @@ pub fn parse(text: &str) -> Result<Vec<Credential>, KeyFileProblem> {
         let before = text.bytes().take(offset);
         KeyFileProblem {
             line: 1 + before.filter(|byte| *byte == b'\n').count(),
-            what,
+            what: one_line(&what, PROBLEM_BYTES),
         }
     })
 }
@@ -364,10 +367,24 @@ mod tests {
                 format!("{0}scopes = [\"client\"]\n{0}scopes = [\"client\"]\n", good),
                 "line 5: name: \"a\" is there twice",
             ),
+            (
+                "\"a\\nb\" = 1\n".to_owned(),
+                "line 1: unknown key `a b`: the file",
+            ),
+            (
+                "[[key]]\n\"\\u001b[2J\" = 1\n".to_owned(),
+                "line 2: unknown key ` [2J`: a key",
+            ),
+            (
+                format!("{} = 1\n", "x".repeat(100_000)),
+                "line 1: unknown key `xxx",
+            ),
         ] {
             let problem = parse(&text).unwrap_err().to_string();
             assert!(problem.starts_with(expected), "{text}: {problem}");
             assert!(!problem.contains("canary"), "{problem}");
+            assert!(!problem.contains(char::is_control), "{problem:?}");
+            assert!(problem.len() < 600, "{} bytes", problem.len());
         }
     }
 }

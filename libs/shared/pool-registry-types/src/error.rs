@@ -71,6 +71,8 @@ codes! {
     PayloadTooLarge => "PAYLOAD_TOO_LARGE", 413, false;
     /// The body's content coding is not known.
     UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE", 415, false;
+    /// The request line and the headers are too long, or the headers too many.
+    HeaderTooLarge => "HEADER_TOO_LARGE", 431, false;
     /// All slots are taken and the queue is full, or the queue timeout passed.
     QueueFull => "QUEUE_FULL", 429, true;
     /// A limit of the client's key is reached.

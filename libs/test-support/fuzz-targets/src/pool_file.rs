@@ -57,6 +57,7 @@ fn are_told(text: &str, problems: &PoolFileProblems) {
             problem.line
         );
         assert!(!problem.what.trim().is_empty());
+        bounds::refusal(&problem.what);
         before = problem.line;
         count += 1;
     }

@@ -82,8 +82,14 @@ impl Client {
             .max_idle_connections(0)
             .timeout_global(Some(DEADLINE))
             .build();
+        Self::with_agent(base, config.new_agent())
+    }
+
+    /// A client that sends its requests by `agent`, for example over TLS.
+    #[must_use]
+    pub fn with_agent(base: &str, agent: Agent) -> Self {
         Self {
-            agent: config.new_agent(),
+            agent,
             base: base.to_owned(),
             headers: Vec::new(),
         }

@@ -20,6 +20,8 @@ pub const VARIABLE: &str = "LLORCH_LEFT_OUT_FILE";
 /// A tool that some tests need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
+    /// `cargo-auditable`, and binutils to read what it writes.
+    Auditable,
     /// A shell with more syntax than POSIX has.
     Bash,
     /// Chromium, and Node with npm to drive it.
@@ -44,6 +46,7 @@ impl Tool {
     /// What is not tested without it.
     fn tests(self) -> &'static str {
         match self {
+            Self::Auditable => "the list of dependencies in released programs",
             Self::Bash => "the completion script for bash",
             Self::Browser => "the dashboard in a browser",
             Self::Curl => "the commands of the documents",
@@ -59,6 +62,7 @@ impl Tool {
     /// The variable that makes a missing tool a failure.
     fn required(self) -> &'static str {
         match self {
+            Self::Auditable => "LLORCH_AUDITABLE_REQUIRED",
             Self::Bash => "LLORCH_BASH_REQUIRED",
             Self::Browser => "LLORCH_BROWSER_REQUIRED",
             Self::Curl => "LLORCH_CURL_REQUIRED",
@@ -79,13 +83,18 @@ impl Tool {
             Self::Curl => Some("bash curl"),
             Self::NodeClients => Some("nodejs npm"),
             Self::Prometheus => Some("prometheus"),
-            Self::ClientGenerator | Self::PythonClients | Self::Schemathesis | Self::Sslyze => None,
+            Self::Auditable
+            | Self::ClientGenerator
+            | Self::PythonClients
+            | Self::Schemathesis
+            | Self::Sslyze => None,
         }
     }
 
     /// Its programs, where it has any under names that are the same everywhere.
     fn programs(self) -> &'static [&'static str] {
         match self {
+            Self::Auditable => &["cargo-auditable", "objcopy", "strip"],
             Self::Bash => &["bash"],
             Self::Browser | Self::NodeClients => &["node", "npm"],
             Self::Curl => &["bash", "curl"],

@@ -2,7 +2,11 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use pool_registry_types::one_line;
 use thiserror::Error;
+
+/// The longest text of a problem. It may repeat a name of the file.
+const PROBLEM_BYTES: usize = 1024;
 
 /// One problem of a pool file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +42,7 @@ impl PoolFileProblems {
     pub(super) fn add(&mut self, offset: usize, what: impl Into<String>) {
         let line = self.line(offset);
         let after = self.found.partition_point(|problem| problem.line <= line);
-        let what = what.into();
+        let what = one_line(&what.into(), PROBLEM_BYTES);
         self.found.insert(after, PoolFileProblem { line, what });
     }
 

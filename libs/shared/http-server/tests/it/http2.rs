@@ -11,7 +11,10 @@ use h2::{
 use http::{Method, Request, Response, header::COOKIE};
 use http_body_util::{channel::Channel, combinators::BoxBody};
 use http_server::{HttpService, Limits, RequestBody, UnauthenticatedLimits};
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::Instant,
+};
 
 use crate::{
     support::{Answering, Noticed, Server, assert_elapsed, full, hello, notice, once},
@@ -212,7 +215,12 @@ async fn headers_are_limited_as_on_http1() {
         many.headers_mut().insert(name, "1".parse().unwrap());
     }
     let (response, _) = sender.send_request(many, true).unwrap();
-    assert_eq!(response.await.unwrap().status(), 400);
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), 431);
+    let body: serde_json::Value = serde_json::from_str(&text_of(response).await).unwrap();
+    assert_eq!(body["error"]["code"], "HEADER_TOO_LARGE");
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("a request may have 100 headers, and 65536 bytes"));
     let mut long = request("/");
     let value = "x".repeat(70_000).parse().unwrap();
     long.headers_mut().insert("x-long", value);
@@ -291,4 +299,58 @@ async fn a_stop_lets_running_streams_finish() {
     let error = end.await.unwrap();
     assert!(error.is_none(), "{error:?}");
     server.handle.finished().await;
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let head = [length[1], length[2], length[3], kind, flags];
+    [&head[..], &stream.to_be_bytes(), payload].concat()
+}
+
+// spec: TLS-16
+#[tokio::test]
+async fn a_client_that_ignores_the_window_of_a_stream_loses_it() {
+    const FRAME_BYTES: usize = 16_384;
+    let pki = Pki::new();
+    // The service holds the body and never reads it.
+    let service = Answering(|request: Request<RequestBody>| async move {
+        let response: Response<BoxBody<Bytes, std::convert::Infallible>> =
+            std::future::pending().await;
+        drop(request);
+        response
+    });
+    let server = pki.start(Limits::default(), service);
+    let tls = pki.connect(server.pipe(), b"h2", None).await;
+    let (mut reads, mut writes) = tokio::io::split(tls);
+    // `:method: POST`, `:scheme: https`, `:path: /` of the static table, and `:authority: h`.
+    let head = [0x83, 0x87, 0x84, 0x01, 1, b'h'];
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    sent.extend(frame(4, 0, 0, &[]));
+    sent.extend(frame(4, 1, 0, &[]));
+    sent.extend(frame(1, 4, 1, &head));
+    for _ in 0..=(256 * 1024 / FRAME_BYTES) {
+        sent.extend(frame(0, 0, 1, &[0; FRAME_BYTES]));
+    }
+    let write = async {
+        writes.write_all(&sent).await.unwrap();
+        writes.flush().await.unwrap();
+    };
+    let read = async {
+        loop {
+            let mut head = [0; 9];
+            reads.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            reads.read_exact(&mut payload).await.unwrap();
+            match head[3] {
+                // RST_STREAM with FLOW_CONTROL_ERROR.
+                3 => break assert_eq!((head[8], payload.as_slice()), (1, &[0, 0, 0, 3][..])),
+                7 => panic!("GOAWAY {payload:?}"),
+                _ => {}
+            }
+        }
+    };
+    tokio::join!(write, read);
+    assert_eq!(server.handle.connections(), 1);
 }

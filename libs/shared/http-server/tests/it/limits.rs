@@ -5,7 +5,7 @@ use std::io;
 use axum::{Router, routing::post};
 use http_server::{ApiError, Limits, read_body};
 
-use crate::support::{Server, hello};
+use crate::support::{Reply, Server, hello};
 
 fn counting() -> Router {
     Router::new().route(
@@ -81,7 +81,48 @@ async fn one_header_too_many() {
         client
             .send(format!("GET / HTTP/1.1\r\nhost: h\r\n{headers}\r\n"))
             .await;
-        assert_eq!(client.reply().await.status, status, "{count} headers");
+        let reply = client.reply().await;
+        assert_eq!(reply.status, status, "{count} headers");
+        if status == 431 {
+            is_explained(&reply);
+            client.until_closed().await;
+        }
+    }
+}
+
+/// The response to a header that is too large says what is allowed.
+fn is_explained(reply: &Reply) {
+    let (_, code, message) = reply.error();
+    assert_eq!(code, "HEADER_TOO_LARGE");
+    let allowed = "a request may have 100 headers, and 65536 bytes of request line and headers";
+    assert_eq!(message, allowed);
+    assert!(reply.headers.contains_key("x-request-id"));
+    assert!(reply.headers.contains_key("date"));
+    assert_eq!(reply.headers["connection"], "close");
+}
+
+// spec: DOOR-6
+#[tokio::test]
+async fn a_refusal_after_a_response_follows_it() {
+    let server = Server::start(Limits::default(), hello());
+    let many: String = (0..101).map(|i| format!("x-{i}: y\r\n")).collect();
+    let good = "GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+    let bad = format!("GET / HTTP/1.1\r\nhost: h\r\n{many}\r\n");
+    // In one piece, and one after the other.
+    for is_pipelined in [true, false] {
+        let mut client = server.connect();
+        let first = if is_pipelined {
+            format!("{good}{bad}")
+        } else {
+            good.to_owned()
+        };
+        client.send(&first).await;
+        assert_eq!(client.reply().await.text(), "hello");
+        if !is_pipelined {
+            client.send(&bad).await;
+        }
+        is_explained(&client.reply().await);
+        assert_eq!(client.until_closed().await, b"");
     }
 }
 
@@ -102,7 +143,21 @@ async fn a_header_too_long() {
                 "GET / HTTP/1.1\r\nhost: h\r\nx-long: {value}\r\n\r\n"
             ))
             .await;
-        assert_eq!(client.reply().await.status, status, "{length} bytes");
+        let reply = client.reply().await;
+        assert_eq!(reply.status, status, "{length} bytes");
+        if status == 431 {
+            is_explained(&reply);
+        }
+        // The same in the request line.
+        let mut client = server.connect();
+        let _ = client
+            .try_send(format!("GET /?{value} HTTP/1.1\r\nhost: h\r\n\r\n"))
+            .await;
+        let reply = client.reply().await;
+        assert_eq!(reply.status, status, "a target of {length} bytes");
+        if status == 431 {
+            is_explained(&reply);
+        }
     }
 }
 
@@ -124,8 +179,9 @@ async fn nonsense_is_a_bad_request() {
         let mut client = server.connect();
         client.send(nonsense).await;
         let shown = String::from_utf8_lossy(nonsense);
-        let (status, _) = client.head().await;
-        assert_eq!(status, 400, "{shown:?}");
+        let reply = client.reply().await;
+        assert_eq!(reply.status, 400, "{shown:?}");
+        assert_eq!(reply.error().1, "INVALID_REQUEST", "{shown:?}");
         client.until_closed().await;
     }
     assert_eq!(server.connect().get("/").await.text(), "hello");

@@ -1,14 +1,24 @@
 //! Who may use which route: every route of both daemons with every kind of credential. And how keys
 //! come, change and end, on a machine that had none.
 
-use std::{fs, process::Command, time::Duration};
+mod certificates;
+mod routes;
+
+use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use test_client::{Answer, Client, chain};
 use test_clock::wait_for;
 use test_cluster::{Cluster, write_handoff};
+use ureq::Agent;
 use workspace_build::llorch;
+
+use self::{
+    certificates::{Certificates, RefusedClient, over_tls},
+    routes::{AGENT, CONTROL, May, row},
+};
+use crate::tls::borrowed;
 
 /// Longer than it takes to revoke a key.
 const MANY_WORDS: u32 = 1900;
@@ -16,121 +26,17 @@ const SOON: Duration = Duration::from_secs(90);
 const TOKEN: &str = "canary-api-token-of-the-fleet";
 /// The node of the own key; the other key has another.
 const NODE: &str = "gpu-1";
-
-/// Who may use a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum May {
-    /// Everyone, without a token too.
-    Everyone,
-    /// Every valid token.
-    Anyone,
-    /// Keys with one of these scopes, and the API token.
-    Only(&'static [&'static str]),
-    /// The node itself, and the API token.
-    Itself,
-    /// The node itself, operators, and the API token.
-    ItselfOrOperators,
-    /// The node itself, observers, operators, and the API token.
-    ItselfOrReaders,
-}
-
-const CLIENTS: May = May::Only(&["client", "operator"]);
-const READERS: May = May::Only(&["observer", "operator"]);
-const BOTH: May = May::Only(&["client", "observer", "operator"]);
-const OPERATORS: May = May::Only(&["operator"]);
-
-/// The routes of the control plane by the beginning of method and path; the first row counts.
-const CONTROL: &[(&str, May)] = &[
-    ("get /v2/catalog/availability", BOTH),
-    ("post /v2/placement/explain", BOTH),
-    ("post /v2/nodes/register", May::Itself),
-    ("post /v2/nodes/{node_id}/heartbeat", May::Itself),
-    ("post /v2/nodes/{node_id}/certificate", May::Itself),
-    ("delete /v2/nodes/{node_id}/certificate", OPERATORS),
-    ("delete /v2/nodes/{node_id}", May::ItselfOrOperators),
-    ("get /v2/nodes/{node_id}", May::ItselfOrReaders),
-    ("post /v2/join-tokens", OPERATORS),
-    ("get /v2/join-tokens", OPERATORS),
-    ("delete /v2/join-tokens/", OPERATORS),
-    ("post /v2/join", May::Everyone),
-    ("post /v2/nodes/{node_id}/drain", OPERATORS),
-    ("post /v2/nodes/{node_id}/undrain", OPERATORS),
-    ("post /v2/pools/{node_id}/", OPERATORS),
-    ("get /v2/nodes", READERS),
-    ("get /v2/pools", READERS),
-    ("get /v2/gpus", READERS),
-    ("get /v2/status", READERS),
-    ("get /v2/events", READERS),
-    ("get /v2/live", READERS),
-    ("get /v2/session", May::Anyone),
-    ("post /v2/session", May::Anyone),
-    ("delete /v2/session", May::Anyone),
-    ("get /v2/sd/prometheus", READERS),
-    ("get /metrics", READERS),
-    ("get /ready", May::Anyone),
-    ("get /health", May::Everyone),
-    ("get /openapi.json", May::Everyone),
-    ("get /docs/api", May::Everyone),
-    ("get /assets/", May::Everyone),
-    ("get /v2/tasks", CLIENTS),
-    ("post /v2/tasks", CLIENTS),
-    ("get /v2/usage", READERS),
-    ("post /v2/store/export", OPERATORS),
-    ("get /v2/keys", OPERATORS),
-    ("post /v2/keys", OPERATORS),
-    ("patch /v2/keys/{key_id}", OPERATORS),
-    ("delete /v2/keys/{key_id}", OPERATORS),
-    ("get /v1/", CLIENTS),
-    ("post /v1/", CLIENTS),
-    ("delete /v1/responses/{response_id}", CLIENTS),
-    ("get /api/", CLIENTS),
-    ("post /api/", CLIENTS),
-    ("get /models", CLIENTS),
-    ("post /audio/", CLIENTS),
-    ("post /chat/completions", CLIENTS),
-    ("post /messages", CLIENTS),
-    ("post /responses", CLIENTS),
-    ("post /apply-template", CLIENTS),
-    ("post /classify", CLIENTS),
-    ("post /completion", CLIENTS),
-    ("post /detokenize", CLIENTS),
-    ("post /embedding", CLIENTS),
-    ("post /infill", CLIENTS),
-    ("post /pooling", CLIENTS),
-    ("get /props", CLIENTS),
-    ("post /rerank", CLIENTS),
-    ("post /score", CLIENTS),
-    ("post /tokenize", CLIENTS),
-];
-
-/// The routes of the agent.
-const AGENT: &[(&str, May)] = &[
-    ("get /v2/pools/{pool_id}/engine/", CLIENTS),
-    ("post /v2/pools/{pool_id}/engine/", CLIENTS),
-    ("post /v2/pools/{pool_id}/", OPERATORS),
-    ("get /v2/pools", READERS),
-    ("get /v2/gpus", READERS),
-    ("get /metrics", READERS),
-    ("get /ready", May::Anyone),
-    ("get /health", May::Everyone),
-    ("get /openapi.json", May::Everyone),
-    ("get /docs/api", May::Everyone),
-];
-
-/// The row of a route. `GET /` is the page and no prefix of others.
-fn row(rows: &[(&str, May)], route: &str) -> Option<May> {
-    if route == "get /" {
-        return Some(May::Everyone);
-    }
-    let found = rows.iter().find(|(begins, _)| route.starts_with(begins));
-    found.map(|(_, may)| *may)
-}
+const NODE_NAME: &str = "spiffe://llorch/node/gpu-1";
+/// The node whose certificates are revoked.
+const REVOKED: &str = "gpu-4";
 
 /// A credential, and what a request with it gets if its route is not open.
 #[derive(Debug)]
 struct Caller {
     what: &'static str,
     token: Option<String>,
+    /// It connects with a certificate.
+    agent: Option<Agent>,
     /// What its refusal says, if it is no valid credential.
     refused: Option<&'static str>,
     scope: &'static str,
@@ -141,6 +47,7 @@ fn invalid(what: &'static str, token: Option<String>, says: &'static str) -> Cal
     Caller {
         what,
         token,
+        agent: None,
         refused: Some(says),
         scope: "",
         acts_for_node: false,
@@ -151,10 +58,64 @@ fn valid(what: &'static str, token: String, scope: &'static str) -> Caller {
     Caller {
         what,
         token: Some(token),
+        agent: None,
         refused: None,
         scope,
         acts_for_node: what == "own node",
     }
+}
+
+/// Callers with certificates. The one of a node that was revoked is refused where it is known.
+fn with_certificates(
+    certificates: &Certificates,
+    operator: &str,
+    knows_revoked: bool,
+) -> Result<Vec<Caller>> {
+    let caller = |what, names: &[&str], token, scope| {
+        Ok::<_, anyhow::Error>(Caller {
+            what,
+            token,
+            agent: Some(certificates.agent(names)?),
+            refused: None,
+            scope,
+            acts_for_node: names.contains(&NODE_NAME),
+        })
+    };
+    let node = |id: &str| format!("spiffe://llorch/node/{id}");
+    let own = [NODE_NAME, "127.0.0.1"];
+    let operator = Some(operator.to_owned());
+    let mut callers = vec![
+        caller("certificate of the own node", &own, None, "node")?,
+        caller(
+            "certificate of another node",
+            &[&node("gpu-2")],
+            None,
+            "node",
+        )?,
+        // The certificate says who it is.
+        caller(
+            "the same with the token of an operator",
+            &[&node("gpu-2")],
+            operator,
+            "node",
+        )?,
+        caller(
+            "certificate of the control plane",
+            &["spiffe://llorch/control-plane"],
+            None,
+            "operator",
+        )?,
+        Caller {
+            refused: Some("a token is needed"),
+            ..caller("certificate of a stranger", &["app.example"], None, "")?
+        },
+    ];
+    let revoked = caller("revoked certificate", &[&node(REVOKED)], None, "node")?;
+    callers.push(Caller {
+        refused: knows_revoked.then_some("certificate of this node was revoked"),
+        ..revoked
+    });
+    Ok(callers)
 }
 
 impl Caller {
@@ -176,20 +137,16 @@ impl Caller {
     }
 
     /// Checks one request.
-    fn check(&self, daemon: &Client, method: &str, path: &str, may: May) -> Result<()> {
-        let client = daemon.clone();
+    fn check(&self, daemon: &Daemon<'_>, method: &str, path: &str, may: May) -> Result<()> {
+        let client = match &self.agent {
+            Some(agent) => over_tls(daemon.url, agent.clone()),
+            None => Client::new(daemon.url),
+        };
         let client = match &self.token {
             Some(token) => client.with_token(token),
             None => client,
         };
-        // The route's own response matters only where it is reached: what is asked for is not
-        // there.
-        let node = match (method, path) {
-            // It would end the keys of the callers.
-            ("delete", "/v2/nodes/{node_id}/certificate") => "gpu-3",
-            _ => NODE,
-        };
-        let asked = path.replace("{node_id}", node).replace(['{', '}'], "x");
+        let asked = asked(method, path);
         let where_ = format!("{} {method} {path}", self.what);
         let Some(status) = self.refusal(may) else {
             let status = match (method, path) {
@@ -218,7 +175,11 @@ impl Caller {
             "{where_}: {}",
             answer.body
         );
-        let says = self.refused.unwrap_or("the key");
+        let says = match (self.refused, &self.agent) {
+            (Some(says), _) => says,
+            (None, None) => "the key",
+            (None, Some(_)) => "the certificate",
+        };
         ensure!(message.contains(says), "{where_}: {message}");
         ensure!(
             status != 401 || answer.header("www-authenticate") == "Bearer",
@@ -272,9 +233,27 @@ fn error_of(path: &str, answer: &Answer) -> Result<(Option<String>, String)> {
     Ok((text("/error/code"), message))
 }
 
+/// A path of a document with names in it. The route's own response matters only where it is
+/// reached: what is asked for is not there.
+fn asked(method: &str, path: &str) -> String {
+    let node = match (method, path) {
+        // It would end the keys of the callers.
+        ("delete", "/v2/nodes/{node_id}/certificate") => "gpu-3",
+        _ => NODE,
+    };
+    path.replace("{node_id}", node).replace(['{', '}'], "x")
+}
+
+/// A daemon, and those that it does not even answer.
+struct Daemon<'a> {
+    url: &'a str,
+    unheard: &'a [(&'static str, RefusedClient)],
+}
+
 /// Checks all routes of a daemon with all callers; returns how many requests that were.
-fn check_all(daemon: &Client, rows: &[(&str, May)], callers: &[Caller]) -> Result<usize> {
-    let document = daemon.get_json("/openapi.json")?;
+fn check_all(daemon: &Daemon<'_>, rows: &[(&str, May)], callers: &[Caller]) -> Result<usize> {
+    let address: SocketAddr = daemon.url.replace("http://", "").parse()?;
+    let document = Client::new(daemon.url).get_json("/openapi.json")?;
     let mut checked = 0;
     let mut used = vec![false; rows.len()];
     for (path, item) in document["paths"].as_object().context("no paths")? {
@@ -291,6 +270,12 @@ fn check_all(daemon: &Client, rows: &[(&str, May)], callers: &[Caller]) -> Resul
             }
             for caller in callers {
                 caller.check(daemon, method, path, may)?;
+                checked += 1;
+            }
+            for (what, client) in daemon.unheard {
+                client
+                    .is_refused(address, method, &asked(method, path))
+                    .with_context(|| format!("certificate {what}: {route}"))?;
                 checked += 1;
             }
         }
@@ -320,12 +305,14 @@ fn mistyped(token: &str) -> String {
     format!("{rest}{}", if last == "x" { "y" } else { "x" })
 }
 
-// spec: AUTH-22, AUTH-24, AUTH-25, AUTH-26, AUTH-32
+// spec: AUTH-22, AUTH-24, AUTH-25, AUTH-26, AUTH-32, JOIN-20, JOIN-21, JOIN-22
 #[test]
 fn every_route_asks_for_its_scope() -> Result<()> {
     Cluster::test("access", |cluster| {
-        let settings = [("LLORCH_API_TOKEN", TOKEN)];
-        let orchestrator = cluster.orchestrator(&settings)?;
+        let certificates = Certificates::new(cluster)?;
+        let token = ("LLORCH_API_TOKEN", TOKEN);
+        let own = certificates.settings("ORCHESTRATORD_");
+        let orchestrator = cluster.orchestrator(&[&borrowed(&own)[..], &[token]].concat())?;
         let control = orchestrator.client();
         let operator = control.clone().with_token(TOKEN);
         let scoped = |scope: &str| create(&operator, &json!({"name": scope, "scopes": [scope]}));
@@ -365,9 +352,18 @@ fn every_route_asks_for_its_scope() -> Result<()> {
             valid("another's node", other, "node"),
             valid("API token", TOKEN.to_owned(), "all"),
         ];
+        let ended = operator.delete(&format!("/v2/nodes/{REVOKED}/certificate"))?;
+        ensure!(ended.status == 200, "{}", ended.body);
+        let tokens = callers.len();
+        callers.extend(with_certificates(&certificates, &operators, true)?);
+        let unheard = certificates.refused(&[NODE_NAME])?;
+        let daemon = Daemon {
+            url: &orchestrator.url(),
+            unheard: &unheard,
+        };
         println!(
             "control plane: {} requests",
-            check_all(&control, CONTROL, &callers)?
+            check_all(&daemon, CONTROL, &callers)?
         );
 
         // The agent has its keys in a file. There a key is revoked by its removal.
@@ -392,14 +388,20 @@ fn every_route_asks_for_its_scope() -> Result<()> {
         );
         fs::write(&file, text)?;
         let file = file.to_str().context("a path in UTF-8")?;
-        let settings = [settings[0], ("POOL_MANAGERD_KEYS_FILE", file)];
+        let own = certificates.settings("POOL_MANAGERD_");
+        let keys = [token, ("POOL_MANAGERD_KEYS_FILE", file)];
+        let settings = [&borrowed(&own)[..], &keys].concat();
         let node = cluster.node("node-a", &orchestrator, &settings)?;
+        // Only the control plane knows revoked certificates. None of a node opens a route here.
+        callers.truncate(tokens);
+        callers.extend(with_certificates(&certificates, &operators, false)?);
         callers.retain(|caller| !["expired", "revoked", "another's node"].contains(&caller.what));
         callers.push(invalid("expired", Some(past), "expired"));
-        println!(
-            "agent: {} requests",
-            check_all(&node.client(), AGENT, &callers)?
-        );
+        let daemon = Daemon {
+            url: &node.url(),
+            unheard: &unheard,
+        };
+        println!("agent: {} requests", check_all(&daemon, AGENT, &callers)?);
         Ok(())
     })
 }

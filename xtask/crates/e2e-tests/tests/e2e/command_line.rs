@@ -421,7 +421,7 @@ fn top_scrolls_through_a_hundred_nodes() -> Result<()> {
         let orchestrator = cluster.orchestrator(&[])?;
         let client = orchestrator.client();
         for node in 0..NODES {
-            // Nobody serves there: they are unreachable, and listed.
+            // No server is there: they are unreachable, and listed.
             let registration = serde_json::from_str(&registration(node, "http://127.0.0.1:1"))?;
             let answer = client.post("/v2/nodes/register", &registration)?;
             ensure!(answer.status == 200, "{}", answer.body);

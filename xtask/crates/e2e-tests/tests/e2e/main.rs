@@ -29,6 +29,7 @@ mod generated_requests;
 mod gpus;
 mod handoff;
 mod home;
+mod http2;
 mod joining;
 mod load;
 mod many_clients;

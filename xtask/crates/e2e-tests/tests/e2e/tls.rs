@@ -6,7 +6,10 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -18,7 +21,10 @@ use test_client::chain;
 use test_clock::wait_for;
 use test_cluster::{Cluster, Orchestrator, Setting};
 use test_tools::{Packages, Tool};
-use tls_config::{ClientTls, Trust};
+use tls_config::{
+    ClientTls, Trust,
+    rustls::{ClientConfig, ClientConnection, pki_types::ServerName},
+};
 use tls_ureq::{TlsConnector, explain};
 use ureq::{
     Agent,
@@ -38,7 +44,7 @@ const ALL_CLOSED: Duration = Duration::from_secs(15);
 const HALF_A_HANDSHAKE: &[u8] = &[0x16, 0x03, 0x01, 0x02, 0x00];
 
 /// A CA, its file, and the files of one certificate.
-struct Pki {
+pub(crate) struct Pki {
     ca: Authority,
     ca_file: PathBuf,
     directory: PathBuf,
@@ -46,7 +52,7 @@ struct Pki {
 }
 
 impl Pki {
-    fn new(cluster: &Cluster) -> Result<Self> {
+    pub(crate) fn new(cluster: &Cluster) -> Result<Self> {
         let directory = cluster.directory().join("tls");
         fs::create_dir(&directory)?;
         let ca = Authority::new()?;
@@ -62,7 +68,7 @@ impl Pki {
     }
 
     /// The settings of a daemon that has a certificate and trusts the CA.
-    fn settings(&self, prefix: &str) -> Vec<(String, String)> {
+    pub(crate) fn settings(&self, prefix: &str) -> Vec<(String, String)> {
         [
             ("TLS_CERT_FILE", &self.files.certificate),
             ("TLS_KEY_FILE", &self.files.key),
@@ -70,6 +76,14 @@ impl Pki {
         ]
         .map(|(name, file)| (format!("{prefix}{name}"), file.display().to_string()))
         .to_vec()
+    }
+
+    /// How a client that speaks only HTTP/2 begins.
+    pub(crate) fn http2(&self) -> Result<Arc<ClientConfig>> {
+        let tls = ClientTls::load(Trust::CaFile(self.ca_file.clone()), None)?;
+        let mut config = ClientConfig::clone(&*tls.config()?);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config))
     }
 
     fn renew(&self) -> Result<()> {
@@ -101,7 +115,11 @@ impl Client {
     }
 
     fn model_names(&self) -> Result<String> {
-        let answer = self.agent.get(format!("{}/v1/models", self.url)).call();
+        self.get("/v1/models")
+    }
+
+    fn get(&self, path: &str) -> Result<String> {
+        let answer = self.agent.get(format!("{}{path}", self.url)).call();
         let mut answer = answer.map_err(|error| {
             let reason = explain(&error).unwrap_or_else(|| error.to_string());
             anyhow::anyhow!(reason)
@@ -110,7 +128,7 @@ impl Client {
     }
 }
 
-fn borrowed(settings: &[(String, String)]) -> Vec<Setting<'_>> {
+pub(crate) fn borrowed(settings: &[(String, String)]) -> Vec<Setting<'_>> {
     let pairs = settings.iter();
     pairs
         .map(|(name, value)| (name.as_str(), value.as_str()))
@@ -222,6 +240,65 @@ fn renewals_under_load_fail_no_request() -> Result<()> {
             log.text().contains("certificate.pem: holds no certificate")
         })?;
         pki.client(&url)?.model_names()?;
+        Ok(())
+    })
+}
+
+/// The certificate that a server presents.
+fn presented(address: &str, config: &Arc<ClientConfig>) -> Result<Vec<u8>> {
+    let mut tcp = TcpStream::connect(address)?;
+    let name = ServerName::try_from("localhost")?;
+    let mut tls = ClientConnection::new(Arc::clone(config), name)?;
+    while tls.is_handshaking() {
+        tls.complete_io(&mut tcp)?;
+    }
+    let chain = tls.peer_certificates().context("no certificate")?;
+    Ok(chain.first().context("an empty chain")?.to_vec())
+}
+
+// spec: TLS-17
+#[test]
+fn the_metrics_listeners_serve_tls_and_renew_their_certificate() -> Result<()> {
+    Cluster::test("tls-metrics", |cluster| {
+        let pki = Pki::new(cluster)?;
+        let with_metrics = |prefix: &str| {
+            let mut settings = pki.settings(prefix);
+            let name = format!("{prefix}METRICS_ADDR");
+            settings.push((name, "127.0.0.1:0".to_owned()));
+            settings
+        };
+        let settings = with_metrics("ORCHESTRATORD_");
+        let orchestrator = cluster.orchestrator(&borrowed(&settings))?;
+        let settings = with_metrics("POOL_MANAGERD_");
+        let _node = cluster.node("node-a", &orchestrator, &borrowed(&settings))?;
+        let client = orchestrator.client();
+        wait_for("both listeners", SOON, || {
+            let groups = client.get_json("/v2/sd/prometheus");
+            groups.is_ok_and(|groups| groups.as_array().is_some_and(|all| all.len() == 2))
+        })?;
+        let groups = client.get_json("/v2/sd/prometheus")?;
+        let config = pki.http2()?;
+        for (group, daemon) in [(0, "orchestratord"), (1, "pool-managerd")] {
+            let target = groups[group]["targets"][0].as_str().context("no target")?;
+            ensure!(!orchestrator.url().ends_with(target), "{target}");
+            let over_tls = pki.client(&format!("https://{target}"))?;
+            let page = over_tls.get("/metrics")?;
+            ensure!(page.contains(daemon), "{daemon}: {page}");
+            // No token travels there, so plain HTTP is for everyone.
+            let plain = test_client::Client::new(&format!("http://{target}"));
+            assert_eq!(plain.get("/metrics")?.status, 200, "{daemon}");
+            assert_eq!(plain.get("/v2/nodes")?.status, 404, "{daemon}");
+            let stranger = Client::new(&format!("https://{target}"), ClientTls::system());
+            let error = stranger.get("/metrics").unwrap_err();
+            ensure!(error.to_string().contains("not trusted here"), "{error}");
+
+            let before = presented(target, &config)?;
+            pki.renew()?;
+            wait_for("the renewed certificate", SOON, || {
+                presented(target, &config).is_ok_and(|certificate| certificate != before)
+            })?;
+            ensure!(pki.client(&over_tls.url)?.get("/metrics")?.contains(daemon));
+        }
         Ok(())
     })
 }

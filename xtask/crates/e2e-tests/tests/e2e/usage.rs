@@ -41,8 +41,7 @@ fn home_with(
     script: Script,
     settings: &[Setting<'_>],
 ) -> Result<(Orchestrator, FakeEngine, Client)> {
-    let token = [("LLORCH_API_TOKEN", TOKEN)];
-    let mut home = cluster.home(&[&token, settings].concat())?;
+    let mut home = cluster.home(&[&[("LLORCH_API_TOKEN", TOKEN)], settings].concat())?;
     let engine = FakeEngine::start(script)?;
     let handoff = json!({"pool_id": "pool-0", "replica_id": "r0", "engine": "llamacpp",
         "url": engine.url(), "slots": engine.script().slots, "models": ["tiny"]});
@@ -327,6 +326,60 @@ fn other_limits_of_a_key_hold_for_its_next_request() -> Result<()> {
         let id = keys["keys"][0]["key_id"].as_str().context("no id")?;
         let said = format!("change limits of key {id}: ");
         assert_eq!(audit.matches(&said).count(), 4, "{audit}");
+        Ok(())
+    })
+}
+
+/// Whether usage of the key with this name is on disk.
+fn is_kept(home: &mut Orchestrator, name: &str) -> bool {
+    let directory = home.daemon().directory().join(".runtime/state/home/usage");
+    let Ok(files) = std::fs::read_dir(directory) else {
+        return false;
+    };
+    files
+        .flatten()
+        .any(|file| std::fs::read_to_string(file.path()).is_ok_and(|text| text.contains(name)))
+}
+
+// spec: KEY-9
+#[test]
+fn a_limit_of_the_day_holds_after_a_kill() -> Result<()> {
+    const LIMIT: u32 = 8;
+    Cluster::test("key-day", |cluster| {
+        let (mut home, engine, operator) = home(cluster, Script::default())?;
+        let limits = json!({"tokens_per_day": LIMIT});
+        let spent = key(&operator, &home.client(), "day-spent", &limits)?;
+        let other = key(&operator, &home.client(), "day-other", &limits)?;
+        let answer = spent.chat(2 * LIMIT)?;
+        ensure!(answer.status == 200, "{}", answer.body);
+        // One request has used it up, so what is kept of it is all.
+        wait_for("the usage on disk", SOON, || {
+            is_kept(&mut home, "day-spent")
+        })?;
+        for is_killed in [false, true] {
+            if is_killed {
+                home.kill();
+                home.restart()?;
+                is_served(&operator)?;
+            }
+            let before = engine.stats().requests;
+            let refused = spent.chat(1)?;
+            if refused.status == 200 {
+                // Midnight of UTC has passed.
+                let shown = operator.get_json("/v2/usage?key=day-spent")?;
+                let days = shown["usage"].as_array().context("no usage")?.len();
+                ensure!(days == 2, "killed: {is_killed}: admitted, {shown}");
+                return Ok(());
+            }
+            ensure!(refused.status == 429, "{}", refused.body);
+            let error = refused.json()?["error"].take();
+            assert_eq!(error["code"], "RATE_LIMITED");
+            let message = error["message"].as_str().unwrap_or_default();
+            ensure!(message.contains("day"), "{message}");
+            assert_eq!(engine.stats().requests, before);
+        }
+        let answer = other.chat(1)?;
+        ensure!(answer.status == 200, "{}", answer.body);
         Ok(())
     })
 }
