@@ -211,7 +211,9 @@ impl AccessKeys {
             (false, Some(_)) => return Err(KeyError::NodeWithoutScope),
             _ => {}
         }
-        check_limits(&request.limits, request.scopes)?;
+        if !may_have(&request.limits, request.scopes) {
+            return Err(KeyError::LimitsWithoutScope);
+        }
         let expires_at_ms = end(request.lifetime, now)?;
         let name: Arc<str> = request.name.into();
         self.check_name(&name, None, now)?;
@@ -279,7 +281,9 @@ impl AccessKeys {
             return Err(KeyError::Revoked(Arc::clone(&key.name)));
         }
         let limits = key.limits.changed(change).map_err(KeyError::Limits)?;
-        check_limits(&limits, key.scopes)?;
+        if !may_have(&limits, key.scopes) {
+            return Err(KeyError::UsesNoModels(Arc::clone(&key.name)));
+        }
         Ok(AccessKey {
             limits,
             ..AccessKey::clone(key)
@@ -340,11 +344,8 @@ impl AccessKeys {
 }
 
 /// Only a key that may use models has limits.
-fn check_limits(limits: &KeyLimits, scopes: Scopes) -> Result<(), KeyError> {
-    if !limits.is_default() && !scopes.with_included().contains(Scope::Client) {
-        return Err(KeyError::LimitsWithoutScope);
-    }
-    Ok(())
+fn may_have(limits: &KeyLimits, scopes: Scopes) -> bool {
+    limits.is_default() || scopes.with_included().contains(Scope::Client)
 }
 
 /// The end of a life that begins now.

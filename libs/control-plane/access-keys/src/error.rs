@@ -33,6 +33,9 @@ pub enum KeyError {
     /// Limits without a scope that uses models.
     #[error("limits: only a key with the scope client or operator uses models")]
     LimitsWithoutScope,
+    /// Limits for a key that uses no models.
+    #[error("limits: the key {0:?} has neither the scope client nor operator, and uses no models")]
+    UsesNoModels(Arc<str>),
     /// A new limit is out of its bounds.
     #[error("limits.{0}")]
     Limits(KeyLimitError),

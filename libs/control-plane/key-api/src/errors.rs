@@ -43,6 +43,7 @@ fn code(error: &KeyError) -> ErrorCode {
         | KeyError::IdTaken
         | KeyError::Revoked(_)
         | KeyError::Expired(_)
+        | KeyError::UsesNoModels(_)
         | KeyError::TooMany
         | KeyError::LocksOut => ErrorCode::KeyConflict,
         // All others are about a field.

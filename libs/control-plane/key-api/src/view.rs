@@ -7,6 +7,7 @@ use std::{
 
 use access_keys::{AccessKey, NewKey, Rotation};
 use bearer_auth::{AccessToken, KeyLimits, KeyLimitsChange, Scope};
+use http_server::{object, optional_object};
 use pool_registry_types::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +35,7 @@ pub struct NewKeyRequest {
     )]
     expires_in_ms: Option<u64>,
     /// How much of the service it may use; without it, there is no limit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional_object")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::KeyLimits>))]
     limits: Option<KeyLimits>,
 }
@@ -82,6 +83,7 @@ impl From<RotateRequest> for Rotation {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeyChangeRequest {
     /// Its new limits: one that is absent stays, and `null` removes it.
+    #[serde(deserialize_with = "object")]
     #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::KeyLimitsChange))]
     limits: KeyLimitsChange,
 }

@@ -16,8 +16,8 @@ use pool_registry_types::ErrorCode;
 use state_export::{LiveState, StateError};
 use tokio::sync::Mutex;
 
-/// Lines of JSON.
-const JSON_LINES: HeaderValue = HeaderValue::from_static("application/jsonl");
+/// A file to keep. Generators of clients know no type for lines of JSON.
+const FILE: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const ATTACHMENT: HeaderValue =
     HeaderValue::from_static("attachment; filename=\"llorch-state.jsonl\"");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -38,7 +38,7 @@ pub fn routes(state: LiveState) -> Routes {
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/store/export", tag = "store",
     responses((status = 200, description = "Lines of JSON; the last one has a checksum.",
-        body = String, content_type = "application/jsonl"))
+        body = String, content_type = "application/octet-stream"))
 ))]
 async fn export(
     State(source): State<Source>,
@@ -54,7 +54,7 @@ async fn export(
     let mut bytes = done.map_err(|error| answer(&error))?;
     let body = std::mem::take(&mut *bytes);
     let headers = [
-        (CONTENT_TYPE, JSON_LINES),
+        (CONTENT_TYPE, FILE),
         (CONTENT_DISPOSITION, ATTACHMENT),
         (CACHE_CONTROL, NO_STORE),
     ];

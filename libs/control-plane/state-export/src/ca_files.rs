@@ -94,12 +94,20 @@ pub(crate) struct CaPlace {
 impl CaPlace {
     /// Writes the files beside the directory, and checks that they are the CA of `files`.
     pub(crate) fn stage(&self, files: &CaFiles) -> Result<(), StateError> {
+        let staged = self.write_checked(files);
+        if staged.is_err() {
+            // It has a private key.
+            let _ = remove_directory(&self.staged);
+        }
+        staged
+    }
+
+    fn write_checked(&self, files: &CaFiles) -> Result<(), StateError> {
         self.write(files).map_err(|source| StateError::Io {
             path: self.staged.clone(),
             source,
         })?;
-        let written = CaFiles::read(&self.staged)?;
-        if written != *files {
+        if CaFiles::read(&self.staged)? != *files {
             return Err(StateError::CaDiffers);
         }
         Ok(())

@@ -39,10 +39,10 @@ pub fn export_directory(
         return Err(StateError::NoState(state_dir.to_owned()));
     }
     let mut export = StateExport::new(profile, made_by, now);
-    if profile == Profile::Home {
-        export.node_id = stored_node_id(&directory)?;
-    }
     (export.records, export.usage) = read(&directory)?;
+    if profile == Profile::Home {
+        export.node_id = Some(own_node_id(Some(&directory), &export.records)?);
+    }
     Ok(export)
 }
 
@@ -78,6 +78,17 @@ pub(crate) fn read(directory: &Path) -> Result<(StoredState, Vec<UsageRow>), Sta
     })?;
     let rows = log.page(&UsageQuery::default(), None, usize::MAX).rows;
     Ok((records, rows))
+}
+
+/// The node id of this machine in the HOME profile: the stored one, or where none could be stored,
+/// that of the only node.
+pub(crate) fn own_node_id(
+    directory: Option<&Path>,
+    records: &StoredState,
+) -> Result<NodeId, StateError> {
+    let stored = directory.map(stored_node_id).transpose()?.flatten();
+    let known = records.nodes.first().map(|node| node.node_id().clone());
+    Ok(stored.or(known).unwrap_or_else(NodeId::localhost))
 }
 
 /// The node id in the directory of a store.

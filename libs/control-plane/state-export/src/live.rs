@@ -2,12 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
-use pool_registry_types::NodeId;
 use registry_store::StateStore;
 use tls_config::Fingerprint;
 use usage_log::{UsageLog, UsageQuery};
 
-use crate::{directory::stored_node_id, error::StateError, export::StateExport, layout::Profile};
+use crate::{directory::own_node_id, error::StateError, export::StateExport, layout::Profile};
 
 /// Makes exports of a control plane that runs.
 #[derive(Debug, Clone)]
@@ -35,21 +34,15 @@ impl LiveState {
     pub fn export(&self, now: SystemTime) -> Result<StateExport, StateError> {
         let mut export = StateExport::new(self.profile, self.made_by, now);
         export.ca_sha256 = self.ca_sha256;
-        export.node_id = self.node_id()?;
         // Usage first: its keys are in the store then.
         export.usage = self
             .usage
             .page(&UsageQuery::default(), None, usize::MAX)
             .rows;
         export.records = self.store.load_all()?;
-        Ok(export)
-    }
-
-    fn node_id(&self) -> Result<Option<NodeId>, StateError> {
-        match (self.profile, &self.directory) {
-            (Profile::Home, Some(directory)) => stored_node_id(directory),
-            (Profile::Home, None) => Ok(Some(NodeId::localhost())),
-            (Profile::Cloud, _) => Ok(None),
+        if self.profile == Profile::Home {
+            export.node_id = Some(own_node_id(self.directory.as_deref(), &export.records)?);
         }
+        Ok(export)
     }
 }

@@ -1,6 +1,6 @@
 //! A client's request for a task, its validation, and the request to the engine.
 
-use std::{fmt, marker::PhantomData, num::NonZeroU32, time::Duration};
+use std::{fmt, num::NonZeroU32, time::Duration};
 
 use admission::Priority;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use http_server::ApiError;
 use pool_registry_types::{ErrorCode, MAX_MODEL_NAME_BYTES, NodeId, SessionId, TaskId, millis};
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{self, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -40,34 +40,9 @@ pub(crate) struct TaskRequest {
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 86400000))]
     deadline_ms: Option<u64>,
     seed: Option<i64>,
-    #[serde(default, deserialize_with = "object")]
+    #[serde(default, deserialize_with = "http_server::optional_object")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Where>))]
     placement: Option<PlacementHint>,
-}
-
-/// Accepts only an object. By default a list would be read as the fields in order.
-fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    struct Fields<T>(PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
-        type Value = Option<T>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_unit<E: de::Error>(self) -> Result<Option<T>, E> {
-            Ok(None)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Option<T>, A::Error> {
-            T::deserialize(MapAccessDeserializer::new(fields)).map(Some)
-        }
-    }
-
-    deserializer.deserialize_any(Fields(PhantomData))
 }
 
 /// The kind of work.

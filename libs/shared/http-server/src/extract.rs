@@ -72,6 +72,12 @@ pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
             "the body is empty; a JSON object is needed",
         ));
     }
+    // By default a list would be read as the fields of a struct, in order.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(ApiError::invalid(
+            "the body is a list; a JSON object is needed",
+        ));
+    }
     read(body).or_else(|error| {
         // Only an invalid body is parsed a second time. The error stays the same.
         let whole = whole_numbers(body).ok_or_else(|| error.clone())?;

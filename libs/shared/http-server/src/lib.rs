@@ -62,6 +62,7 @@ pub mod fuzzing;
 mod hosts;
 mod http1;
 mod http2;
+mod json_object;
 mod limits;
 mod listener;
 mod metrics_text;
@@ -97,6 +98,7 @@ pub use extract::{
     ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body, read_json, without_byte_order_mark,
 };
 pub use hosts::{AllowedHosts, HostName, HostNameError};
+pub use json_object::{object, optional_object};
 pub use limits::{Limits, MAX_HEADERS, UnauthenticatedLimits};
 pub use listener::{Listener, TcpListener};
 pub use mounted::Routes;

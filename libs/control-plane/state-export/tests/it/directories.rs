@@ -106,6 +106,31 @@ fn a_control_plane_that_runs_keeps_its_directory() {
     assert!(exported(directory.path()).is_ok());
 }
 
+// spec: KEEP-70
+#[test]
+fn home_without_a_stored_node_id_has_that_of_its_only_node() {
+    let directory = tempfile::tempdir().unwrap();
+    let one = Amounts {
+        nodes: 1,
+        keys: 0,
+        tokens: 0,
+        revoked: 0,
+        usage: 0,
+    };
+    let export = state(Profile::Home, one, 1);
+    import(&export, &into(directory.path())).unwrap();
+    fs::remove_file(directory.path().join("home/node-id")).unwrap();
+    let found = exported(directory.path()).unwrap();
+    let node = export
+        .records
+        .nodes
+        .first()
+        .map(|node| node.node_id().clone());
+    assert_eq!(found.node_id, node);
+    let bytes = found.to_bytes().unwrap();
+    assert_eq!(state_export::StateExport::parse(&bytes), Ok(found));
+}
+
 // spec: KEEP-73
 #[test]
 fn a_directory_without_state_is_named_and_left_alone() {
@@ -186,5 +211,6 @@ fn files_of_another_ca_are_refused_before_anything_is_written() {
         Err(StateError::CaDiffers)
     ));
     assert!(!at("ca").exists() && !at("state").join("registry.redb").exists());
+    assert!(!at(".ca.unfinished").exists(), "a private key is left");
     assert_eq!(fs::read_dir(at("state")).unwrap().count(), 1, "its lock");
 }

@@ -20,7 +20,7 @@ async fn every_invalid_field_is_named() {
     for (body, named) in [
         (String::new(), "the body is empty"),
         ("{".to_owned(), "not valid JSON"),
-        ("[]".to_owned(), "expected a JSON object"),
+        ("[]".to_owned(), "a JSON object is needed"),
         ("{}".to_owned(), "workload"),
         (
             with(chat("t"), "task_id", json!("a b")).to_string(),

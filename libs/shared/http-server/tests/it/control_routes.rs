@@ -53,7 +53,7 @@ fn client() -> (Server, Client<DuplexStream>) {
 const GOOD: &str = r#"{"timestamp":"2025-09-30T22:00:00Z",
     "pools":[{"pool_id":"p","ready":true,"draining":false,"slots_free":3,"slots_total":4}]}"#;
 
-// spec: WIRE-4
+// spec: WIRE-4, DOOR-32
 #[tokio::test]
 async fn json_errors_name_the_field() {
     let (_server, mut client) = client();
@@ -92,7 +92,7 @@ async fn json_errors_name_the_field() {
         ),
         (" \n".to_owned(), &["the body is empty"]),
         (String::new(), &["the body is empty"]),
-        ("[]".to_owned(), &["invalid"]),
+        ("[]".to_owned(), &["the body is a list; a JSON object"]),
     ] {
         let (status, code, message) = client.post("/heartbeat", &body).await.error();
         assert_eq!((status, code.as_str()), (400, "INVALID_REQUEST"), "{body}");
