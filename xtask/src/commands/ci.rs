@@ -14,7 +14,8 @@ pub(super) const USAGE: &str = "\
 cargo xtask ci
 
 Runs all checks: formatting, lints, documentation, the rules of the workspace, dependencies, all
-tests, and packaging. Every step runs even when an earlier one fails. The last line counts tests and checks.";
+tests, and packaging. Every step runs even when an earlier one fails. The last line counts tests and
+checks.";
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     arguments.finish()?;
