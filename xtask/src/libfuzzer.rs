@@ -19,7 +19,7 @@ use child_process::succeed;
 
 /// The targets, each with the longest input that is made for it: room for its largest interesting
 /// shape, and little enough for tens of thousands of executions a second.
-pub(crate) const TARGETS: [(&str, u32); 21] = [
+pub(crate) const TARGETS: [(&str, u32); 22] = [
     ("access_token", 128),
     ("authorization", 256),
     ("content_coding", 256),
@@ -39,6 +39,7 @@ pub(crate) const TARGETS: [(&str, u32); 21] = [
     ("response_head", 512),
     ("server_sent_events", 256),
     ("signing_request", 1024),
+    ("state_export", 1024),
     ("stored_node", 1024),
     ("task_answer", 512),
 ];

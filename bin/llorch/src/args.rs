@@ -2,6 +2,8 @@
 
 mod ca;
 mod join_token;
+mod key_limits;
+mod store;
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -11,6 +13,8 @@ use llorch_client::{DrainTarget, NodeId, NodeStatus, TaskId};
 pub(crate) use self::{
     ca::{Ca, CaFiles},
     join_token::{CreateJoinToken, JoinToken},
+    key_limits::{ChangeKeyLimits, KeyLimitArgs},
+    store::{ExportState, ImportState, Profile, Store},
 };
 
 use crate::exit;
@@ -46,9 +50,42 @@ pub(crate) struct Global {
     /// The config file [default: ~/.config/llorch/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Print JSON instead of tables and text
+    /// How the result is printed
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        conflicts_with = "json"
+    )]
+    pub(crate) output: Option<Format>,
+    /// Print JSON instead of tables and text: the same as -o json
     #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+impl Global {
+    pub(crate) fn format(&self) -> Format {
+        let default = if self.json {
+            Format::Json
+        } else {
+            Format::Table
+        };
+        self.output.unwrap_or(default)
+    }
+}
+
+/// How the result of a command is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Text, with tables that fit the window
+    Table,
+    /// Text, with every column in full
+    Wide,
+    /// What the server sent
+    Json,
+    /// The names in a list, one a line, as other commands take them
+    Name,
 }
 
 /// A token from the command line. `Debug` does not show it.
@@ -72,7 +109,10 @@ impl fmt::Debug for Secret {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show the state of the fleet
-    Status,
+    Status {
+        #[command(flatten)]
+        watch: Watch,
+    },
     /// List the nodes, or show one with its pools and replicas
     Nodes(Nodes),
     /// List the pools of all nodes
@@ -80,16 +120,23 @@ pub(crate) enum Command {
         /// Only this node
         #[arg(long)]
         node: Option<NodeId>,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// List the GPUs of all nodes: memory, load, temperature, power
     Gpus {
         /// Only this node
         #[arg(long)]
         node: Option<NodeId>,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// List the models and their endpoints
-    Models,
-    /// Show the fleet live; q quits
+    Models {
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Show the fleet live; arrows scroll, s sorts the nodes, q quits
     Top {
         /// The time between two updates
         #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
@@ -132,6 +179,9 @@ pub(crate) enum Command {
     /// Make the certificate authority of a control plane, in a directory of this machine
     #[command(subcommand)]
     Ca(Ca),
+    /// Back up all state of a control plane in one file, or restore it from one
+    #[command(subcommand)]
+    Store(Store),
     /// Measure any OpenAI-compatible server under load
     Bench(Bench),
     /// Print a completion script for a shell
@@ -164,6 +214,24 @@ pub(crate) struct Nodes {
     /// The maximum number of nodes
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
+}
+
+/// Whether a list is printed again and again.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Watch {
+    /// Print it again and again, every two seconds or as often as it says
+    #[arg(
+        short = 'w',
+        long = "watch",
+        value_name = "DURATION",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2s",
+        value_parser = interval
+    )]
+    pub(crate) every: Option<Duration>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -353,6 +421,8 @@ pub(crate) enum Token {
     List,
     /// Give a key a new token, and print it; the old one stays valid for a while
     Rotate(RotateKey),
+    /// Change limits of a key, from its next request on; the others stay
+    Limits(Box<ChangeKeyLimits>),
     /// Revoke a key: its next request is refused
     Revoke {
         /// The id or the name of the key
@@ -375,32 +445,6 @@ pub(crate) struct CreateKey {
     pub(crate) expires: Option<Duration>,
     #[command(flatten)]
     pub(crate) limits: KeyLimitArgs,
-}
-
-/// How much of the service a key may use.
-#[derive(Debug, Args)]
-pub(crate) struct KeyLimitArgs {
-    /// The only models that it may use, separated by commas; aliases count as well
-    #[arg(long, value_name = "MODELS", value_delimiter = ',')]
-    pub(crate) models: Option<Vec<String>>,
-    /// The most requests in any minute
-    #[arg(long, value_name = "N")]
-    pub(crate) rpm: Option<u64>,
-    /// The most tokens, read and generated, in any minute
-    #[arg(long, value_name = "N")]
-    pub(crate) tpm: Option<u64>,
-    /// The most tokens in a day of UTC
-    #[arg(long, value_name = "N")]
-    pub(crate) tpd: Option<u64>,
-    /// The most requests at once
-    #[arg(long, value_name = "N")]
-    pub(crate) concurrent: Option<u64>,
-    /// The highest priority; requests with a higher one have this one
-    #[arg(long, value_name = "PRIORITY")]
-    pub(crate) highest_priority: Option<Priority>,
-    /// Its requests in one turn where slots are scarce, 1 to 100 [default: 1]
-    #[arg(long, value_name = "N")]
-    pub(crate) weight: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod exit;
 mod interrupt_message;
+mod keys;
 mod output;
 mod screen;
 mod table;
@@ -66,7 +67,7 @@ fn print_usage(error: &clap::Error) -> Exit {
 }
 
 fn run(cli: Cli) -> Exit {
-    let output = Output::new(cli.global.json);
+    let output = Output::new(cli.global.format());
     if let Some(outcome) = run_offline(&cli.command, output) {
         return exit_of(outcome, false);
     }

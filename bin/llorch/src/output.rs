@@ -1,13 +1,14 @@
 //! Standard output and error: text, tables and JSON, for a terminal or for a program.
 
 use std::{
-    env,
+    env, fmt,
     io::{self, IsTerminal as _, Write as _},
     time::Duration,
 };
 
 use serde_json::Value;
 
+use crate::args::Format;
 pub(crate) use crate::table::{Cell, CellStyle, Table, printable};
 
 /// The width of a table when the terminal does not report its own.
@@ -19,19 +20,25 @@ const BAR: usize = 10;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     pub(crate) json: bool,
+    /// Lists print names instead of tables.
+    pub(crate) names: bool,
+    /// Tables show every column in full.
+    wide: bool,
     /// Standard output is a terminal.
     pub(crate) terminal: bool,
     pub(crate) color: bool,
 }
 
 impl Output {
-    pub(crate) fn new(json: bool) -> Self {
+    pub(crate) fn new(format: Format) -> Self {
         let terminal = io::stdout().is_terminal();
         // https://no-color.org: set and not empty.
         let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
         Self {
-            json,
+            json: format == Format::Json,
+            names: format == Format::Name,
+            wide: format == Format::Wide,
             terminal,
             color: terminal && !no_color && !dumb,
         }
@@ -66,10 +73,22 @@ impl Output {
 
     /// A table.
     pub(crate) fn table(self, table: &Table) -> io::Result<()> {
-        let width = self.terminal.then(|| size().0);
+        let width = (self.terminal && !self.wide).then(|| size().0);
         let mut out = io::stdout().lock();
         for line in table.lines(width, self.color) {
             writeln!(out, "{line}")?;
+        }
+        Ok(())
+    }
+
+    /// The names in a list, one a line.
+    pub(crate) fn name_list<T: fmt::Display>(
+        self,
+        names: impl IntoIterator<Item = T>,
+    ) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        for name in names {
+            writeln!(out, "{}", printable(&name.to_string()).replace('\n', " "))?;
         }
         Ok(())
     }

@@ -16,8 +16,7 @@ use crossterm::{
     },
 };
 
-/// The byte of Ctrl-C in raw mode.
-pub(crate) const CTRL_C: u8 = 3;
+use crate::keys::{Key, KeyDecoder};
 
 /// The terminal is in full-screen mode.
 static ACTIVE: AtomicBool = AtomicBool::new(false);
@@ -28,7 +27,7 @@ pub(crate) struct Screen(());
 
 impl Screen {
     /// Enters full-screen mode. Keys go to `on_key` until it returns false.
-    pub(crate) fn enter(on_key: impl Fn(u8) -> bool + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn enter(on_key: impl Fn(Key) -> bool + Send + 'static) -> io::Result<Self> {
         enable_raw_mode()?;
         ACTIVE.store(true, Ordering::SeqCst);
         // From here on an early return restores the terminal.
@@ -43,7 +42,9 @@ impl Screen {
         thread::Builder::new()
             .name("keys".to_owned())
             .spawn(move || {
-                for key in io::stdin().lock().bytes().map_while(Result::ok) {
+                let mut decoder = KeyDecoder::default();
+                let bytes = io::stdin().lock().bytes().map_while(Result::ok);
+                for key in bytes.filter_map(|byte| decoder.feed(byte)) {
                     if !on_key(key) {
                         break;
                     }

@@ -17,13 +17,14 @@ const ABOUT: About = About {
 
 /// The OpenAPI document of everything that is served.
 pub(crate) fn reference() -> Reference {
-    let parts: [Part; 8] = [
+    let parts: [Part; 9] = [
         control_api::openapi,
         dashboard::openapi,
         inference_gateway::openapi,
         task_api::openapi,
         key_api::openapi,
         usage_api::openapi,
+        state_api::openapi,
         join_api::openapi,
         http_server::openapi,
     ];

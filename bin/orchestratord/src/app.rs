@@ -16,6 +16,7 @@ use local_node::Node;
 use pool_registry_types::{HealthAnswer, ORCHESTRATORD};
 use registry_runtime::NodesMetrics;
 use service_runtime::Readiness;
+use state_export::{LiveState, Profile};
 use task_api::TaskApi;
 use usage_log::{UsageLog, UsageMetrics};
 
@@ -80,17 +81,31 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         .with_data_path(data_path.view.clone());
     let metrics = register_metrics(&control_plane, &data_path, node.as_ref(), &usage, &daemon);
     let live = start_live(&control_api, &daemon);
-    let keys = KeyApi::load(Arc::clone(&control_plane.keys), settings.auth.clone())?;
+    let keys = KeyApi::load(Arc::clone(&control_plane.keys), settings.auth.clone())?
+        .before_new_limits(usage::counted_today(&data_path.gateway, &usage));
     if let Some(ca) = &config.joining.ca {
         ca::keep_renewed(ca, &daemon);
     }
+    let state = LiveState {
+        store: Arc::clone(&control_plane.state),
+        usage: usage.clone(),
+        directory: control_plane.directory.clone(),
+        profile: if settings.is_cloud {
+            Profile::Cloud
+        } else {
+            Profile::Home
+        },
+        ca_sha256: (config.joining.ca.as_ref()).map(|ca| ca.fingerprint()),
+        made_by: env!("CARGO_PKG_VERSION"),
+    };
     let joins = Arc::clone(&control_plane.joins);
     let joins = JoinApi::load(joins, settings.auth.clone(), keys.clone(), config.joining)?;
     let others = [
         routes
             .merge(keys.routes())
             .merge(joins.routes())
-            .merge(usage_api::routes(usage.clone())),
+            .merge(usage_api::routes(usage.clone()))
+            .merge(state_api::routes(state)),
         live.merge(SessionApi::new(settings.auth.clone()).routes()),
         service_routes(&readiness, &metrics),
     ];

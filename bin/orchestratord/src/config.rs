@@ -19,6 +19,7 @@ use inference_gateway::{Aliases, GatewayConfig, MAX_ALIASES_FILE_BYTES};
 use join_api::JoinConfig;
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use service_runtime::env::{Environment, Problems};
+use state_export::{Profile, registry_dir};
 use stream_proxy::Timeouts;
 
 use crate::{
@@ -38,10 +39,6 @@ const CLOUD_WARM_UP: Duration = Duration::from_secs(15);
 /// The same for the node in this process, which registers after reading its hardware. That may
 /// take two seconds.
 const HOME_WARM_UP: Duration = Duration::from_secs(3);
-
-/// The directory, below the state directory, for the registry of the HOME profile. It is apart
-/// from the nodes of the CLOUD profile.
-const HOME_DIR: &str = "home";
 
 /// A valid configuration.
 #[derive(Debug)]
@@ -120,7 +117,10 @@ impl Config {
     pub(crate) fn store_location(&self) -> StoreLocation {
         match &self.home {
             Some(home) => StoreLocation::Optional(home.registry_dir.clone()),
-            None => StoreLocation::Required(self.settings.state_dir.clone()),
+            None => {
+                let dir = registry_dir(&self.settings.state_dir, Profile::Cloud);
+                StoreLocation::Required(dir)
+            }
         }
     }
 }
@@ -228,7 +228,7 @@ fn home(
                 },
             },
         },
-        registry_dir: settings.state_dir.join(HOME_DIR),
+        registry_dir: registry_dir(&settings.state_dir, Profile::Home),
     }
 }
 

@@ -10,11 +10,11 @@ use anyhow::Context as _;
 use daemon::Daemon;
 use event_log::EventLog;
 use registry_runtime::RegistryHandle;
-use registry_store::{FileStore, JoinStore, KeyStore, MemoryStore, RegistryStore, StoreError};
+use registry_store::{
+    FileStore, JoinStore, KeyStore, MemoryStore, RegistryStore, StateStore, StoreError,
+};
+use state_export::{CONTROL_PLANE_LOCK, finish_import};
 use state_file::{DirectoryLock, lock_directory};
-
-/// The name of the control plane's lock file, and its owner for people.
-const LOCK: (&str, &str) = ("control-plane", "the control plane");
 
 /// The registry that runs, and the lock on the directory of its store.
 pub(crate) struct ControlPlane {
@@ -23,6 +23,8 @@ pub(crate) struct ControlPlane {
     pub(crate) keys: Arc<dyn KeyStore>,
     /// The store of join tokens.
     pub(crate) joins: Arc<dyn JoinStore>,
+    /// The store of everything.
+    pub(crate) state: Arc<dyn StateStore>,
     /// The directory of its store; `None` when drains are lost with the process.
     pub(crate) directory: Option<PathBuf>,
     _lock: Option<DirectoryLock>,
@@ -42,12 +44,13 @@ struct OpenStore {
     store: Arc<dyn RegistryStore>,
     keys: Arc<dyn KeyStore>,
     joins: Arc<dyn JoinStore>,
+    state: Arc<dyn StateStore>,
     directory: Option<PathBuf>,
     lock: Option<DirectoryLock>,
 }
 
 impl OpenStore {
-    fn of<S: RegistryStore + KeyStore + JoinStore>(
+    fn of<S: StateStore>(
         store: Arc<S>,
         directory: Option<PathBuf>,
         lock: Option<DirectoryLock>,
@@ -55,6 +58,7 @@ impl OpenStore {
         Self {
             keys: Arc::clone(&store) as Arc<dyn KeyStore>,
             joins: Arc::clone(&store) as Arc<dyn JoinStore>,
+            state: Arc::clone(&store) as Arc<dyn StateStore>,
             store,
             directory,
             lock,
@@ -76,6 +80,7 @@ impl ControlPlane {
             store,
             keys,
             joins,
+            state,
             directory,
             lock,
         } = open_store(location)?;
@@ -91,6 +96,7 @@ impl ControlPlane {
             registry: built.handle,
             keys,
             joins,
+            state,
             directory,
             _lock: lock,
         })
@@ -107,7 +113,9 @@ fn open_store(location: StoreLocation) -> anyhow::Result<OpenStore> {
     {
         return Ok(in_memory(&dir, &error, None));
     }
-    let lock = lock_directory(&dir, LOCK.0, LOCK.1).context("see ORCHESTRATORD_STATE_DIR")?;
+    let (name, role) = CONTROL_PLANE_LOCK;
+    let lock = lock_directory(&dir, name, role).context("see ORCHESTRATORD_STATE_DIR")?;
+    finish_import(&dir).context("finish an import of all state")?;
     match FileStore::open(&dir) {
         Ok(store) => Ok(OpenStore::of(Arc::new(store), Some(dir), lock)),
         Err(error @ StoreError::Unusable { .. }) if is_optional => {

@@ -9,11 +9,9 @@ use pool_registry_types::{HeartbeatRequest, HttpUrl, MachineId, NodeId, Register
 use registry_runtime::RegistryHandle;
 use service_registry::{NodeFilter, RegistryError};
 use service_runtime::Latch;
+use state_export::NODE_ID_FILE;
 
 use crate::control_plane::ControlPlane;
-
-/// The file with the node id of this machine.
-const NODE_ID_FILE: &str = "node-id";
 
 /// What a damaged file means. It continues "so ".
 const NODE_ID_LOST: &str = "this machine takes its node id from the registry or the hostname";

@@ -47,6 +47,7 @@ const LIMITS: &[(&str, &[Limit])] = &[
     ("key-api", key_api::LIMITS),
     ("usage-log", usage_log::LIMITS),
     ("usage-api", usage_api::LIMITS),
+    ("state-export", state_export::LIMITS),
     ("event-log", event_log::LIMITS),
     ("registry-runtime", registry_runtime::LIMITS),
 ];

@@ -4,12 +4,10 @@ use std::{sync::Arc, time::SystemTime};
 
 use daemon::Daemon;
 use inference_gateway::Gateway;
+use state_export::USAGE_DIR;
 use usage_log::{Day, UsageLog};
 
 use crate::control_plane::ControlPlane;
-
-/// The directory of usage, below that of the registry.
-const DIRECTORY: &str = "usage";
 
 /// Reads what is kept, and keeps what comes. Without a directory it ends with the process.
 pub(crate) fn start(
@@ -20,7 +18,7 @@ pub(crate) fn start(
     let Some(directory) = &control_plane.directory else {
         return UsageLog::in_memory();
     };
-    let directory = directory.join(DIRECTORY);
+    let directory = directory.join(USAGE_DIR);
     match UsageLog::open(&directory, retention_days) {
         Ok((log, writer)) => {
             daemon
@@ -35,6 +33,18 @@ pub(crate) fn start(
                  anew; see ORCHESTRATORD_STATE_DIR"
             );
             UsageLog::in_memory()
+        }
+    }
+}
+
+/// What the limiter must know before a key gets other limits: what it has used today without them.
+pub(crate) fn counted_today(gateway: &Gateway, usage: &UsageLog) -> impl Fn(&Arc<str>) + use<> {
+    let (limiter, usage) = (gateway.key_limiter().clone(), usage.clone());
+    move |key_id| {
+        let today = usage.tokens_on(Day::of(SystemTime::now()));
+        let used = today.iter().find(|(id, _)| id == key_id);
+        if let Some((_, tokens)) = used {
+            limiter.restore(key_id, *tokens);
         }
     }
 }

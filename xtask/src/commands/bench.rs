@@ -17,15 +17,16 @@ cargo xtask bench placement [FILTER]
 
 gateway: measures this project in HOME and in CLOUD beside nginx, haproxy, sglang-router,
 vllm-router and no gateway at all, on the same stand-in engines. Prints a report in Markdown and
-writes it to target/bench/gateway.md. Installs missing programs where it can (Debian packages as
-root, routers in target/bench/venv), and skips them otherwise. Takes about eight minutes; do not use
-the machine meanwhile.
+writes it to target/bench/gateway.md, with what TLS and a key with limits cost. Installs missing
+programs where it can (Debian packages as root, routers in target/bench/venv), and skips them
+otherwise. Takes about ten minutes; do not use the machine meanwhile.
 
   --quick            one round of a second each, without installation: checks that it works
   --rounds N         how often each is measured (3)
   --seconds S        how long each is measured (2.5)
-  --only NAMES       contenders, separated by commas: direct, nginx, haproxy, sglang-router,
-                     vllm-router, home, cloud, home-before, cloud-before
+  --only NAMES       contenders, separated by commas: direct, nginx, nginx-tls, haproxy,
+                     sglang-router, vllm-router, home, home-tls, home-key, cloud, cloud-tls,
+                     home-before, cloud-before
   --scenarios NAMES  scenarios, separated by commas: unstreamed, streamed, burst, first,
                      live, crowd
   --no-install       skips programs that are not installed

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{App, cells::free_vram};
 use crate::{
     args::Explain,
-    exit::Outcome,
+    exit::{Exit, Failure, Outcome},
     output::{Cell, CellStyle, Table, count},
 };
 
@@ -27,10 +27,18 @@ impl App {
             }
         }
         let answer = self.client.explain(&body)?;
-        if self.output.json {
-            return Ok(self.output.json(&answer.raw)?);
-        }
         let explained = answer.read()?;
+        // A script asks whether there is a place at all.
+        let is_unknown = explained.candidates.is_empty();
+        let outcome = if is_unknown {
+            Err(Failure::Reported(Exit::NotFound))
+        } else {
+            Ok(())
+        };
+        if self.output.json {
+            self.output.json(&answer.raw)?;
+            return outcome;
+        }
         let chosen = explained
             .candidates
             .iter()
@@ -45,8 +53,8 @@ impl App {
             explained.strategy,
             count(explained.waiting, "request")
         ))?;
-        if explained.candidates.is_empty() {
-            return Ok(());
+        if is_unknown {
+            return outcome;
         }
         self.output.line("")?;
         let mut table = Table::new(&[

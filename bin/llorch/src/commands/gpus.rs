@@ -23,6 +23,10 @@ impl App {
                 |node| only_node(&answer.raw, "gpus", node),
             ))?);
         }
+        if self.output.names {
+            let name = |gpu: &Gpu| format!("{}/{}", gpu.node_id, gpu.status.device_id);
+            return Ok(self.output.name_list(gpus.iter().map(name))?);
+        }
         if gpus.is_empty() {
             return Ok(self.output.line("no GPU is known")?);
         }

@@ -60,6 +60,10 @@ impl App {
             return Ok(self.output.json(&answer.raw)?);
         }
         let tokens = answer.read()?.join_tokens;
+        if self.output.names {
+            let names = tokens.iter().map(|token| &token.token_id);
+            return Ok(self.output.name_list(names)?);
+        }
         if tokens.is_empty() {
             let text = "there is no join token; `llorch join-token create` makes one";
             return Ok(self.output.line(text)?);

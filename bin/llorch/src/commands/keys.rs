@@ -1,6 +1,6 @@
-//! `token create`, `list`, `rotate` and `revoke`: the keys of the control plane.
+//! `token create`, `list`, `rotate`, `limits` and `revoke`: the keys of the control plane.
 
-use llorch_client::{Key, KeyLimits, KeyWithToken, NewKey, Response};
+use llorch_client::{Key, KeyLimits, KeyLimitsChange, KeyWithToken, NewKey, Response};
 use serde_json::json;
 
 use super::{App, cells::NONE};
@@ -30,6 +30,9 @@ impl App {
             return Ok(self.output.json(&answer.raw)?);
         }
         let keys = answer.read()?.keys;
+        if self.output.names {
+            return Ok(self.output.name_list(keys.iter().map(|key| &key.key_id))?);
+        }
         if keys.is_empty() {
             return Ok(self
                 .output
@@ -64,6 +67,29 @@ impl App {
             .client
             .rotate_key(&key.key_id, rotate.overlap, rotate.expires)?;
         self.show_token(&answer)
+    }
+
+    pub(super) fn change_key_limits(&self, change: args::ChangeKeyLimits) -> Outcome {
+        let key = self.find_key(&change.key)?;
+        let change = KeyLimitsChange {
+            models: change.models.map(|models| models.0.map(|models| models.0)),
+            requests_per_minute: change.rpm.map(|value| value.0),
+            tokens_per_minute: change.tpm.map(|value| value.0),
+            tokens_per_day: change.tpd.map(|value| value.0),
+            concurrent_requests: change.concurrent.map(|value| value.0),
+            highest_priority: change.highest_priority.map(|value| value.0),
+            weight: change.weight.map(|value| value.0),
+        };
+        let answer = self.client.change_key_limits(&key.key_id, &change)?;
+        if self.output.json {
+            return Ok(self.output.json(&answer.raw)?);
+        }
+        let limits = match shown(&answer.read()?.limits) {
+            none if none == NONE => "no limits".to_owned(),
+            limits => limits,
+        };
+        let (name, id) = (&key.name, &key.key_id);
+        Ok(self.output.line(&format!("{name} ({id}) has {limits}"))?)
     }
 
     pub(super) fn revoke_key(&self, name_or_id: &str) -> Outcome {

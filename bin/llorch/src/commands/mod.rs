@@ -16,16 +16,18 @@ mod nodes;
 mod pages;
 mod pools;
 mod status;
+mod store;
 mod tasks;
 mod token;
 mod top;
 mod usage;
+mod watch;
 
 pub(crate) use self::app::App;
 
 use crate::{
     args::{self, Command},
-    exit::Outcome,
+    exit::{Failure, Outcome},
     output::Output,
 };
 
@@ -36,6 +38,7 @@ pub(crate) fn run_offline(command: &Command, output: Output) -> Option<Outcome> 
         Command::Man { out } => Some(pages::man(out.as_deref())),
         Command::Token(args::Token::Generate) => Some(token::generate(output)),
         Command::Ca(command) => Some(ca::run(command, output)),
+        Command::Store(command) => store::run_offline(command, output),
         _ => None,
     }
 }
@@ -43,12 +46,17 @@ pub(crate) fn run_offline(command: &Command, output: Output) -> Option<Outcome> 
 impl App {
     /// Runs a command.
     pub(crate) fn run(&self, command: Command) -> Outcome {
+        if self.output.names && !has_names(&command) {
+            return Err(Failure::usage(
+                "-o name is for lists: nodes, pools, gpus, models, token list, join-token list",
+            ));
+        }
         match command {
-            Command::Status => self.status(),
-            Command::Nodes(nodes) => self.nodes(nodes),
-            Command::Pools { node } => self.pools(node.as_ref()),
-            Command::Gpus { node } => self.gpus(node.as_ref()),
-            Command::Models => self.models(),
+            Command::Status { watch } => self.watched(watch, || self.status()),
+            Command::Nodes(nodes) => self.watched(nodes.watch, || self.nodes(&nodes)),
+            Command::Pools { node, watch } => self.watched(watch, || self.pools(node.as_ref())),
+            Command::Gpus { node, watch } => self.watched(watch, || self.gpus(node.as_ref())),
+            Command::Models { watch } => self.watched(watch, || self.models()),
             Command::Top { interval } => self.top(interval),
             Command::Drain(drain) => self.drain(&drain),
             Command::Undrain { target } => self.undrain(&target),
@@ -67,15 +75,31 @@ impl App {
             Command::Token(args::Token::Create(create)) => self.create_key(create),
             Command::Token(args::Token::List) => self.list_keys(),
             Command::Token(args::Token::Rotate(rotate)) => self.rotate_key(&rotate),
+            Command::Token(args::Token::Limits(change)) => self.change_key_limits(*change),
             Command::Token(args::Token::Revoke { key }) => self.revoke_key(&key),
             Command::Usage(usage) => self.usage(usage),
             Command::JoinToken(command) => self.join_token(command),
+            Command::Store(args::Store::Export(export)) => self.export_state(&export),
             Command::Bench(bench) => self.bench(&bench),
             // `run_offline` runs these before there is an `App`.
             Command::Token(args::Token::Generate)
             | Command::Ca(_)
+            | Command::Store(args::Store::Import(_))
             | Command::Completions { .. }
             | Command::Man { .. } => Ok(()),
         }
     }
+}
+
+/// Whether a command prints a list of things that have names.
+fn has_names(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Nodes(_)
+            | Command::Pools { .. }
+            | Command::Gpus { .. }
+            | Command::Models { .. }
+            | Command::Token(args::Token::List)
+            | Command::JoinToken(args::JoinToken::List)
+    )
 }

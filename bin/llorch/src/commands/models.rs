@@ -15,6 +15,11 @@ impl App {
             return Ok(self.output.json(&answer.raw)?);
         }
         let models = answer.read()?.models;
+        if self.output.names {
+            return Ok(self
+                .output
+                .name_list(models.iter().map(|model| &model.model))?);
+        }
         if models.is_empty() {
             return Ok(self
                 .output

@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl App {
-    pub(super) fn nodes(&self, nodes: args::Nodes) -> Outcome {
+    pub(super) fn nodes(&self, nodes: &args::Nodes) -> Outcome {
         match &nodes.action {
             Some(args::NodesAction::Forget { node }) => return self.forget(node),
             Some(args::NodesAction::Revoke { node }) => return self.revoke_node(node),
@@ -28,14 +28,18 @@ impl App {
             if self.output.json {
                 return Ok(self.output.json(&answer.raw)?);
             }
-            return self.one_node(&answer.read()?);
+            let node = answer.read()?;
+            if self.output.names {
+                return Ok(self.output.name_list([node.node_id])?);
+            }
+            return self.one_node(&node);
         }
         let mut query = NodesQuery::default();
         if let Some(status) = nodes.status {
             query = query.status(status.into());
         }
-        if let Some(model) = nodes.model {
-            query = query.model(model);
+        if let Some(model) = &nodes.model {
+            query = query.model(model.clone());
         }
         if let Some(limit) = nodes.limit {
             query = query.limit(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -46,6 +50,10 @@ impl App {
             return Ok(self.output.json(&answer.raw)?);
         }
         let nodes = answer.read()?;
+        if self.output.names {
+            let names = nodes.nodes.iter().map(|node| &node.node_id);
+            return Ok(self.output.name_list(names)?);
+        }
         if nodes.nodes.is_empty() {
             let none = if lists_all {
                 "no node has joined"

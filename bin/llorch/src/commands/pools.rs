@@ -28,10 +28,22 @@ impl App {
                 |node| only_node(&answer.raw, "pools", node),
             ))?);
         }
+        if self.output.names {
+            return Ok(self.output.name_list(pools.iter().map(target))?);
+        }
         if pools.is_empty() {
             return Ok(self.output.line("no engine is announced")?);
         }
         Ok(self.output.table(&pools_table(&pools))?)
+    }
+}
+
+/// What `drain` takes.
+fn target(pool: &Pool) -> String {
+    let (node, id) = (&pool.node_id, &pool.pool_id);
+    match &pool.replica_id {
+        Some(replica) => format!("{node}/{id}/{replica}"),
+        None => format!("{node}/{id}"),
     }
 }
 

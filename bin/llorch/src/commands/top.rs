@@ -1,6 +1,7 @@
 //! `top`: the live state of the fleet on a terminal.
 
 mod frame;
+mod view;
 
 use std::{
     io::{self, IsTerminal as _},
@@ -11,18 +12,22 @@ use std::{
 
 use llorch_client::{Client, ClientError, NodeStatus, Nodes, NodesQuery, Status};
 
-use self::frame::{FleetView, frame};
+use self::{
+    frame::{FleetView, frame},
+    view::{Response, View},
+};
 use super::App;
 use crate::{
     clock::pause,
     exit::{Exit, Failure, Outcome},
+    keys::Key,
     output::size,
-    screen::{CTRL_C, Screen},
+    screen::Screen,
 };
 
 /// What `top` waits for.
 enum Input {
-    Key(u8),
+    Key(Key),
     Update(FleetUpdate),
 }
 
@@ -61,7 +66,8 @@ impl App {
         // A first failure is printed before full-screen mode.
         let status = self.fleet()?.read()?;
         let nodes = nodes(&self.client, &status)?;
-        let mut view = FleetView {
+        let mut view = View::default();
+        let mut fleet = FleetView {
             url: self.client.url().to_owned(),
             nodes,
             status,
@@ -75,19 +81,23 @@ impl App {
         poll_in_background(self.client.clone(), interval, sender)?;
         loop {
             let (width, height) = size();
-            screen.draw(&frame(&view, width, height, self.output.color))?;
+            let lines = frame(&fleet, view.order, width, self.output.color);
+            screen.draw(&view.part(&lines, width, height))?;
             match inputs.recv() {
-                Ok(Input::Key(b'q' | b'Q')) | Err(_) => return Ok(()),
-                Ok(Input::Key(CTRL_C)) => return Err(Failure::Reported(Exit::Interrupted)),
-                Ok(Input::Key(_)) => {}
+                Ok(Input::Key(key)) => match view.press(key, height) {
+                    Response::Go => {}
+                    Response::Quit => return Ok(()),
+                    Response::Interrupt => return Err(Failure::Reported(Exit::Interrupted)),
+                },
+                Err(_) => return Ok(()),
                 Ok(Input::Update(FleetUpdate::Fleet(status, nodes))) => {
-                    view.status = *status;
-                    view.nodes = nodes;
-                    view.problem = None;
+                    fleet.status = *status;
+                    fleet.nodes = nodes;
+                    fleet.problem = None;
                 }
                 // The last state stays visible, with the reason why it is outdated.
                 Ok(Input::Update(FleetUpdate::Failed(error))) => {
-                    view.problem = Some(error.to_string());
+                    fleet.problem = Some(error.to_string());
                 }
             }
         }

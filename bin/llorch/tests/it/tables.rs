@@ -1,5 +1,10 @@
 //! What is printed where unreachable looks: plain tables, and JSON as the server said it.
 
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+};
+
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Finished, Server, json as answer, llorch, run};
@@ -483,4 +488,112 @@ fn a_generated_token_is_good_and_never_the_same() {
             .is_ok()
     );
     assert_ne!(first.out, second.out);
+}
+
+// spec: CLI-71
+#[test]
+fn names_are_one_a_line_as_other_commands_take_them() {
+    let pools = json!({"pools":[
+        {"node_id":"gpu-1","pool_id":"chat","replica_id":"r0","ready":true,"draining":false,
+         "slots_free":3,"slots_total":4},
+        {"node_id":"gpu-2","pool_id":"chat","ready":true,"draining":false,"slots_free":3,
+         "slots_total":4},
+    ]});
+    let models = json!({"models":[
+        {"model":"org/tiny","available":true,"endpoints":1,"endpoints_ready":1,"slots_free":1,
+         "slots_total":1,"nodes":["gpu-1"]},
+    ]});
+    let cases: [(&Value, &[&str], &str); 4] = [
+        (&nodes(), &["nodes", "-o", "name"], "gpu-1\ngpu-2\n"),
+        (
+            &pools,
+            &["pools", "--output", "name"],
+            "gpu-1/chat/r0\ngpu-2/chat\n",
+        ),
+        (&models, &["models", "-oname"], "org/tiny\n"),
+        (&json!({"nodes":[]}), &["nodes", "-o", "name"], ""),
+    ];
+    for (says, arguments, expected) in cases {
+        let server = Server::json(200, says);
+        let ran = run(&server.url(), arguments);
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (Some(0), expected),
+            "{arguments:?}"
+        );
+    }
+    let server = Server::json(200, &nodes());
+    for (arguments, reason) in [
+        (["status", "-o", "name"], "-o name is for lists"),
+        (["nodes", "-o", "yaml"], "json"),
+    ] {
+        let ran = run(&server.url(), &arguments);
+        assert!(
+            ran.code == Some(2) && ran.err.contains(reason),
+            "{arguments:?}: {}",
+            ran.err
+        );
+    }
+    let ran = run(&server.url(), &["nodes", "-o", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap(), nodes());
+}
+
+// spec: CLI-72
+#[test]
+fn a_watched_list_survives_the_loss_of_the_server() {
+    let mut answers = 0;
+    let server = Server::start(Box::new(move |_| {
+        answers += 1;
+        Answer::Text(match answers {
+            // More than the client's own attempts.
+            2..=6 => answer(
+                500,
+                &json!({"error":{"code":"INTERNAL","message":"stumbled"}}),
+            ),
+            _ => answer(200, &nodes()),
+        })
+    }));
+    let mut child = llorch(&server.url(), &["nodes", "-o", "json", "--watch=100ms"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..3 {
+        let line = lines.next().unwrap().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), nodes());
+    }
+    // The reader leaves.
+    drop(lines);
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        ended.status.success() && said.contains("stumbled"),
+        "{said}"
+    );
+    assert!(said.contains("tried again in 100 ms"), "{said}");
+}
+
+// spec: CLI-72
+#[test]
+fn a_watched_list_that_fails_at_first_ends() {
+    let says = json!({"error":{"code":"UNAUTHORIZED","message":"no"}});
+    let server = Server::json(401, &says);
+    assert_eq!(run(&server.url(), &["pools", "-w"]).code, Some(4));
+}
+
+// spec: CLI-73
+#[test]
+fn an_unknown_model_has_no_place_and_a_code_of_its_own() {
+    let says = json!({"strategy":"least-loaded","waiting":0,"candidates":[],
+        "no_place":"no endpoint has the model"});
+    let server = Server::json(200, &says);
+    for arguments in [&["explain", "nope"][..], &["explain", "nope", "--json"]] {
+        let ran = run(&server.url(), arguments);
+        assert!(
+            ran.code == Some(5) && ran.out.contains("no endpoint has the model"),
+            "{}",
+            ran.out
+        );
+    }
 }

@@ -13,6 +13,7 @@ use key_api::KeyApi;
 use node_transport::TcpTransport;
 use registry_store::MemoryStore;
 use service_runtime::{Readiness, Shutdown, Tasks};
+use state_export::{LiveState, Profile};
 use stream_proxy::StreamProxy;
 use task_api::{TaskApi, TaskConfig};
 use usage_log::UsageLog;
@@ -50,6 +51,14 @@ fn mounted() -> BTreeSet<(String, String)> {
             .merge(tasks.routes())
             .merge(keys.routes())
             .merge(usage_api::routes(UsageLog::in_memory()))
+            .merge(state_api::routes(LiveState {
+                store: Arc::new(MemoryStore::default()),
+                usage: UsageLog::in_memory(),
+                directory: None,
+                profile: Profile::Cloud,
+                ca_sha256: None,
+                made_by: "",
+            }))
             .merge(joins.routes()),
         live.routes()
             .merge(SessionApi::new(AuthPolicy::default()).routes()),

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use bearer_auth::KeyLimitsChange;
 use pool_registry_types::NodeId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -151,6 +152,20 @@ impl Client {
         put(&mut body, "expires_in_ms", expires_in.map(millis));
         self.transport()
             .post(&format!("/v2/keys/{key_id}/rotate"), &body)
+    }
+
+    /// `PATCH /v2/keys/{key_id}`: changes limits of a key, from its next request on. The server
+    /// checks the values.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn change_key_limits(
+        &self,
+        key_id: &str,
+        change: &KeyLimitsChange,
+    ) -> Result<Response<Key>, ClientError> {
+        let body = json!({"limits": change});
+        self.transport().patch(&format!("/v2/keys/{key_id}"), &body)
     }
 
     /// `DELETE /v2/keys/{key_id}`: revokes a key.

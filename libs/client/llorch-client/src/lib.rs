@@ -30,13 +30,14 @@ mod pagination;
 mod resources;
 mod response;
 mod routing;
+mod state;
 mod status;
 mod subscription;
 mod task;
 mod transport;
 mod usage;
 
-pub use bearer_auth::{AccessToken, ApiToken, TokenError};
+pub use bearer_auth::{AccessToken, ApiToken, HighestPriority, KeyLimitsChange, TokenError};
 pub use chat::{ChatCompletion, ChatDelta, ChatRequest, ChatStream, ChatSummary, ChatTiming};
 pub use chat::{Message, Role};
 pub use client::{Client, ClientBuilder};

@@ -103,6 +103,12 @@ impl Transport {
         self.json(path, response)
     }
 
+    pub(crate) fn patch<T>(&self, path: &str, body: &Value) -> Result<Response<T>, ClientError> {
+        let request = self.request(Method::PATCH, path);
+        let response = self.send(request, Some(body), Some(self.config.response_timeout))?;
+        self.json(path, response)
+    }
+
     /// Deletes a resource, and ignores the body of the response.
     pub(crate) fn delete(&self, path: &str) -> Result<(), ClientError> {
         let request = self.request(Method::DELETE, path);
@@ -114,6 +120,18 @@ impl Transport {
     pub(crate) fn post_ignoring_body(&self, path: &str, body: &Value) -> Result<(), ClientError> {
         let response = self.post_control(path, body)?;
         self.read_body(response).map(drop)
+    }
+
+    /// Sends a request without a body, and reads a body of up to so many bytes. It has no timeout:
+    /// the server may need long to make it.
+    pub(crate) fn post_for_bytes(
+        &self,
+        path: &str,
+        most_bytes: u64,
+    ) -> Result<Vec<u8>, ClientError> {
+        let request = self.request(Method::POST, path);
+        let response = successful(self.send(request, None, None)?)?;
+        self.read_up_to(response, most_bytes)
     }
 
     fn post_control(&self, path: &str, body: &Value) -> Result<http::Response<Body>, ClientError> {
@@ -212,17 +230,24 @@ impl Transport {
         &self,
         response: http::Response<Body>,
     ) -> Result<(ServedBy, Vec<u8>), ClientError> {
-        let mut response = successful(response)?;
+        let response = successful(response)?;
         let served_by = ServedBy::from_headers(response.headers());
-        let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES);
-        let body = body.read_to_vec().map_err(|error| match error {
+        Ok((served_by, self.read_up_to(response, MAX_ANSWER_BYTES)?))
+    }
+
+    fn read_up_to(
+        &self,
+        mut response: http::Response<Body>,
+        most_bytes: u64,
+    ) -> Result<Vec<u8>, ClientError> {
+        let body = response.body_mut().with_config().limit(most_bytes);
+        body.read_to_vec().map_err(|error| match error {
             ureq::Error::Timeout(_) => self.error_of(&error),
             error => ClientError::Interrupted {
                 url: self.config.base_url.clone(),
                 reason: shortened(&error.to_string()),
             },
-        })?;
-        Ok((served_by, body))
+        })
     }
 
     fn json<T>(

@@ -7,7 +7,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bearer_auth::{Credential, KeyLimits, Scope, Scopes, TokenDigest, is_key_name};
+use bearer_auth::{
+    Credential, KeyLimits, KeyLimitsChange, Scope, Scopes, TokenDigest, is_key_name,
+};
 use pool_registry_types::{NodeId, millis};
 
 use crate::{
@@ -42,6 +44,13 @@ pub enum Event {
         digest: TokenDigest,
         /// How.
         rotation: Rotation,
+    },
+    /// Other limits for a key.
+    ChangeLimits {
+        /// The key.
+        key_id: Arc<str>,
+        /// What changes.
+        change: KeyLimitsChange,
     },
     /// The end of a key.
     Revoke {
@@ -129,6 +138,7 @@ impl AccessKeys {
                 digest,
                 rotation,
             } => self.rotated(&key_id, digest, rotation, now)?,
+            Event::ChangeLimits { key_id, change } => self.limited(&key_id, &change)?,
             Event::Revoke { key_id } => self.revoked(&key_id, now)?,
         };
         self.check_access(&changed)?;
@@ -201,9 +211,7 @@ impl AccessKeys {
             (false, Some(_)) => return Err(KeyError::NodeWithoutScope),
             _ => {}
         }
-        if !request.limits.is_default() && !request.scopes.with_included().contains(Scope::Client) {
-            return Err(KeyError::LimitsWithoutScope);
-        }
+        check_limits(&request.limits, request.scopes)?;
         let expires_at_ms = end(request.lifetime, now)?;
         let name: Arc<str> = request.name.into();
         self.check_name(&name, None, now)?;
@@ -264,6 +272,20 @@ impl AccessKeys {
         })
     }
 
+    /// An expired key may get other limits, because a rotation may let it live again.
+    fn limited(&self, key_id: &str, change: &KeyLimitsChange) -> Result<AccessKey, KeyError> {
+        let key = self.known(key_id)?;
+        if key.revoked_at_ms.is_some() {
+            return Err(KeyError::Revoked(Arc::clone(&key.name)));
+        }
+        let limits = key.limits.changed(change).map_err(KeyError::Limits)?;
+        check_limits(&limits, key.scopes)?;
+        Ok(AccessKey {
+            limits,
+            ..AccessKey::clone(key)
+        })
+    }
+
     /// Revoking again changes nothing, and stores the key once more.
     fn revoked(&self, key_id: &str, now: SystemTime) -> Result<AccessKey, KeyError> {
         let key = self.known(key_id)?;
@@ -315,6 +337,14 @@ impl AccessKeys {
         let old = self.keys.extract_if(.., |_, key| key.is_forgotten(now));
         old.map(|(key_id, _)| Effect::Forget(key_id)).collect()
     }
+}
+
+/// Only a key that may use models has limits.
+fn check_limits(limits: &KeyLimits, scopes: Scopes) -> Result<(), KeyError> {
+    if !limits.is_default() && !scopes.with_included().contains(Scope::Client) {
+        return Err(KeyError::LimitsWithoutScope);
+    }
+    Ok(())
 }
 
 /// The end of a life that begins now.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bearer_auth::MAX_KEY_NAME_CHARS;
+use bearer_auth::{KeyLimitError, MAX_KEY_NAME_CHARS};
 
 use crate::limits::{MAX_KEY_LIFETIME, MAX_KEYS, MAX_OVERLAP};
 
@@ -33,6 +33,9 @@ pub enum KeyError {
     /// Limits without a scope that uses models.
     #[error("limits: only a key with the scope client or operator uses models")]
     LimitsWithoutScope,
+    /// A new limit is out of its bounds.
+    #[error("limits.{0}")]
+    Limits(KeyLimitError),
     /// The end is now, or too far away.
     #[error(
         "expires_in_ms: must be from 1 to {} ({} days); a key without it has no end",

@@ -4,6 +4,7 @@ import { announce, attribute, h, show, text } from "./dom.js";
 import { events } from "./events.js";
 import { explain } from "./explain.js";
 import { ago } from "./format.js";
+import { keys } from "./keys.js";
 import { nodes } from "./nodes.js";
 import { overview } from "./overview.js";
 import { playground } from "./playground.js";
@@ -15,10 +16,10 @@ const SILENCE_MS = 10_000;
 /** A hidden page closes its connections after this time; the charts lose nothing. */
 const HIDDEN_MS = 60_000;
 
-const VIEWS = { overview, nodes, events, playground, placement: explain };
+const VIEWS = { overview, nodes, events, keys, playground, placement: explain };
 /** Which scopes a view needs: one of them. */
-const NEEDS = { overview: ["observer"], nodes: ["observer"], events: ["observer"], playground: ["client"], placement: ["client", "observer"] };
-const TITLES = { overview: "Overview", nodes: "Nodes", events: "Events", playground: "Playground", placement: "Placement" };
+const NEEDS = { overview: ["observer"], nodes: ["observer"], events: ["observer"], keys: ["observer"], playground: ["client"], placement: ["client", "observer"] };
+const TITLES = { overview: "Overview", nodes: "Nodes", events: "Events", keys: "Keys", playground: "Playground", placement: "Placement" };
 
 const main = document.getElementById("main");
 const built = new Map();

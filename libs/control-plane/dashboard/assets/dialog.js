@@ -2,10 +2,13 @@
 
 import { announce, h, show, text } from "./dom.js";
 
-/** `act` sends the request and returns what to announce; `field` is an element between the words and the buttons. */
-export function confirmation({ title, words, field, verb, warns, act }) {
+/**
+ * `act` sends the request and returns what to announce; `field` is an element between the words and the buttons.
+ * `first` has the focus, else the button. `after` is called when the dialog is closed because all went well.
+ */
+export function confirmation({ title, words, field, first, verb, cancel: no = "Cancel", warns, act, after }) {
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
-  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
+  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, no);
   const go = h("button", { type: "submit", class: warns ? "primary warn" : "primary" }, verb);
   const form = h(
     "form",
@@ -19,7 +22,7 @@ export function confirmation({ title, words, field, verb, warns, act }) {
   const dialog = h("dialog", { "aria-labelledby": "dialog-title", onclose: () => dialog.remove() }, form);
   document.body.append(dialog);
   dialog.showModal();
-  go.focus();
+  (first ?? go).focus();
 
   async function submit(event) {
     event.preventDefault();
@@ -27,6 +30,7 @@ export function confirmation({ title, words, field, verb, warns, act }) {
     try {
       announce(await act());
       dialog.close();
+      after?.();
     } catch (error) {
       text(problem, error.message);
       show(problem, true);

@@ -41,6 +41,9 @@ const FILES: &[Source] = embedded! {
     "explain.js": SCRIPT,
     "forget.js": SCRIPT,
     "format.js": SCRIPT,
+    "key-dialogs.js": SCRIPT,
+    "key-limits.js": SCRIPT,
+    "keys.js": SCRIPT,
     "mark.svg": SVG,
     "node.js": SCRIPT,
     "nodes.js": SCRIPT,
@@ -49,6 +52,7 @@ const FILES: &[Source] = embedded! {
     "playground.js": SCRIPT,
     "server.js": SCRIPT,
     "store.js": SCRIPT,
+    "usage.js": SCRIPT,
 };
 
 /// One file as it goes over the wire.

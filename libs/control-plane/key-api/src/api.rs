@@ -13,7 +13,11 @@ pub struct KeyApi {
     keys: Arc<Mutex<AccessKeys>>,
     store: Arc<dyn KeyStore>,
     policy: AuthPolicy,
+    before_new_limits: Option<LimitsHook>,
 }
+
+/// What happens before a key, by its id, gets other limits.
+type LimitsHook = Arc<dyn Fn(&Arc<str>) + Send + Sync>;
 
 /// Why a change did not happen, or only in part.
 #[derive(Debug)]
@@ -50,7 +54,16 @@ impl KeyApi {
             keys: Arc::new(Mutex::new(keys)),
             store,
             policy,
+            before_new_limits: None,
         })
+    }
+
+    /// Calls `hook` with the id of a key before other limits of it take effect: what a key has used
+    /// without limits may count for them.
+    #[must_use]
+    pub fn before_new_limits(mut self, hook: impl Fn(&Arc<str>) + Send + Sync + 'static) -> Self {
+        self.before_new_limits = Some(Arc::new(hook));
+        self
     }
 
     /// Up to `limit` keys with an id after this one.
@@ -63,35 +76,43 @@ impl KeyApi {
     /// The work is a blocking task: it goes on to its end when the client leaves.
     pub(crate) async fn change(&self, event: Event) -> Result<Arc<AccessKey>, ChangeError> {
         let keys = Arc::clone(&self.keys).lock_owned().await;
-        let (store, policy) = (Arc::clone(&self.store), self.policy.clone());
-        let work = tokio::task::spawn_blocking(move || change(keys, &*store, &policy, event));
+        let api = self.clone();
+        let work = tokio::task::spawn_blocking(move || api.change_locked(keys, event));
         work.await.unwrap_or(Err(ChangeError::Panicked))
     }
 }
 
-fn change(
-    mut keys: OwnedMutexGuard<AccessKeys>,
-    store: &dyn KeyStore,
-    policy: &AuthPolicy,
-    event: Event,
-) -> Result<Arc<AccessKey>, ChangeError> {
-    let is_revocation = matches!(event, Event::Revoke { .. });
-    let mut changed = keys.clone();
-    let effects = changed
-        .apply(event, SystemTime::now())
-        .map_err(ChangeError::Refused)?;
-    let key = effects.iter().find_map(|effect| match effect {
-        Effect::Save(key) => Some(Arc::clone(key)),
-        Effect::Forget(_) => None,
-    });
-    if is_revocation {
-        publish(&mut keys, changed, policy);
-        save(store, &effects, is_revocation)?;
-    } else {
-        save(store, &effects, is_revocation)?;
-        publish(&mut keys, changed, policy);
+impl KeyApi {
+    fn change_locked(
+        &self,
+        mut keys: OwnedMutexGuard<AccessKeys>,
+        event: Event,
+    ) -> Result<Arc<AccessKey>, ChangeError> {
+        let is_revocation = matches!(event, Event::Revoke { .. });
+        let limited = match &event {
+            Event::ChangeLimits { key_id, .. } => Some(Arc::clone(key_id)),
+            _ => None,
+        };
+        let mut changed = keys.clone();
+        let effects = changed
+            .apply(event, SystemTime::now())
+            .map_err(ChangeError::Refused)?;
+        let key = effects.iter().find_map(|effect| match effect {
+            Effect::Save(key) => Some(Arc::clone(key)),
+            Effect::Forget(_) => None,
+        });
+        if is_revocation {
+            publish(&mut keys, changed, &self.policy);
+            save(&*self.store, &effects, is_revocation)?;
+        } else {
+            save(&*self.store, &effects, is_revocation)?;
+            if let (Some(hook), Some(key_id)) = (&self.before_new_limits, &limited) {
+                hook(key_id);
+            }
+            publish(&mut keys, changed, &self.policy);
+        }
+        key.ok_or(ChangeError::Panicked)
     }
-    key.ok_or(ChangeError::Panicked)
 }
 
 fn save(store: &dyn KeyStore, effects: &[Effect], is_revocation: bool) -> Result<(), ChangeError> {

@@ -15,7 +15,9 @@ mod view;
 pub use crate::{
     api::KeyApi,
     routes::{LIMITS, MAX_PAGE_KEYS},
-    view::{CreatedKeyAnswer, KeyAnswer, KeysAnswer, NewKeyRequest, RotateRequest},
+    view::{
+        CreatedKeyAnswer, KeyAnswer, KeyChangeRequest, KeysAnswer, NewKeyRequest, RotateRequest,
+    },
 };
 
 /// The OpenAPI document of the routes.

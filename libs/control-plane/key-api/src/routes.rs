@@ -17,7 +17,9 @@ use serde::Deserialize;
 use crate::{
     api::KeyApi,
     errors::{internal, refused},
-    view::{CreatedKeyAnswer, KeyAnswer, KeysAnswer, NewKeyRequest, RotateRequest},
+    view::{
+        CreatedKeyAnswer, KeyAnswer, KeyChangeRequest, KeysAnswer, NewKeyRequest, RotateRequest,
+    },
 };
 
 /// The most keys of one answer, also without `limit`.
@@ -43,6 +45,7 @@ impl KeyApi {
             .post("/v2/keys", Access::OPERATOR, create)
             .get("/v2/keys", Access::OPERATOR, list)
             .post("/v2/keys/{key_id}/rotate", Access::OPERATOR, rotate)
+            .patch("/v2/keys/{key_id}", Access::OPERATOR, change_limits)
             .delete("/v2/keys/{key_id}", Access::OPERATOR, revoke)
             .with_state(self)
     }
@@ -94,6 +97,31 @@ async fn rotate(
     };
     let key = change(&api, event).await?;
     Ok(with_token(&key, token))
+}
+
+/// Changes the limits of a key, from its next request on: a limit that is absent stays, and `null`
+/// removes it. Requests that run go on.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    patch, path = "/v2/keys/{key_id}", tag = "keys",
+    params(("key_id" = String, Path, description = "The key.")),
+    request_body = KeyChangeRequest,
+    responses((status = 200, description = "The limits hold.", body = KeyAnswer),
+        (status = 404, description = "NOT_FOUND"), (status = 409, description = "KEY_CONFLICT"))
+))]
+async fn change_limits(
+    State(api): State<KeyApi>,
+    ApiPath(key_id): ApiPath<String>,
+    Extension(subject): Extension<audit::Subject>,
+    ApiJson(request): ApiJson<KeyChangeRequest>,
+) -> Result<Json<KeyAnswer>, ApiError> {
+    let key_id = known_form(&key_id)?;
+    subject.say(|| format!("change limits of key {key_id}: {}", request.in_words()));
+    let event = Event::ChangeLimits {
+        key_id,
+        change: request.into(),
+    };
+    let key = change(&api, event).await?;
+    Ok(Json(KeyAnswer::new(&key, SystemTime::now())))
 }
 
 /// Revokes a key. Its next request is refused; running ones finish.
@@ -182,7 +210,7 @@ pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     use utoipa::OpenApi as _;
 
     #[derive(utoipa::OpenApi)]
-    #[openapi(paths(create, list, rotate, revoke))]
+    #[openapi(paths(create, list, rotate, change_limits, revoke))]
     struct Keys;
     Keys::openapi()
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use access_keys::{AccessKey, NewKey, Rotation};
-use bearer_auth::{AccessToken, KeyLimits, Scope};
+use bearer_auth::{AccessToken, KeyLimits, KeyLimitsChange, Scope};
 use pool_registry_types::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,29 @@ impl From<RotateRequest> for Rotation {
             overlap: request.overlap_ms.map(Duration::from_millis),
             lifetime: request.expires_in_ms.map(Duration::from_millis),
         }
+    }
+}
+
+/// What changes in a key.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KeyChangeRequest {
+    /// Its new limits: one that is absent stays, and `null` removes it.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::KeyLimitsChange))]
+    limits: KeyLimitsChange,
+}
+
+impl KeyChangeRequest {
+    /// The changed limits, for the audit log.
+    pub(crate) fn in_words(&self) -> String {
+        // Texts and numbers can always be written.
+        serde_json::to_string(&self.limits).unwrap_or_default()
+    }
+}
+
+impl From<KeyChangeRequest> for KeyLimitsChange {
+    fn from(request: KeyChangeRequest) -> Self {
+        request.limits
     }
 }
 

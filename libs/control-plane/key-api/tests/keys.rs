@@ -327,6 +327,7 @@ async fn only_operators_manage_keys() {
         (Method::POST, "/v2/keys".to_owned()),
         (Method::GET, "/v2/keys".to_owned()),
         (Method::POST, format!("/v2/keys/{key_id}/rotate")),
+        (Method::PATCH, format!("/v2/keys/{key_id}")),
         (Method::DELETE, format!("/v2/keys/{key_id}")),
     ] {
         let (status, answer) = api
@@ -358,4 +359,120 @@ async fn the_audit_log_has_each_change_and_no_token() {
         assert!(text.contains(expected), "{expected} is missing: {text}");
     }
     assert!(!text.contains(&token[7..50]), "{text}");
+}
+
+// spec: KEY-30, KEY-31
+#[tokio::test]
+async fn other_limits_hold_for_the_next_request() {
+    let (log, _guard) = captured_log::Log::of_this_thread(tracing::Level::INFO);
+    let api = Api::new();
+    let (key_id, token) = api.create("shop").await;
+    let path = format!("/v2/keys/{key_id}");
+    let limits = || api.ask(&token).unwrap().identity().unwrap().limits.clone();
+    for (change, expected) in [
+        (
+            json!({"requests_per_minute": 60, "weight": 3}),
+            json!({"requests_per_minute": 60, "weight": 3}),
+        ),
+        (
+            json!({"weight": null, "models": ["tiny"]}),
+            json!({"models": ["tiny"], "requests_per_minute": 60}),
+        ),
+        (
+            json!({}),
+            json!({"models": ["tiny"], "requests_per_minute": 60}),
+        ),
+    ] {
+        let (status, answer) = api
+            .send(Method::PATCH, &path, json!({"limits": change}))
+            .await;
+        assert_eq!((status, &answer["limits"]), (200, &expected), "{answer}");
+        assert_eq!(serde_json::to_value(limits()).unwrap(), expected);
+        assert!(answer.get("token").is_none());
+    }
+    let text = log.text();
+    let said = format!(r"change limits of key {key_id}: ");
+    assert!(
+        text.contains(&said) && text.contains("requests_per_minute"),
+        "{text}"
+    );
+    let before = limits();
+    for (body, status, says) in [
+        (json!({}), 400, "limits"),
+        (json!({"limits": null}), 400, "limits"),
+        (
+            json!({"limits": {"weight": 0}}),
+            400,
+            "limits.weight: must be from 1 to 100",
+        ),
+        (
+            json!({"limits": {"models": []}}),
+            400,
+            "limits.models: must list",
+        ),
+        (
+            json!({"limits": {"tokens_per_day": "many"}}),
+            400,
+            "limits.tokens_per_day",
+        ),
+    ] {
+        let (found, answer) = api.send(Method::PATCH, &path, body.clone()).await;
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(
+            found == status && message.contains(says),
+            "{body}: {found} {message}"
+        );
+    }
+    let request = json!({"name": "reader", "scopes": ["observer"]});
+    let (_, reader) = api.send(Method::POST, "/v2/keys", request).await;
+    let reader = format!("/v2/keys/{}", parts(&reader).0);
+    let change = json!({"limits": {"weight": 2}});
+    let (status, answer) = api.send(Method::PATCH, &reader, change.clone()).await;
+    assert_eq!(status, 400, "{answer}");
+
+    // A full disk changes nothing.
+    api.disk.is_full.store(true, Ordering::Relaxed);
+    assert_eq!(api.send(Method::PATCH, &path, change.clone()).await.0, 500);
+    assert_eq!(limits(), before);
+    api.disk.is_full.store(false, Ordering::Relaxed);
+    let again = Api::over(Arc::clone(&api.disk), Some("an-api-token".parse().unwrap()));
+    assert_eq!(
+        again.ask(&token).unwrap().identity().unwrap().limits,
+        before
+    );
+    api.send(Method::DELETE, &path, Value::Null).await;
+    let (status, answer) = api.send(Method::PATCH, &path, change.clone()).await;
+    assert_eq!(
+        (status, &answer["error"]["code"]),
+        (409, &json!("KEY_CONFLICT"))
+    );
+    let (status, _) = api
+        .send(Method::PATCH, "/v2/keys/0123456789ab", change)
+        .await;
+    assert_eq!(status, 404);
+}
+
+// spec: KEY-31
+#[tokio::test]
+async fn what_a_key_has_used_is_told_before_its_new_limits_hold() {
+    let policy = AuthPolicy::new(Some("an-api-token".parse().unwrap()), false).unwrap();
+    let disk: Arc<Disk> = Arc::default();
+    let told: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    let hook = Arc::clone(&told);
+    let keys = KeyApi::load(disk.clone() as Arc<dyn KeyStore>, policy.clone()).unwrap();
+    let keys = keys.before_new_limits(move |key_id| {
+        hook.lock().unwrap().push(key_id.to_string());
+    });
+    let router = http_server::with_fallbacks(keys.routes().into_router());
+    let api = Api {
+        disk,
+        policy,
+        router,
+    };
+    let (key_id, _) = api.create("shop").await;
+    let path = format!("/v2/keys/{key_id}");
+    let change = json!({"limits": {"tokens_per_day": 5}});
+    assert_eq!(api.send(Method::PATCH, &path, change).await.0, 200);
+    assert_eq!(api.send(Method::DELETE, &path, Value::Null).await.0, 200);
+    assert_eq!(*told.lock().unwrap(), [key_id]);
 }

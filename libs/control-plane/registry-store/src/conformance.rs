@@ -23,7 +23,7 @@ use pool_registry_types::{
 };
 use service_registry::{PersistedDrain, PersistedNode, PersistedRegistration};
 
-use crate::{Change, JoinStore, KeyStore, RegistryStore, StoredNode};
+use crate::{Change, JoinStore, KeyStore, RegistryStore, StateStore, StoredNode};
 
 /// Enough for more than one page of a file.
 const MANY: usize = 300;
@@ -123,6 +123,39 @@ pub fn check_joins(empty: impl Fn() -> Box<dyn JoinStore>) {
     let (tokens, after) = load();
     assert_eq!(tokens.as_slice(), stored.get(1..).expect("a token"));
     assert_eq!(after.as_slice(), revoked.get(1..).expect("a node"));
+}
+
+/// Checks that stores which `empty` makes show all of their records at once. Each must be new and
+/// empty.
+pub fn check_all(empty: impl Fn() -> Box<dyn StateStore>) {
+    let store = &*empty();
+    let all = || store.load_all().expect("a healthy store can be read");
+    assert_eq!(all(), Default::default());
+    let mut keys = AccessKeys::default();
+    let digest = "0123456789abcdef".repeat(4).parse().expect("a digest");
+    let request = NewKey::new("a", Scope::Operator.into());
+    let event = Event::Create { digest, request };
+    let key = keys.apply(event, UNIX_EPOCH).expect("a new key");
+    let mut joins = JoinState::default();
+    let events = [
+        JoinEvent::Create {
+            digest,
+            request: NewJoinToken::default(),
+        },
+        JoinEvent::RevokeNode { node: id("gone") },
+    ];
+    let apply = |event| joins.apply(event, UNIX_EPOCH).expect("a change");
+    let join_changes: Vec<JoinEffect> = events.into_iter().flat_map(apply).collect();
+    store
+        .apply(&[put(&node("a", UNIX_EPOCH))])
+        .and_then(|()| store.apply_keys(&key))
+        .and_then(|()| store.apply_joins(&join_changes))
+        .expect("a healthy store takes changes");
+    let found = all();
+    let (tokens, revoked) = store.load_joins().expect("a healthy store can be read");
+    assert_eq!(found.nodes, [node("a", UNIX_EPOCH)]);
+    assert_eq!(Ok(found.keys), store.load_keys().map_err(|_| ()));
+    assert_eq!((found.join_tokens, found.revoked_nodes), (tokens, revoked));
 }
 
 /// A node with one pool, drained for two hours from `now`, to be forgotten in twenty.

@@ -1,8 +1,8 @@
 //! Stores what the control plane keeps across restarts: nodes, drains, and the keys of clients.
 //!
-//! [`RegistryStore`], [`KeyStore`] and [`JoinStore`] are the traits. [`FileStore`] keeps everything
-//! in one file, [`MemoryStore`] in the process. Both pass one test suite (the feature
-//! `conformance`), and so must every other store.
+//! [`RegistryStore`], [`KeyStore`] and [`JoinStore`] are the traits, and [`StateStore`] is all of
+//! them. [`FileStore`] keeps everything in one file, [`MemoryStore`] in the process. Both pass one
+//! test suite (the feature `conformance`), and so must every other store.
 //!
 //! A [`StoredNode`] is a [`PersistedNode`](service_registry::PersistedNode) with wall-clock times
 //! in place of remaining times, because deadlines go on while no process runs.
@@ -24,7 +24,7 @@ pub use error::StoreError;
 pub use file::fuzzing;
 pub use file::{FILE_NAME, FileStore};
 pub use memory::MemoryStore;
-pub use store::{Change, JoinStore, KeyStore, RegistryStore};
+pub use store::{Change, JoinStore, KeyStore, RegistryStore, StateStore, StoredState};
 pub use stored::StoredNode;
 
 /// What the README shows is compiled with the tests, and run where it can be.

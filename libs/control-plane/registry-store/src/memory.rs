@@ -7,15 +7,20 @@ use join_tokens::{Effect as JoinEffect, JoinToken, RevokedNode};
 use parking_lot::Mutex;
 use pool_registry_types::NodeId;
 
-use crate::{Change, JoinStore, KeyStore, RegistryStore, StoreError, StoredNode};
+use crate::{
+    Change, JoinStore, KeyStore, RegistryStore, StateStore, StoreError, StoredNode, StoredState,
+};
 
 /// Keeps everything in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    nodes: Mutex<BTreeMap<NodeId, Arc<StoredNode>>>,
-    keys: Mutex<BTreeMap<Arc<str>, Arc<AccessKey>>>,
+    nodes: Mutex<Nodes>,
+    keys: Mutex<Keys>,
     joins: Mutex<Joins>,
 }
+
+type Nodes = BTreeMap<NodeId, Arc<StoredNode>>;
+type Keys = BTreeMap<Arc<str>, Arc<AccessKey>>;
 
 #[derive(Debug, Default)]
 struct Joins {
@@ -23,10 +28,26 @@ struct Joins {
     revoked: BTreeMap<NodeId, Arc<RevokedNode>>,
 }
 
+fn records<K, T: Clone>(of: &BTreeMap<K, Arc<T>>) -> Vec<T> {
+    of.values().map(|record| T::clone(record)).collect()
+}
+
+impl StateStore for MemoryStore {
+    fn load_all(&self) -> Result<StoredState, StoreError> {
+        // No other method holds two locks.
+        let (nodes, keys, joins) = (self.nodes.lock(), self.keys.lock(), self.joins.lock());
+        Ok(StoredState {
+            nodes: records(&nodes),
+            keys: records(&keys),
+            join_tokens: records(&joins.tokens),
+            revoked_nodes: records(&joins.revoked),
+        })
+    }
+}
+
 impl RegistryStore for MemoryStore {
     fn load(&self) -> Result<Vec<StoredNode>, StoreError> {
-        let nodes = self.nodes.lock();
-        Ok(nodes.values().map(|node| StoredNode::clone(node)).collect())
+        Ok(records(&self.nodes.lock()))
     }
 
     fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
@@ -43,8 +64,7 @@ impl RegistryStore for MemoryStore {
 
 impl KeyStore for MemoryStore {
     fn load_keys(&self) -> Result<Vec<AccessKey>, StoreError> {
-        let keys = self.keys.lock();
-        Ok(keys.values().map(|key| AccessKey::clone(key)).collect())
+        Ok(records(&self.keys.lock()))
     }
 
     fn apply_keys(&self, changes: &[Effect]) -> Result<(), StoreError> {
@@ -62,12 +82,7 @@ impl KeyStore for MemoryStore {
 impl JoinStore for MemoryStore {
     fn load_joins(&self) -> Result<(Vec<JoinToken>, Vec<RevokedNode>), StoreError> {
         let joins = self.joins.lock();
-        let tokens = joins.tokens.values();
-        let revoked = joins.revoked.values();
-        Ok((
-            tokens.map(|token| JoinToken::clone(token)).collect(),
-            revoked.map(|node| RevokedNode::clone(node)).collect(),
-        ))
+        Ok((records(&joins.tokens), records(&joins.revoked)))
     }
 
     fn apply_joins(&self, changes: &[JoinEffect]) -> Result<(), StoreError> {
@@ -103,5 +118,6 @@ mod tests {
         crate::conformance::check(|| Box::new(MemoryStore::default()));
         crate::conformance::check_keys(|| Box::new(MemoryStore::default()));
         crate::conformance::check_joins(|| Box::new(MemoryStore::default()));
+        crate::conformance::check_all(|| Box::new(MemoryStore::default()));
     }
 }

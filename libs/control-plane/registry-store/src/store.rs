@@ -61,6 +61,28 @@ pub trait JoinStore: fmt::Debug + Send + Sync + 'static {
     fn apply_joins(&self, changes: &[JoinEffect]) -> Result<(), StoreError>;
 }
 
+/// A store of everything, which can be read as of one moment.
+pub trait StateStore: RegistryStore + KeyStore + JoinStore {
+    /// All records. No change happens while they are read.
+    ///
+    /// # Errors
+    /// When the store cannot be read or understood.
+    fn load_all(&self) -> Result<StoredState, StoreError>;
+}
+
+/// All records of a store, each kind sorted by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredState {
+    /// Nodes and drains.
+    pub nodes: Vec<StoredNode>,
+    /// The keys of clients.
+    pub keys: Vec<AccessKey>,
+    /// Join tokens.
+    pub join_tokens: Vec<JoinToken>,
+    /// Nodes whose certificates are refused.
+    pub revoked_nodes: Vec<RevokedNode>,
+}
+
 /// A change of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {

@@ -132,7 +132,8 @@ impl StoredNode {
     }
 
     /// Whether the record belongs to `node_id`, and registers no other node.
-    pub(crate) fn is_of(&self, node_id: &str) -> bool {
+    #[must_use]
+    pub fn is_of(&self, node_id: &str) -> bool {
         let registers = self.registered.as_ref();
         let registers = registers.map(|registered| &registered.registration.node_id);
         self.node_id.as_str() == node_id && registers.is_none_or(|id| *id == self.node_id)

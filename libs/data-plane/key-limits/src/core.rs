@@ -189,11 +189,12 @@ impl LimitsCore {
         }
     }
 
-    /// What a key has used today, as it was remembered across a restart.
+    /// What a key has used today at least: as it was remembered across a restart, or counted while
+    /// it had no such limit.
     pub(crate) fn restore(&mut self, key: &Arc<str>, tokens_today: u64, at: Moment) {
         self.start_day(at);
         let used = self.keys.entry(Arc::clone(key)).or_default();
-        used.tokens_today = used.tokens_today.saturating_add(tokens_today);
+        used.tokens_today = used.tokens_today.max(tokens_today);
     }
 
     /// Forgets the tokens of the day before, and the keys that are not in use. A clock that goes

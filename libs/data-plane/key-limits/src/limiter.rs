@@ -57,7 +57,8 @@ impl KeyLimiter {
         })
     }
 
-    /// Sets what a key has used today before this process started.
+    /// Says what a key has used today at least: before this process started, or while it had no
+    /// limits.
     pub fn restore(&self, key_id: &Arc<str>, tokens_today: u64) {
         let at = self.0.moment(Instant::now());
         self.0.core.lock().restore(key_id, tokens_today, at);

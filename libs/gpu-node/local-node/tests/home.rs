@@ -304,6 +304,11 @@ async fn a_handoff_that_leads_to_this_process_is_refused() {
             pools.iter().any(|pool| pool.slots_total() == 3)
         })
         .await;
+    // The files come in any order.
+    until("the other is refused", || {
+        !node.registry().refused().is_empty()
+    })
+    .await;
     let replicas = node.registry().replicas();
     assert_eq!(replicas.len(), 1, "{replicas:?}");
     let refused = node.registry().refused();

@@ -24,7 +24,7 @@ pub const MAX_KEY_WEIGHT: u32 = 100;
 pub const LIMITS: &[Limit] = &[
     Limit::new("MAX_KEY_MODELS", MAX_KEY_MODELS as u64, "models")
         .because("The list is searched for each request.")
-        .enforced_by("POST /v2/keys, files of keys")
+        .enforced_by("POST /v2/keys, PATCH /v2/keys/{key_id}, files of keys")
         .beyond("400 INVALID_REQUEST"),
     Limit::new(
         "MAX_REQUESTS_PER_MINUTE",
@@ -32,7 +32,7 @@ pub const LIMITS: &[Limit] = &[
         "requests a minute",
     )
     .because("More is no limit: leave it out instead.")
-    .enforced_by("POST /v2/keys, files of keys")
+    .enforced_by("POST /v2/keys, PATCH /v2/keys/{key_id}, files of keys")
     .beyond("400 INVALID_REQUEST"),
     Limit::new(
         "MAX_TOKENS_PER_MINUTE",
@@ -40,11 +40,11 @@ pub const LIMITS: &[Limit] = &[
         "tokens a minute",
     )
     .because("More is no limit: leave it out instead.")
-    .enforced_by("POST /v2/keys, files of keys")
+    .enforced_by("POST /v2/keys, PATCH /v2/keys/{key_id}, files of keys")
     .beyond("400 INVALID_REQUEST"),
     Limit::new("MAX_TOKENS_PER_DAY", MAX_TOKENS_PER_DAY, "tokens a day")
         .because("More is no limit: leave it out instead.")
-        .enforced_by("POST /v2/keys, files of keys")
+        .enforced_by("POST /v2/keys, PATCH /v2/keys/{key_id}, files of keys")
         .beyond("400 INVALID_REQUEST"),
     Limit::new(
         "MAX_CONCURRENT_REQUESTS",
@@ -52,11 +52,11 @@ pub const LIMITS: &[Limit] = &[
         "requests",
     )
     .because("More is no limit: leave it out instead.")
-    .enforced_by("POST /v2/keys, files of keys")
+    .enforced_by("POST /v2/keys, PATCH /v2/keys/{key_id}, files of keys")
     .beyond("400 INVALID_REQUEST"),
     Limit::new("MAX_KEY_WEIGHT", MAX_KEY_WEIGHT as u64, "requests a turn")
         .because("A key of this weight makes others wait for this many of its requests.")
-        .enforced_by("POST /v2/keys, files of keys")
+        .enforced_by("POST /v2/keys, PATCH /v2/keys/{key_id}, files of keys")
         .beyond("400 INVALID_REQUEST"),
 ];
 
@@ -121,7 +121,7 @@ pub struct UncheckedKeyLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyLimitError {
     /// A number is too small or too large.
-    #[error("{field}: must be from 1 to {most}; leave it out for no limit")]
+    #[error("{field}: must be from 1 to {most}; without a value there is no limit")]
     OutOfRange {
         /// The field.
         field: &'static str,
@@ -129,7 +129,7 @@ pub enum KeyLimitError {
         most: u64,
     },
     /// The list of models is empty or too long.
-    #[error("models: must list 1 to {MAX_KEY_MODELS} names; leave it out for every model")]
+    #[error("models: must list 1 to {MAX_KEY_MODELS} names; without a list it may use every model")]
     Models,
 }
 

@@ -31,6 +31,7 @@ mod certificate;
 mod credentials;
 mod identity;
 mod key_limits;
+mod key_limits_change;
 mod policy;
 mod principal;
 mod scope;
@@ -47,6 +48,7 @@ pub use key_limits::{
     MAX_KEY_WEIGHT, MAX_REQUESTS_PER_MINUTE, MAX_TOKENS_PER_DAY, MAX_TOKENS_PER_MINUTE,
     UncheckedKeyLimits, UnknownHighestPriority,
 };
+pub use key_limits_change::{Change, KeyLimitsChange};
 pub use policy::{AuthPolicy, PolicyError, TOKEN_HEADERS};
 pub use principal::{AnyOf, Presented, Principal, ScopeError};
 pub use scope::{Access, Scope, Scopes, UnknownScope};

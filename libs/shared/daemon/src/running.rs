@@ -32,6 +32,8 @@ pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// makes it hard for other peers to displace a collector before it is answered.
 const METRICS_CONNECTIONS: UnauthenticatedLimits = UnauthenticatedLimits {
     max_connections: 128,
+    // A collector sends its request with the connection; one that waits behind others loses more.
+    grace: Duration::ZERO,
     // Longer than the usual time between two scrapes, a minute at most.
     idle: Duration::from_secs(75),
     life: Duration::from_secs(20 * 60),

@@ -29,11 +29,6 @@ const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// At most one log line per interval about displaced connections.
 const DISPLACED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Pause for the connection threads to catch up, and the most pauses in a row. Together they are
-/// shorter than a thread may be busy, so a hanging thread does not block the connections of others.
-const CATCH_UP_PAUSE: Duration = Duration::from_millis(1);
-const CATCH_UP_ROUNDS: u32 = 20;
-
 /// Limits how often a recurring event is logged.
 struct LogThrottle {
     interval: Duration,
@@ -111,6 +106,10 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             LogThrottle::new(DISPLACED_LOG_INTERVAL),
         );
         loop {
+            tokio::select! {
+                () = self.permits.room() => {}
+                () = self.watcher.reached(Stage::NotAccepting) => return,
+            }
             match self.next().await {
                 AcceptEvent::Stop => return,
                 AcceptEvent::Accepted(io, peer, thread) => {
@@ -126,7 +125,6 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
                             share, and the oldest are closed; block the network that they come \
                             from");
                     }
-                    catch_up(&self.permits).await;
                 }
                 AcceptEvent::Failed(error) if concerns_one_connection(&error) => {}
                 AcceptEvent::Failed(error) => {
@@ -199,18 +197,6 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             drop(alive);
         });
         displaces
-    }
-}
-
-/// Waits briefly while the connection threads lag behind with displaced connections. In a burst,
-/// requests with a token are read before their connections become the oldest; the kernel queues the
-/// others meanwhile.
-async fn catch_up(permits: &ConnectionPermits) {
-    for _ in 0..CATCH_UP_ROUNDS {
-        if !permits.is_behind() {
-            return;
-        }
-        sleep(CATCH_UP_PAUSE).await;
     }
 }
 

@@ -38,6 +38,10 @@ pub const LIMITS: &[Limit] = &[
     .because("Unauthenticated connections, beside the others.")
     .enforced_by("listeners of both daemons")
     .beyond("the oldest of them is closed for a new one"),
+    Limit::time("UnauthenticatedLimits::grace", SHARE.grace)
+        .because("How long an unauthenticated connection is not closed for a new one.")
+        .enforced_by("listeners of both daemons")
+        .beyond("a new connection waits in the kernel until the oldest is this old"),
     Limit::time("UnauthenticatedLimits::idle", SHARE.idle)
         .because("An idle unauthenticated connection.")
         .enforced_by("listeners of both daemons")

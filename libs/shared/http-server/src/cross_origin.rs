@@ -24,7 +24,7 @@ use crate::{HttpService, RequestBody};
 pub(crate) const MAX_ORIGIN_BYTES: usize = 300;
 
 /// The methods of the API.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
 
 /// The request headers that every page may send; a preflight that names others gets those.
 const REQUEST_HEADERS: HeaderValue =

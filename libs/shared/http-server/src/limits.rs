@@ -43,8 +43,13 @@ pub struct Limits {
 /// because the token arrives with the first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnauthenticatedLimits {
-    /// Concurrent connections, besides [`Limits::max_connections`]. One more displaces the oldest.
+    /// Concurrent connections, besides [`Limits::max_connections`]. One more displaces the oldest
+    /// after its [`grace`](Self::grace).
     pub max_connections: usize,
+    /// How long a connection is not displaced. Its first request can arrive in this time: it
+    /// takes a round trip or two, and this process may be behind. Meanwhile further clients wait
+    /// in the kernel's queue.
+    pub grace: Duration,
     /// Replaces [`Limits::idle`]: open routes are requested rarely.
     pub idle: Duration,
     /// The whole life of a connection. In its second half each response announces the end, so that
@@ -55,10 +60,11 @@ pub struct UnauthenticatedLimits {
 impl UnauthenticatedLimits {
     /// The defaults.
     ///
-    /// 1024 connections, a quarter of the others; 10 s idle, which is enough for a page and its
-    /// files; 60 s in total.
+    /// 1024 connections, a quarter of the others; 1 s of grace; 10 s idle, which is enough for a
+    /// page and its files; 60 s in total.
     pub const DEFAULT: Self = Self {
         max_connections: 1024,
+        grace: Duration::from_secs(1),
         idle: Duration::from_secs(10),
         life: Duration::from_secs(60),
     };

@@ -7,7 +7,7 @@ use axum::{
     handler::Handler,
     http::Method,
     middleware,
-    routing::{MethodRouter, delete, get, post},
+    routing::{MethodRouter, delete, get, patch, post},
 };
 use bearer_auth::Access;
 
@@ -50,6 +50,17 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         handler: H,
     ) -> Self {
         self.add(Method::POST, path, access, post(handler))
+    }
+
+    /// Adds `PATCH path`.
+    #[must_use]
+    pub fn patch<H: Handler<T, S>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.add(Method::PATCH, path, access, patch(handler))
     }
 
     /// Adds `DELETE path`.

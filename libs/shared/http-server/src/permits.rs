@@ -3,9 +3,11 @@
 //! A connection must be accepted before it can present a token. So unauthenticated connections have
 //! permits of their own, and exchange them for an authenticated one. A client without a token that
 //! uses up the unauthenticated permits takes nothing from authenticated connections: each new
-//! connection then displaces the oldest unauthenticated one. To keep a client with a token out, an
-//! attacker would have to renew all unauthenticated permits within the time that its first request
-//! takes to arrive.
+//! connection then displaces the oldest unauthenticated one, once that had its time to send a
+//! request. Until then the new one waits in the kernel's queue, so that a crowd of clients which
+//! all connect at the same moment loses none of them. To keep a client with a token out, an
+//! attacker would have to open all unauthenticated permits anew within that time, and to fill the
+//! kernel's queue.
 
 use std::{
     collections::BTreeMap,
@@ -18,28 +20,30 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
-use crate::Limits;
-
-/// The threads lag behind when more than one in this many permits belongs to a displaced
-/// connection.
-const BEHIND_PART: usize = 8;
+use crate::{Limits, UnauthenticatedLimits};
 
 /// All permits of a server.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermits {
     max_authenticated: usize,
     /// `None` if every connection counts as authenticated.
-    max_unauthenticated: Option<usize>,
+    unauthenticated: Option<UnauthenticatedLimits>,
     table: Mutex<PermitTable>,
+    /// An unauthenticated permit may be free. One task waits: the one that accepts.
+    freed: Notify,
 }
 
 /// Locked at the beginning and the end of a connection, and when it is authenticated.
 #[derive(Debug, Default)]
 struct PermitTable {
     authenticated: usize,
-    /// Unauthenticated connections, the oldest first.
-    unauthenticated: BTreeMap<u64, Arc<ConnectionPermit>>,
+    /// Unauthenticated connections, the oldest first, and until when each is not displaced.
+    unauthenticated: BTreeMap<u64, (Arc<ConnectionPermit>, Instant)>,
     /// Displaced connections that have not ended yet.
     displaced: usize,
     /// The number of the next connection.
@@ -101,9 +105,31 @@ impl ConnectionPermits {
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
             max_authenticated: limits.max_connections,
-            max_unauthenticated: limits.unauthenticated.map(|share| share.max_connections),
+            unauthenticated: limits.unauthenticated,
             table: Mutex::default(),
+            freed: Notify::new(),
         })
+    }
+
+    /// Waits until a new connection has room, or may displace an older one.
+    pub(crate) async fn room(&self) {
+        while let Some(time) = self.room_at().filter(|&time| time > Instant::now()) {
+            tokio::select! {
+                () = self.freed.notified() => {}
+                () = sleep_until(time) => {}
+            }
+        }
+    }
+
+    /// When the oldest connection may be displaced; `None` if a permit is free.
+    fn room_at(&self) -> Option<Instant> {
+        let share = self.unauthenticated?.max_connections;
+        let table = self.table.lock();
+        if table.unauthenticated.len() < share {
+            return None;
+        }
+        let (_, (_, grace_end)) = table.unauthenticated.first_key_value()?;
+        Some(*grace_end)
     }
 
     /// A permit for a new connection; `None` if none is free and no connection can be displaced.
@@ -119,7 +145,12 @@ impl ConnectionPermits {
                 waker: AtomicWaker::new(),
             })
         };
-        let Some(share) = self.max_unauthenticated else {
+        let Some(UnauthenticatedLimits {
+            max_connections: share,
+            grace,
+            ..
+        }) = self.unauthenticated
+        else {
             if table.authenticated >= self.max_authenticated {
                 return None;
             }
@@ -132,7 +163,7 @@ impl ConnectionPermits {
         let oldest = if table.unauthenticated.len() < share {
             None
         } else if table.displaced < share {
-            Some(table.unauthenticated.pop_first()?.1)
+            Some(table.unauthenticated.pop_first()?.1.0)
         } else {
             // The connection threads do not keep up, or one hangs.
             return None;
@@ -142,7 +173,8 @@ impl ConnectionPermits {
             oldest.set(PermitState::Displaced);
         }
         let permit = permit(PermitState::Unauthenticated);
-        table.unauthenticated.insert(number, Arc::clone(&permit));
+        let entry = (Arc::clone(&permit), Instant::now() + grace);
+        table.unauthenticated.insert(number, entry);
         drop(table);
         if let Some(oldest) = &oldest {
             oldest.waker.wake();
@@ -151,13 +183,6 @@ impl ConnectionPermits {
             permit: PermitGuard(permit),
             displaces: oldest.is_some(),
         })
-    }
-
-    /// Whether many displaced connections have not ended yet: the connection threads do not keep
-    /// up.
-    pub(crate) fn is_behind(&self) -> bool {
-        let share = self.max_unauthenticated.unwrap_or(usize::MAX);
-        self.table.lock().displaced > share / BEHIND_PART
     }
 
     /// The number of open connections.
@@ -218,6 +243,8 @@ impl ConnectionPermit {
         table.remove(self);
         table.authenticated += 1;
         self.set(PermitState::Authenticated);
+        drop(table);
+        self.permits.freed.notify_one();
         true
     }
 }
@@ -234,21 +261,28 @@ impl Drop for PermitGuard {
         let mut table = self.0.permits.table.lock();
         table.remove(&self.0);
         self.0.set(PermitState::Gone);
+        drop(table);
+        self.0.permits.freed.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::{task::Waker, time::Duration};
+
+    use tokio::time::advance;
 
     use super::*;
     use crate::{UnauthenticatedLimits, counting_waker::CountingWakers};
+
+    const GRACE: Duration = Duration::from_secs(1);
 
     fn permits(max_connections: usize, share: Option<usize>) -> Arc<ConnectionPermits> {
         ConnectionPermits::new(&Limits {
             max_connections,
             unauthenticated: share.map(|max_connections| UnauthenticatedLimits {
                 max_connections,
+                grace: GRACE,
                 ..UnauthenticatedLimits::default()
             }),
             ..Limits::default()
@@ -288,6 +322,34 @@ mod tests {
         assert_eq!(permits.open(), 2);
         drop((second, third));
         assert_eq!(permits.open(), 0);
+    }
+
+    // spec: DOOR-18
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_waits_while_the_oldest_has_time() {
+        let permits = permits(3, Some(2));
+        let begin = Instant::now();
+        permits.room().await;
+        let (first, second) = (acquire(&permits), acquire(&permits));
+        permits.room().await;
+        assert_eq!(begin.elapsed(), GRACE);
+        // What ends or is authenticated meanwhile makes room at once.
+        let third = acquire(&permits);
+        advance(GRACE / 2).await;
+        let fourth = acquire(&permits);
+        let begin = Instant::now();
+        tokio::join!(permits.room(), async {
+            advance(GRACE / 4).await;
+            assert!(fourth.shared().authenticate());
+        });
+        assert_eq!(begin.elapsed(), GRACE / 4);
+        let fifth = acquire(&permits);
+        tokio::join!(permits.room(), async {
+            advance(GRACE / 8).await;
+            drop(third);
+        });
+        assert_eq!(begin.elapsed(), GRACE / 4 + GRACE / 8);
+        drop((first, second, fifth));
     }
 
     // spec: DOOR-18

@@ -1,13 +1,14 @@
 //! Files of lines that only grow: what was appended survives a power failure once it is flushed.
+//! Only this user can read them.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead as _, BufReader, Write as _},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
-use crate::write::{MODE, directory_of, replace, sync_directory};
+use crate::write::{PRIVATE_MODE, directory_of, replace, sync_directory};
 
 /// A file of lines.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ impl LineLog {
             .read(true)
             .append(true)
             .create(true)
+            .mode(PRIVATE_MODE)
             .open(path)?;
         let whole = end_of_last_line(&file)?;
         let length = file.metadata()?.len();
@@ -66,7 +68,7 @@ impl LineLog {
     /// # Errors
     /// The system's error.
     pub fn rewrite(path: &Path, lines: &[u8]) -> io::Result<Self> {
-        replace(path, lines, MODE)?;
+        replace(path, lines, PRIVATE_MODE)?;
         Self::open(path)
     }
 }

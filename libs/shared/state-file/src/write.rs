@@ -11,9 +11,9 @@ use std::{
 use crate::limits::MAX_BYTES;
 
 /// The mode of files, as the system's default is.
-pub(crate) const MODE: u32 = 0o666;
+const MODE: u32 = 0o666;
 /// The mode of secrets.
-const PRIVATE_MODE: u32 = 0o600;
+pub(crate) const PRIVATE_MODE: u32 = 0o600;
 
 /// Replaces the content of `path`.
 ///

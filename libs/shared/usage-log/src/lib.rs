@@ -16,7 +16,7 @@ pub use crate::{
     log::UsageLog,
     metrics::UsageMetrics,
     totals::{Usage, UsageCursor, UsagePage, UsageQuery, UsageRow},
-    writer::UsageWriter,
+    writer::{UsageWriter, write_files},
 };
 
 /// The README's examples are compiled with the tests.

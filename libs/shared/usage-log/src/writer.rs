@@ -77,6 +77,22 @@ impl UsageLog {
     }
 }
 
+/// Writes the files of `dir`, which must be empty, with these rows.
+///
+/// # Errors
+/// The system's error.
+pub fn write_files(dir: &Path, rows: &[UsageRow]) -> io::Result<()> {
+    state_file::create_directory(dir)?;
+    let mut by_day: BTreeMap<Day, Vec<u8>> = BTreeMap::new();
+    for row in rows {
+        write_line(row, by_day.entry(row.day).or_default());
+    }
+    for (day, lines) in by_day {
+        LineLog::rewrite(&path(dir, day), &lines)?;
+    }
+    Ok(())
+}
+
 impl UsageWriter {
     fn open(log: UsageLog, dir: &Path, retention_days: u32, now: SystemTime) -> io::Result<Self> {
         state_file::create_directory(dir)?;

@@ -7,6 +7,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 
 use crate::{
@@ -15,6 +16,11 @@ use crate::{
     shared::Shared,
     stats::{Record, Stats},
 };
+
+/// The backlog of connections in the kernel: a crowd of thousands that comes at once. Where it is
+/// too short, each connection beyond it waits a second, and the first ones reach the idle timeout
+/// before the last ones are there.
+const BACKLOG: i32 = 4096;
 
 /// Options of the start. Behaviour is in the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +63,7 @@ impl FakeEngine {
     /// # Errors
     /// When the port is taken or no thread can be had.
     pub fn start_with(script: Script, options: Options) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
-        listener.set_nonblocking(true)?;
+        let listener = listen(options.port)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(script, options.record));
         let (stop, stopped) = oneshot::channel();
@@ -160,6 +165,16 @@ impl Drop for FakeEngine {
     }
 }
 
+fn listen(port: u16) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    // A port is free again as soon as its engine has stopped.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
 async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
@@ -169,7 +184,9 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) -> io::Res
                 // An error concerns one connection, or is temporary.
                 let Ok((stream, _)) = accepted else { continue };
                 // Without it, tokens wait for acknowledgements.
-                stream.set_nodelay(true)?;
+                if stream.set_nodelay(true).is_err() {
+                    continue;
+                }
                 shared.counters.connected();
                 connections.spawn(Connection::new(stream, Arc::clone(&shared)).serve());
             }

@@ -34,6 +34,7 @@ mod response_body;
 mod response_head;
 mod server_sent_events;
 mod signing_request;
+mod state_export;
 mod stored_node;
 mod task_answer;
 
@@ -56,6 +57,7 @@ pub use response_body::response_body;
 pub use response_head::response_head;
 pub use server_sent_events::server_sent_events;
 pub use signing_request::signing_request;
+pub use state_export::state_export;
 pub use stored_node::stored_node;
 pub use task_answer::task_answer;
 
@@ -96,6 +98,7 @@ pub const TARGETS: &[Target] = targets![
     response_head,
     server_sent_events,
     signing_request,
+    state_export,
     stored_node,
     task_answer,
 ];

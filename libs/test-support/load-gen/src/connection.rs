@@ -3,10 +3,17 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
     time::Instant,
 };
 
+use tls_config::rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
+
 use crate::answer::{Fault, Parser, Progress};
+
+/// The name that certificates of servers must have.
+const SERVER_NAME: &str = "localhost";
 
 /// What there was to read.
 #[derive(Debug)]
@@ -19,9 +26,22 @@ pub(crate) enum Arrival {
     Fault(Fault),
 }
 
+/// Where connections go, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    /// `None` for plain HTTP.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+}
+
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
 pub(crate) struct Connection {
-    target: SocketAddr,
-    pub(crate) stream: TcpStream,
+    target: Target,
+    pub(crate) stream: Stream,
     pub(crate) parser: Parser,
     /// When the request was sent whose answer has not ended.
     pub(crate) sent: Option<Instant>,
@@ -29,10 +49,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn open(target: SocketAddr, parser: Parser) -> io::Result<Self> {
+    pub(crate) fn open(target: Target, parser: Parser) -> io::Result<Self> {
         Ok(Self {
+            stream: Stream::connect(&target)?,
             target,
-            stream: connect(target)?,
             parser,
             sent: None,
             body_began: false,
@@ -42,7 +62,7 @@ impl Connection {
     /// Leaves the old connection for a new one.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
         self.sent = None;
-        self.stream = connect(self.target)?;
+        self.stream = Stream::connect(&self.target)?;
         Ok(())
     }
 
@@ -86,11 +106,52 @@ impl Connection {
     }
 }
 
-/// Connects and waits for it: on the way to a loopback address this takes microseconds, and it
-/// happens before the clock runs.
-fn connect(target: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(target)?;
-    stream.set_nodelay(true)?;
-    stream.set_nonblocking(true)?;
-    Ok(stream)
+impl Stream {
+    /// Connects and waits for it, and for the handshake: on the way to a loopback address this
+    /// takes microseconds, and it happens before the clock runs.
+    fn connect(target: &Target) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(target.address)?;
+        stream.set_nodelay(true)?;
+        let Some(config) = &target.tls else {
+            stream.set_nonblocking(true)?;
+            return Ok(Self::Plain(stream));
+        };
+        let name = ServerName::try_from(SERVER_NAME).map_err(io::Error::other)?;
+        let mut session =
+            ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        while session.is_handshaking() {
+            session.complete_io(&mut stream)?;
+        }
+        stream.set_nonblocking(true)?;
+        Ok(Self::Tls(Box::new(StreamOwned::new(session, stream))))
+    }
+
+    /// Takes all that has arrived if `buffer` has room for a record: nothing stays behind in a
+    /// TLS session, where no poll would tell of it.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => {
+                let written = stream.write(bytes)?;
+                stream.flush()?;
+                Ok(written)
+            }
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Plain(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.sock.as_fd(),
+        }
+    }
 }

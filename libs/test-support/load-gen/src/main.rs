@@ -8,12 +8,14 @@ use load_gen::{
     paced::{self, Pacing},
     run,
 };
+use tls_config::{ClientTls, Trust};
 
 const USAGE: &str = "\
 Sends requests to HTTP servers in a closed loop. Prints their rate and times as one line of JSON.
 
 usage: load-gen --target HOST:PORT [--target HOST:PORT ...] [--body JSON] [--path PATH] [--get]
-                [--stream [--events N]] [--connections N] [--warm-up SECONDS] [--seconds SECONDS]
+                [--stream [--events N]] [--tls-ca FILE] [--token-file FILE]
+                [--connections N] [--warm-up SECONDS] [--seconds SECONDS]
        load-gen --target HOST:PORT --fleet N --beat register|unchanged|load|readiness
                 [--address URL] [--first-number N] [--count N]
                 [--connections N] [--warm-up SECONDS] [--seconds SECONDS]
@@ -24,6 +26,8 @@ usage: load-gen --target HOST:PORT [--target HOST:PORT ...] [--body JSON] [--pat
   --body JSON         the body of a POST
   --path PATH         the path (/v1/chat/completions)
   --get               sends a GET without a body
+  --tls-ca FILE       speaks TLS to servers called localhost, with certificates of this CA
+  --token-file FILE   sends the token in this file
   --fleet N           sends the messages of N simulated nodes, in turn
   --beat KIND         the messages: registrations, or heartbeats that repeat the last one
                       (unchanged), or change the load or the readiness
@@ -90,6 +94,7 @@ enum Work {
 fn parse(arguments: &[String]) -> Result<Work, String> {
     let mut plan = Plan {
         targets: Vec::new(),
+        tls: None,
         connections: 32,
         requests: Requests::Get {
             path: String::new(),
@@ -102,7 +107,7 @@ fn parse(arguments: &[String]) -> Result<Work, String> {
     let (mut stream, mut events, mut get, mut is_paced) = (false, None, false, false);
     let (mut path, mut body) = ("/v1/chat/completions".to_owned(), String::new());
     let (mut nodes, mut beat, mut address) = (None, None, None);
-    let (mut first_number, mut count) = (1, None);
+    let (mut first_number, mut count, mut token) = (1, None, None);
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         if name == "--stream" {
@@ -125,6 +130,8 @@ fn parse(arguments: &[String]) -> Result<Work, String> {
                 .push(value.parse().map_err(|_| bad("an address"))?),
             "--body" => body.clone_from(value),
             "--path" => path.clone_from(value),
+            "--tls-ca" => plan.tls = Some(trusting(value)?),
+            "--token-file" => token = Some(read_token(value)?),
             "--fleet" => nodes = Some(value.parse().map_err(|_| bad("a number"))?),
             "--beat" => {
                 beat = Some(
@@ -167,13 +174,23 @@ fn parse(arguments: &[String]) -> Result<Work, String> {
             Requests::Fleet(fleet)
         }
         (None, None) if get => Requests::Get { path },
-        (None, None) => Requests::Post { path, body },
+        (None, None) => Requests::Post { path, body, token },
         _ => return Err("--fleet and --beat belong together".to_owned()),
     };
     if stream {
         plan.expected = Expected::Stream { events };
     }
     Ok(Work::Load(plan))
+}
+
+fn trusting(file: &str) -> Result<ClientTls, String> {
+    ClientTls::load(Trust::CaFile(file.into()), None).map_err(|error| format!("--tls-ca: {error}"))
+}
+
+fn read_token(file: &str) -> Result<String, String> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| format!("--token-file {file}: {error}"))?;
+    Ok(text.trim().to_owned())
 }
 
 fn seconds(text: &str) -> Option<Duration> {
@@ -207,6 +224,8 @@ mod tests {
             ("--seconds -1", "-1"),
             ("--colour red", "--colour"),
             ("--body", "--body"),
+            ("--tls-ca nowhere.pem", "nowhere.pem"),
+            ("--token-file nowhere.txt", "nowhere.txt"),
             ("--target 127.0.0.1:1 --paced", "--fleet"),
             ("--target 127.0.0.1:1 --fleet 3", "--beat"),
             ("--target 127.0.0.1:1 --fleet 3 --beat drum", "drum"),

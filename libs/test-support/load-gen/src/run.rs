@@ -14,10 +14,11 @@ use rustix::{
         epoll::{self, CreateFlags, Event, EventData, EventFlags},
     },
 };
+use tls_config::ClientTls;
 
 use crate::{
     answer::{Expected, Fault, Parser},
-    connection::{Arrival, Connection},
+    connection::{Arrival, Connection, Target},
     fleet::Fleet,
     outcome::{Counters, Outcome},
 };
@@ -35,6 +36,8 @@ const ERRORS_MAX: u64 = 10_000;
 pub struct Plan {
     /// Where to; connections are dealt out in turn.
     pub targets: Vec<SocketAddr>,
+    /// The TLS of the connections; `None` for plain HTTP. Servers are called `localhost`.
+    pub tls: Option<ClientTls>,
     /// How many connections, each with one request at a time.
     pub connections: usize,
     /// What is asked.
@@ -58,6 +61,8 @@ pub enum Requests {
         path: String,
         /// The JSON.
         body: String,
+        /// The token of `Authorization: Bearer`.
+        token: Option<String>,
     },
     /// A path, by GET.
     Get {
@@ -75,11 +80,17 @@ impl Requests {
             Self::Fleet(fleet) => return fleet.next(request),
             // The same each time.
             Self::Post { .. } | Self::Get { .. } if !request.is_empty() => return true,
-            Self::Post { path, body } => format!(
-                "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-                 content-length: {}\r\n\r\n{body}",
-                body.len()
-            ),
+            Self::Post { path, body, token } => {
+                let authorization = token
+                    .as_ref()
+                    .map(|token| format!("authorization: Bearer {token}\r\n"))
+                    .unwrap_or_default();
+                format!(
+                    "POST {path} HTTP/1.1\r\nhost: localhost\r\n{authorization}content-type: \
+                     application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+            }
             Self::Get { path } => format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
         };
         *request = text.into_bytes();
@@ -132,7 +143,13 @@ impl Generator {
             phase: Phase::WarmUp,
             busy: 0,
         };
-        for &target in plan.targets.iter().cycle().take(plan.connections) {
+        let tls = plan.tls.as_ref().map(ClientTls::config).transpose();
+        let tls = tls.map_err(io::Error::other)?;
+        for &address in plan.targets.iter().cycle().take(plan.connections) {
+            let target = Target {
+                address,
+                tls: tls.clone(),
+            };
             let connection = Connection::open(target, Parser::new(plan.expected))?;
             generator.connections.push(connection);
             generator.watch(generator.connections.len() - 1)?;

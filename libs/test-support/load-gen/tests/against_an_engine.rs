@@ -48,10 +48,12 @@ fn measure_for(
             .iter()
             .map(|engine| ([127, 0, 0, 1], engine.port()).into())
             .collect(),
+        tls: None,
         connections: 4,
         requests: Requests::Post {
             path: "/v1/chat/completions".to_owned(),
             body: format!(r#"{{"model":"tiny","messages":[],"max_tokens":3,"stream":{stream}}}"#),
+            token: None,
         },
         expected,
         warm_up: Duration::from_millis(20),

@@ -139,6 +139,14 @@ impl Client {
         self.read(self.request("POST", path, Some(body))?)
     }
 
+    /// PATCH with JSON.
+    ///
+    /// # Errors
+    /// When no complete response arrives.
+    pub fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.read(self.request("PATCH", path, Some(body))?)
+    }
+
     /// DELETE.
     ///
     /// # Errors

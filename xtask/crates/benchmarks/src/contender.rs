@@ -1,5 +1,6 @@
 //! Who is measured, and how each is started on the same engines.
 
+mod access;
 mod configuration;
 
 use std::{
@@ -11,12 +12,14 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{engines::Engines, peers, processes::families};
+use super::{engines::Engines, measurement::can_answer, peers, processes::families};
 use child_process::{Group, Process};
-use test_client::Client;
+use test_certificates::Files;
 use test_clock::wait_for;
 use test_cluster::{Daemon, free_port, write_handoff};
 use workspace_build::Binaries;
+
+pub(super) use access::Access;
 
 /// How long a contender may take until it answers; the routers start a Python interpreter and probe
 /// engines.
@@ -30,13 +33,21 @@ pub(super) enum Contender {
     /// The engines themselves, asked in turn.
     Direct,
     Nginx,
+    /// The same over TLS.
+    NginxTls,
     Haproxy,
     SglangRouter,
     VllmRouter,
     /// `orchestratord` next to the engines: one hop.
     Home,
+    /// The same over TLS.
+    HomeTls,
+    /// The same for a key with limits, whose usage is counted.
+    HomeKey,
     /// `orchestratord` and `pool-managerd`: two hops.
     Cloud,
+    /// The same over TLS, both hops.
+    CloudTls,
     /// The same as [`Contender::Home`], by the daemons of an earlier build.
     HomeBefore,
     /// The same as [`Contender::Cloud`], by the daemons of an earlier build.
@@ -49,19 +60,24 @@ pub(super) struct Programs {
     pub(super) ours: Binaries,
     /// The daemons of an earlier build, to compare with.
     pub(super) baseline: Option<Binaries>,
+    pub(super) load_gen: PathBuf,
     pub(super) theirs: Vec<(Contender, PathBuf)>,
 }
 
 impl Contender {
     /// All, in the order of the table.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Direct,
         Self::Nginx,
+        Self::NginxTls,
         Self::Haproxy,
         Self::SglangRouter,
         Self::VllmRouter,
         Self::Home,
+        Self::HomeTls,
+        Self::HomeKey,
         Self::Cloud,
+        Self::CloudTls,
         Self::HomeBefore,
         Self::CloudBefore,
     ];
@@ -76,11 +92,15 @@ impl Contender {
         match self {
             Self::Direct => "direct",
             Self::Nginx => "nginx",
+            Self::NginxTls => "nginx-TLS",
             Self::Haproxy => "haproxy",
             Self::SglangRouter => "sglang-router",
             Self::VllmRouter => "vllm-router",
             Self::Home => "HOME",
+            Self::HomeTls => "HOME-TLS",
+            Self::HomeKey => "HOME-key",
             Self::Cloud => "CLOUD",
+            Self::CloudTls => "CLOUD-TLS",
             Self::HomeBefore => "HOME-before",
             Self::CloudBefore => "CLOUD-before",
         }
@@ -88,7 +108,21 @@ impl Contender {
 
     /// Whether it is this project.
     pub(super) fn is_ours(self) -> bool {
-        matches!(self, Self::Home | Self::Cloud) || self.is_baseline()
+        match self {
+            Self::Home
+            | Self::HomeTls
+            | Self::HomeKey
+            | Self::Cloud
+            | Self::CloudTls
+            | Self::HomeBefore
+            | Self::CloudBefore => true,
+            Self::Direct
+            | Self::Nginx
+            | Self::NginxTls
+            | Self::Haproxy
+            | Self::SglangRouter
+            | Self::VllmRouter => false,
+        }
     }
 
     /// Whether it is an earlier build of this project.
@@ -102,14 +136,14 @@ impl Contender {
     /// When it cannot be had.
     pub(super) fn find(self, may_install: bool) -> Result<Option<PathBuf>> {
         match self {
-            Self::Direct | Self::Home | Self::Cloud | Self::HomeBefore | Self::CloudBefore => {
-                Ok(None)
+            Self::Nginx | Self::NginxTls => {
+                peers::debian("nginx-light", "nginx", may_install).map(Some)
             }
-            Self::Nginx => peers::debian("nginx-light", "nginx", may_install).map(Some),
             Self::Haproxy => peers::debian("haproxy", "haproxy", may_install).map(Some),
             Self::SglangRouter | Self::VllmRouter => {
                 peers::router(self.name(), may_install).map(Some)
             }
+            _ => Ok(None),
         }
     }
 
@@ -141,12 +175,8 @@ impl Contender {
             directory,
         };
         let running = start.run()?;
-        let [first, ..] = running.addresses.as_slice() else {
-            return Ok(running);
-        };
-        let client = Client::new(&format!("http://{first}"));
         wait_for(&format!("an answer of {}", self.name()), START, || {
-            client.chat(1).is_ok_and(|answer| answer.status == 200)
+            can_answer(&programs.load_gen, &running.addresses, &running.access)
         })?;
         Ok(running)
     }
@@ -157,6 +187,8 @@ impl Contender {
 pub(super) struct Running {
     /// Where to ask.
     pub(super) addresses: Vec<SocketAddr>,
+    /// What a client needs beside that.
+    pub(super) access: Access,
     processes: Vec<Process>,
 }
 
@@ -190,9 +222,10 @@ impl Start<'_> {
         match self.contender {
             Contender::Direct => Ok(Running {
                 addresses: self.engines.addresses(),
+                access: Access::default(),
                 processes: Vec::new(),
             }),
-            Contender::Nginx => {
+            Contender::Nginx | Contender::NginxTls => {
                 self.configured("nginx.conf", configuration::nginx, |command, path| {
                     command.arg("-c").arg(path);
                 })
@@ -205,8 +238,12 @@ impl Start<'_> {
             }
             Contender::SglangRouter => self.router(&["launch", "--log-level", "error"]),
             Contender::VllmRouter => self.router(&["--log-level", "error"]),
-            Contender::Home | Contender::HomeBefore => self.home(self.daemons()?),
-            Contender::Cloud | Contender::CloudBefore => self.cloud(self.daemons()?),
+            Contender::Home | Contender::HomeTls | Contender::HomeKey | Contender::HomeBefore => {
+                self.home(self.daemons()?)
+            }
+            Contender::Cloud | Contender::CloudTls | Contender::CloudBefore => {
+                self.cloud(self.daemons()?)
+            }
         }
     }
 
@@ -228,11 +265,24 @@ impl Start<'_> {
             .with_context(|| format!("{} is not there", self.contender.name()))
     }
 
-    fn spawn(&self, command: &mut Command, port: u16) -> Result<Running> {
+    /// Makes what its clients need, and the certificate of its servers if they speak TLS.
+    fn access(&self) -> Result<(Access, Option<Files>)> {
+        match self.contender {
+            Contender::NginxTls | Contender::HomeTls | Contender::CloudTls => {
+                let (access, files) = Access::over_tls(self.directory)?;
+                Ok((access, Some(files)))
+            }
+            Contender::HomeKey => Ok((Access::with_key(self.directory)?, None)),
+            _ => Ok((Access::default(), None)),
+        }
+    }
+
+    fn spawn(&self, command: &mut Command, port: u16, access: Access) -> Result<Running> {
         let log = self.directory.join("log");
         let process = Process::spawn(self.contender.name(), command, &log, Group::Ours)?;
         Ok(Running {
             addresses: vec![(Ipv4Addr::LOCALHOST, port).into()],
+            access,
             processes: vec![process],
         })
     }
@@ -240,15 +290,16 @@ impl Start<'_> {
     fn configured(
         &self,
         file: &str,
-        text: fn(u16, &[SocketAddr], &Path) -> String,
+        text: fn(u16, &[SocketAddr], &Path, Option<&Files>) -> String,
         arguments: fn(&mut Command, &Path),
     ) -> Result<Running> {
-        let port = free_port()?;
+        let (port, (access, tls)) = (free_port()?, self.access()?);
         let path = self.directory.join(file);
-        std::fs::write(&path, text(port, &self.engines.addresses(), self.directory))?;
+        let engines = self.engines.addresses();
+        std::fs::write(&path, text(port, &engines, self.directory, tls.as_ref()))?;
         let mut command = Command::new(self.program()?);
         arguments(&mut command, &path);
-        self.spawn(&mut command, port)
+        self.spawn(&mut command, port, access)
     }
 
     fn router(&self, options: &[&str]) -> Result<Running> {
@@ -261,7 +312,7 @@ impl Start<'_> {
         command.args(["--policy", "round_robin", "--worker-urls"]);
         let urls = self.engines.addresses().into_iter();
         command.args(urls.map(|address| format!("http://{address}")));
-        self.spawn(&mut command, port)
+        self.spawn(&mut command, port, Access::default())
     }
 
     fn daemon(&self, name: &str, program: &Path, settings: &[(&str, &str)]) -> Result<Daemon> {
@@ -284,40 +335,51 @@ impl Start<'_> {
     }
 
     fn home(&self, daemons: &Binaries) -> Result<Running> {
+        let (access, tls) = self.access()?;
         let settings = [("ORCHESTRATORD_ADDR", "127.0.0.1:0")];
         let mut daemon = self.daemon("orchestratord", &daemons.orchestratord, &settings)?;
+        access.apply(&mut daemon, "ORCHESTRATORD_", tls.as_ref());
         self.write_handoffs(&daemon)?;
         let address = daemon.start()?;
         Ok(Running {
             addresses: vec![address],
+            access,
             processes: vec![daemon.into_process()?],
         })
     }
 
     fn cloud(&self, daemons: &Binaries) -> Result<Running> {
+        let (access, tls) = self.access()?;
         let settings = [
             ("ORCHESTRATORD_ADDR", "127.0.0.1:0"),
             ("ORCHESTRATORD_CLOUD_PROFILE", "true"),
         ];
         let mut control = self.daemon("orchestratord", &daemons.orchestratord, &settings)?;
+        access.apply(&mut control, "ORCHESTRATORD_", tls.as_ref());
         let address = control.start()?;
-        let (own, node_url) = (free_port()?, format!("http://{address}"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let own = free_port()?;
         let settings = [
             ("POOL_MANAGERD_ADDR", format!("127.0.0.1:{own}")),
-            ("POOL_MANAGERD_ADDRESS", format!("http://127.0.0.1:{own}")),
+            (
+                "POOL_MANAGERD_ADDRESS",
+                format!("{scheme}://127.0.0.1:{own}"),
+            ),
             ("POOL_MANAGERD_CLOUD_PROFILE", "true".to_owned()),
             ("POOL_MANAGERD_NODE_ID", "node-a".to_owned()),
-            ("ORCHESTRATORD_URL", node_url),
+            ("ORCHESTRATORD_URL", format!("{scheme}://{address}")),
         ];
         let settings: Vec<(&str, &str)> = settings
             .iter()
             .map(|(variable, value)| (*variable, value.as_str()))
             .collect();
         let mut node = self.daemon("pool-managerd", &daemons.pool_managerd, &settings)?;
+        access.apply(&mut node, "POOL_MANAGERD_", tls.as_ref());
         self.write_handoffs(&node)?;
         node.start()?;
         Ok(Running {
             addresses: vec![address],
+            access,
             // The node first, so that it can say goodbye.
             processes: vec![node.into_process()?, control.into_process()?],
         })

@@ -40,7 +40,6 @@ pub struct Options {
 struct Bench {
     contenders: Vec<Contender>,
     scenarios: Vec<Scenario>,
-    load_gen: PathBuf,
     programs: Programs,
     engines: Engines,
     options: Options,
@@ -96,7 +95,10 @@ impl Bench {
                 Ok(program) => {
                     contenders.push(contender);
                     if let Some(program) = program {
-                        versions.push(contender.version(&program));
+                        let version = contender.version(&program);
+                        if !versions.contains(&version) {
+                            versions.push(version);
+                        }
                         theirs.push((contender, program));
                     }
                 }
@@ -117,10 +119,10 @@ impl Bench {
         let bench = Self {
             contenders,
             scenarios,
-            load_gen: executable(&messages, "load-gen")?,
             programs: Programs {
                 ours,
                 baseline,
+                load_gen: executable(&messages, "load-gen")?,
                 theirs,
             },
             engines: Engines::start(&executable(&messages, "fake-engine")?)?,
@@ -171,7 +173,14 @@ impl Bench {
         self.engines.direct(scenario.engine)?;
         let pids = running.pids();
         let take = |seconds| {
-            Measurement::take(&self.load_gen, scenario, seconds, &running.addresses, &pids)
+            Measurement::take(
+                &self.programs.load_gen,
+                scenario,
+                seconds,
+                &running.addresses,
+                &running.access,
+                &pids,
+            )
         };
         if scenario.rehearsed {
             take(REHEARSAL.as_secs_f64()).context("the rehearsal")?;

@@ -5,7 +5,11 @@ use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{processes::cpu_time, scenario::Scenario};
+use super::{
+    contender::Access,
+    processes::cpu_time,
+    scenario::{SCENARIOS, Scenario},
+};
 
 /// What one run of `load-gen` found.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,12 +36,10 @@ impl Measurement {
         scenario: &Scenario,
         seconds: f64,
         addresses: &[SocketAddr],
+        access: &Access,
         pids: &[u32],
     ) -> Result<Self> {
-        let mut command = Command::new(load_gen);
-        for address in addresses {
-            command.args(["--target", &address.to_string()]);
-        }
+        let mut command = asking(load_gen, addresses, access);
         command.args(scenario.load(seconds));
         let before = cpu_time(pids);
         let output = command.output().context("cannot run load-gen")?;
@@ -59,6 +61,40 @@ impl Measurement {
         (self.all_answers > 0 && !self.cpu.is_zero())
             .then(|| self.cpu.as_secs_f64() * 1e6 / self.all_answers as f64)
     }
+}
+
+/// The rate that a scenario measures: events of streams, else answers.
+pub(super) fn rate(scenario: &Scenario) -> fn(&Measurement) -> f64 {
+    if scenario.streamed {
+        |m| m.events_per_second
+    } else {
+        |m| m.answers_per_second
+    }
+}
+
+/// Whether a request gets an answer.
+pub(super) fn can_answer(load_gen: &Path, addresses: &[SocketAddr], access: &Access) -> bool {
+    let [unstreamed, ..] = &SCENARIOS;
+    let once = Scenario {
+        connections: 1,
+        warm_up: false,
+        ..*unstreamed
+    };
+    let mut command = asking(load_gen, addresses, access);
+    let output = command.args(once.load(0.0)).output();
+    output.is_ok_and(|output| {
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        told["all_answers"] == 1
+    })
+}
+
+fn asking(load_gen: &Path, addresses: &[SocketAddr], access: &Access) -> Command {
+    let mut command = Command::new(load_gen);
+    for address in addresses {
+        command.args(["--target", &address.to_string()]);
+    }
+    command.args(access.options());
+    command
 }
 
 fn from_json(told: &Value) -> Measurement {

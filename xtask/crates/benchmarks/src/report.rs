@@ -1,15 +1,15 @@
 //! The report: medians, ratios to nginx, and the goals.
 
+mod goals;
+
 use super::{
     contender::Contender,
     markdown::{Table, number, text},
-    measurement::Measurement,
+    measurement::{Measurement, rate},
     median::median,
-    results::{Peak, Results},
+    results::{MIB, Results},
     scenario::Scenario,
 };
-
-const MIB: f64 = 1024.0 * 1024.0;
 
 /// How it was measured.
 #[derive(Debug, Clone, Default)]
@@ -28,9 +28,10 @@ pub(super) fn render(setting: &Setting, results: &Results) -> String {
     for scenario in &results.scenarios {
         text.push_str(&scenario_table(results, scenario));
     }
+    text.push_str(&security_table(results));
     text.push_str(&memory_table(results));
     text.push_str(&baseline_table(results));
-    text.push_str(&goals(results));
+    text.push_str(&goals::table(results));
     text
 }
 
@@ -106,15 +107,6 @@ fn scenario_table(results: &Results, scenario: &Scenario) -> String {
     format!("\n## {}\n\n{table}", scenario.title)
 }
 
-/// The rate that a scenario measures: events of streams, else answers.
-fn rate(scenario: &Scenario) -> fn(&Measurement) -> f64 {
-    if scenario.streamed {
-        |m| m.events_per_second
-    } else {
-        |m| m.answers_per_second
-    }
-}
-
 fn memory_table(results: &Results) -> String {
     let mut table = Table::new([text("gateway"), number("all"), number("largest")]);
     for &contender in &results.contenders {
@@ -133,6 +125,43 @@ fn memory_table(results: &Results) -> String {
 ## Peak memory
 
 VmHWM, in MiB: the sum over the gateway's processes, and that of the largest of them.
+
+{table}"
+    )
+}
+
+/// What TLS and keys cost; empty when neither was measured.
+fn security_table(results: &Results) -> String {
+    let mut table = Table::new([
+        text("cost"),
+        text("scenario"),
+        number("CPU µs/answer more"),
+        number("of nginx"),
+    ]);
+    for scenario in &results.scenarios {
+        let of_nginx = results.extra_cpu_micros(Contender::NginxTls, Contender::Nginx, scenario);
+        for (what, contender, base) in COSTS {
+            let Some(extra) = results.extra_cpu_micros(contender, base, scenario) else {
+                continue;
+            };
+            let ratio = of_nginx.filter(|_| contender != Contender::HomeKey);
+            table.add([
+                format!("{what}, {}", base.name()),
+                scenario.name.to_owned(),
+                format!("{extra:.1}"),
+                show_ratio(ratio.map(|nginx| extra / nginx)),
+            ]);
+        }
+    }
+    if table.is_empty() {
+        return String::new();
+    }
+    format!(
+        "
+## What TLS and keys cost
+
+Processor time for an answer beyond that of the same gateway without: median of the differences
+within a round. A key has every limit, and its usage is counted.
 
 {table}"
     )
@@ -186,94 +215,13 @@ fn show_spread(ratios: Vec<f64>) -> String {
     }
 }
 
-/// A limit relative to nginx, or to the engines alone.
-enum Goal {
-    RateAtLeast(f64),
-    FirstP99AtMost(f64),
-    FirstP99OfDirectAtMost(f64),
-}
-
-/// The goals: contender, scenario and limit.
-const GOALS: [(Contender, &str, Goal); 8] = [
-    (Contender::Home, "unstreamed", Goal::RateAtLeast(0.85)),
-    (Contender::Home, "streamed", Goal::RateAtLeast(1.0)),
-    (Contender::Cloud, "unstreamed", Goal::RateAtLeast(0.5)),
-    (Contender::Cloud, "streamed", Goal::RateAtLeast(0.5)),
-    (Contender::Home, "live", Goal::FirstP99AtMost(1.3)),
-    (Contender::Cloud, "live", Goal::FirstP99AtMost(1.3)),
-    (Contender::Home, "crowd", Goal::FirstP99OfDirectAtMost(3.0)),
-    (Contender::Cloud, "crowd", Goal::FirstP99OfDirectAtMost(3.0)),
+/// What is paid for: its name, who has it, and who has not.
+const COSTS: [(&str, Contender, Contender); 4] = [
+    ("TLS", Contender::NginxTls, Contender::Nginx),
+    ("TLS", Contender::HomeTls, Contender::Home),
+    ("TLS, both hops", Contender::CloudTls, Contender::Cloud),
+    ("a key", Contender::HomeKey, Contender::Home),
 ];
-
-/// Peak memory of a gateway that people run at home beside a model, in MiB.
-const MEMORY_GOAL_MIB: f64 = 32.0;
-
-fn goals(results: &Results) -> String {
-    let mut table = Table::new([text("goal"), number("measured"), text("reached")]);
-    let mut line = |goal: String, measured: String, reached: bool| {
-        let verdict = if reached { "yes" } else { "**no**" };
-        table.add([goal, measured, verdict.to_owned()]);
-    };
-    for (contender, name, goal) in &GOALS {
-        let mut scenarios = results.scenarios.iter();
-        let Some(scenario) = scenarios.find(|scenario| scenario.name == *name) else {
-            continue;
-        };
-        let title = format!("{}, {name}", contender.name());
-        match goal {
-            Goal::RateAtLeast(limit) => {
-                if let Some(ratio) = results.ratio(*contender, scenario, rate(scenario)) {
-                    line(
-                        format!("{title}: rate at least {limit} of nginx"),
-                        format!("{ratio:.2}"),
-                        ratio >= *limit,
-                    );
-                }
-            }
-            Goal::FirstP99AtMost(limit) => {
-                if let Some(ratio) = results.ratio(*contender, scenario, |m| m.first_p99_ms) {
-                    line(
-                        format!("{title}: p99 of the first byte at most {limit} of nginx"),
-                        format!("{ratio:.2}"),
-                        ratio <= *limit,
-                    );
-                }
-            }
-            Goal::FirstP99OfDirectAtMost(limit) => {
-                if let Some(ratio) = results.to_direct(*contender, scenario, |m| m.first_p99_ms) {
-                    line(
-                        format!("{title}: p99 of the first byte at most {limit} of no gateway"),
-                        format!("{ratio:.2}"),
-                        ratio <= *limit,
-                    );
-                }
-            }
-        }
-    }
-    let memory: [(Contender, &str, Peak); 3] = [
-        (Contender::Home, "", |peak| peak.sum),
-        // They run on machines of their own.
-        (Contender::Cloud, " of the larger daemon", |peak| {
-            peak.largest
-        }),
-        (Contender::Cloud, " of both daemons together", |peak| {
-            peak.sum
-        }),
-    ];
-    for (contender, whose, of) in memory {
-        if let Some(bytes) = results.memory(contender, of) {
-            line(
-                format!(
-                    "{}: peak memory{whose} under {MEMORY_GOAL_MIB} MiB",
-                    contender.name()
-                ),
-                format!("{:.1}", bytes / MIB),
-                bytes / MIB < MEMORY_GOAL_MIB,
-            );
-        }
-    }
-    format!("\n## Goals\n\n{table}")
-}
 
 fn show_ratio(ratio: Option<f64>) -> String {
     ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"))
@@ -281,6 +229,8 @@ fn show_ratio(ratio: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{processes::PeakMemory, scenario::SCENARIOS};
 
@@ -316,6 +266,38 @@ mod tests {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("CLOUD"), "{text}");
+    }
+
+    #[test]
+    fn tls_is_compared_with_that_of_nginx_and_a_key_with_its_goal() {
+        let scenario = SCENARIOS[0];
+        let all = [
+            (Contender::Nginx, 10),
+            (Contender::NginxTls, 20),
+            (Contender::Home, 30),
+            (Contender::HomeTls, 42),
+            (Contender::HomeKey, 32),
+        ];
+        let mut results = Results::new(&all.map(|(contender, _)| contender), &[scenario]);
+        for (contender, micros) in all {
+            let measured = Measurement {
+                cpu: Duration::from_micros(micros * 1000),
+                all_answers: 1000,
+                ..measurement(1.0)
+            };
+            results.add(contender, &scenario, measured);
+        }
+        let text = render(&Setting::default(), &results);
+        for line in [
+            "| TLS, nginx | unstreamed | 10.0 | 1.00 |",
+            "| TLS, HOME | unstreamed | 12.0 | 1.20 |",
+            "| a key, HOME | unstreamed | 2.0 |  |",
+            "| HOME-TLS, unstreamed: TLS costs at most 1.1 of nginx's | 1.20 | **no** |",
+            "| HOME-key, unstreamed: a key costs under 3 µs | 2.0 | yes |",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("TLS, both hops"), "{text}");
     }
 
     #[test]

@@ -5,6 +5,8 @@ use super::{
     scenario::Scenario,
 };
 
+pub(super) const MIB: f64 = 1024.0 * 1024.0;
+
 /// All rounds of one contender in one scenario.
 #[derive(Debug)]
 struct Cell {
@@ -108,6 +110,22 @@ impl Results {
             .map(|(own, base)| of(own) / of(base))
             .filter(|ratio| ratio.is_finite())
             .collect()
+    }
+
+    /// The median over the rounds of the processor time for an answer, in microseconds, beyond
+    /// that of `base` in the same round; `None` where one of them was not measured.
+    pub(super) fn extra_cpu_micros(
+        &self,
+        contender: Contender,
+        base: Contender,
+        scenario: &Scenario,
+    ) -> Option<f64> {
+        let pairs = self
+            .rounds(contender, scenario)
+            .iter()
+            .zip(self.rounds(base, scenario));
+        let extra = pairs.filter_map(|(own, base)| Some(own.cpu_micros()? - base.cpu_micros()?));
+        median(extra.collect())
     }
 
     /// The median over the rounds of a figure relative to that of nginx in the same round.

@@ -60,7 +60,58 @@ await withBrowser(async ({ open }) => {
   await answer().locator(".timing").waitFor();
   await picture(page, "playground");
 
+  // A key: made, shown once, used, limited, rotated and revoked.
+  const press = async (button) => {
+    await page.getByRole("button", { name: button, exact: true }).click();
+    return page.getByRole("dialog");
+  };
+  const shownToken = async () => {
+    const dialog = page.getByRole("dialog").filter({ hasText: "Token of shop" });
+    const shown = await dialog.getByLabel("Token", { exact: true }).inputValue();
+    await dialog.getByRole("button", { name: "Close", exact: true }).click();
+    await dialog.waitFor({ state: "detached" });
+    assert.match(shown, /^llorch_/);
+    assert.ok(!(await page.content()).includes(shown));
+    return shown;
+  };
+  const chat = async (key) => {
+    const body = JSON.stringify({ model: "tiny", max_tokens: 4, messages: [{ role: "user", content: "count" }] });
+    const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+    return (await fetch(`${url}/v1/chat/completions`, { method: "POST", headers, body })).status;
+  };
+  await view("Keys");
+  const shop = page.getByRole("row").filter({ hasText: "shop" });
+  await tabTo(page, page.getByRole("button", { name: "Create key", exact: true }));
+  await page.keyboard.press("Enter");
+  await page.getByLabel("Name", { exact: true }).fill("shop");
+  await page.getByText("Limits", { exact: true }).last().click();
+  await page.getByLabel("Requests a minute").fill("60");
+  await picture(page, "create-key");
+  await page.getByRole("dialog").getByRole("button", { name: "Create", exact: true }).click();
+  const first = await shownToken();
+  assert.equal(await chat(first), 200);
+  await shop.filter({ hasText: "60 rpm" }).filter({ hasText: "valid" }).waitFor();
+  const limits = await press("Limits: shop");
+  await limits.getByLabel("Requests a minute").fill("");
+  await limits.getByLabel("Models, separated by commas").fill("other");
+  await limits.getByRole("button", { name: "Change", exact: true }).click();
+  await shop.filter({ hasText: "other" }).waitFor();
+  assert.equal(await chat(first), 403);
+  const rotation = await press("Rotate: shop");
+  await rotation.getByLabel("The old token stays valid").selectOption("no longer");
+  await rotation.getByRole("button", { name: "Rotate", exact: true }).click();
+  const second = await shownToken();
+  assert.equal(await chat(first), 401);
+  assert.equal(await chat(second), 403);
+  // Its usage comes with the next look.
+  await page.getByRole("row").filter({ hasText: "tiny" }).filter({ hasText: "shop" }).waitFor();
+  await picture(page, "keys");
+  await (await press("Revoke: shop")).getByRole("button", { name: "Revoke", exact: true }).click();
+  await page.getByRole("button", { name: "Revoke: shop", exact: true }).waitFor({ state: "detached" });
+  assert.equal(await chat(second), 401);
+
   // A drain under a stream, by keyboard alone.
+  await view("Playground");
   await settings("Most tokens", MANY_WORDS);
   await page.getByLabel("Message", { exact: true }).fill("count");
   await page.keyboard.press("Enter");
@@ -132,6 +183,10 @@ await withBrowser(async ({ open }) => {
   await row("node-a").locator(".node-head .state[data-kind=good]").waitFor();
   assert.equal(await page.getByRole("button", { name: /^Drain/ }).count(), 0);
   assert.equal(await page.getByRole("link", { name: "Playground" }).count(), 0);
+  await view("Keys");
+  await page.getByRole("row").filter({ hasText: "shop" }).filter({ hasText: "tiny" }).waitFor();
+  assert.equal(await page.getByRole("button", { name: /Create key|Rotate|Revoke|Limits/ }).count(), 0);
+  assert.equal(await page.getByRole("table", { name: "Keys of this server" }).count(), 0);
   await picture(page, "viewer");
 });
 finish();

@@ -137,6 +137,27 @@ export class Fleet {
     return { columns, rows };
   }
 
+  keys() {
+    const at = (days) => Date.now() + days * 86_400_000;
+    const key = (number, more) => ({ key_id: String(number).padStart(12, "0"), name: `team ${number}`, scopes: ["client"], valid: true, created_at_ms: at(-number), ...more });
+    return {
+      keys: [
+        key(1, { name: "admin", scopes: ["operator"] }),
+        key(2, { limits: { requests_per_minute: 60, tokens_per_day: 1_000_000, models: ["gemma-3-4b", "qwen2.5-coder-32b"], highest_priority: "batch" }, expires_at_ms: at(30) }),
+        key(3, { previous_valid_until_ms: at(0.04), rotated_at_ms: at(0) }),
+        key(4, { scopes: ["node"], node: "gpu-01" }),
+        key(5, { valid: false, revoked_at_ms: at(-1) }),
+        key(6, { valid: false, expires_at_ms: at(-2) }),
+      ],
+    };
+  }
+
+  usage() {
+    const day = (days) => new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 10);
+    const row = (days, number, model) => ({ date: day(days), key_id: String(number).padStart(12, "0"), key_name: `team ${number}`, model, requests: 120 * number, input_tokens: 91_000 * number, output_tokens: 41_000 * number, slot_ms: 812_000 });
+    return { usage: [3, 2, 1, 0].flatMap((days) => [row(days, 2, "gemma-3-4b"), row(days, 2, "qwen2.5-coder-32b"), row(days, 3, "gemma-3-4b")]) };
+  }
+
   explain(question) {
     const candidates = this.nodes().nodes.flatMap((node) =>
       node.pools
@@ -194,6 +215,10 @@ export async function serve(fleet, { port = 0 } = {}) {
       const number = Number(/^\/v2\/nodes\/gpu-(\d+)$/.exec(pathname)?.[1] ?? 0) - 1;
       if (number >= 0 && number < fleet.all) answer(200, fleet.node(number));
       else answer(404, { error: { code: "UNKNOWN_NODE", message: "no such node", retriable: true } });
+    } else if (pathname === "/v2/keys") {
+      answer(200, fleet.keys());
+    } else if (pathname === "/v2/usage") {
+      answer(200, fleet.usage());
     } else if (pathname === "/v2/placement/explain") {
       answer(200, fleet.explain(JSON.parse(await body(request))));
     } else if (pathname === "/v1/chat/completions") {

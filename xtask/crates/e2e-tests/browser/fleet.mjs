@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { LOOKS, accessible, finish, picture, withBrowser } from "./browser.mjs";
 import { Fleet, serve } from "./feed.mjs";
 
-const VIEWS = ["overview", "nodes", "events", "playground", "placement"];
+const VIEWS = ["overview", "nodes", "events", "keys", "playground", "placement"];
 const NODES = 200;
 const EVENTS = 10_000;
 /** More than the stream lists. */
@@ -30,6 +30,24 @@ await withBrowser(async ({ open }) => {
     await page.context().close();
   }
   small.close();
+
+  // Keys with all states, and the dialogs about them.
+  const many = await serve(new Fleet(3));
+  for (const look of Object.keys(LOOKS)) {
+    const page = await open(look);
+    await page.goto(`${many.url}/#/keys`);
+    await page.getByLabel("Show", { exact: true }).selectOption("all");
+    await page.getByRole("row").filter({ hasText: "expired" }).waitFor();
+    for (const button of ["Create key", "Limits: team 2", "Rotate: team 2", "Revoke: team 2"]) {
+      await page.getByRole("button", { name: button, exact: true }).click();
+      await page.getByRole("dialog").waitFor();
+      await accessible(page, `${look}, ${button}`);
+      await picture(page, `${look}-${button.replaceAll(/\W+/g, "-")}`);
+      await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
+    }
+    await page.context().close();
+  }
+  many.close();
 
   const large = await serve(new Fleet(NODES, { events: EVENTS }));
   const page = await open();

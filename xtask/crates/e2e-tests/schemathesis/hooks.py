@@ -37,7 +37,7 @@ def what_is_valid_is_not_refused_by_us(ctx, response, case):
         rule in response.text
         for rule in ("slots_free must be at most slots_total", "must name each device_id once",
                      "must name each pool once", "must name each replica_id once",
-                     "with the scope node", "without blanks at its ends", "message\":\"address: ")
+                     "with the scope node", "limits: only a key with", "without blanks at its ends", "message\":\"address: ")
     )
     # Ollama's errors have no code.
     assert "the body is not valid:" not in response.text, response.text

@@ -1,19 +1,20 @@
 //! The screen of `top`: a pure function of the state of the fleet and the size of the screen.
 
-use console::{measure_text_width, truncate_str};
-use llorch_client::{Nodes, Status};
+use console::measure_text_width;
+use llorch_client::{Node, Nodes, Status};
 
-use super::super::{
-    cells::node_status,
-    gpus,
-    status::{errors_table, percentiles_table, summary},
+use super::{
+    super::{
+        cells::node_status,
+        gpus,
+        status::{errors_table, percentiles_table, summary},
+    },
+    view::{CUT, Order, slots},
 };
 use crate::output::{Cell, CellStyle, Table, bar, millis, printable};
 
 /// The maximum number of errors.
 const ERRORS_SHOWN: usize = 5;
-/// The end of a line that is cut.
-const CUT: &str = "…";
 
 /// The last known state of the fleet.
 pub(super) struct FleetView {
@@ -25,8 +26,8 @@ pub(super) struct FleetView {
     pub(super) problem: Option<String>,
 }
 
-/// The lines of the screen: at most `height`, none wider than `width`.
-pub(super) fn frame(view: &FleetView, width: u16, height: u16, color: bool) -> Vec<String> {
+/// All lines: the title first, tables fitted to `width`.
+pub(super) fn frame(view: &FleetView, order: Order, width: u16, color: bool) -> Vec<String> {
     let paint = |code: &str, text: &str| {
         if color {
             format!("\x1b[{code}m{text}\x1b[0m")
@@ -37,7 +38,8 @@ pub(super) fn frame(view: &FleetView, width: u16, height: u16, color: bool) -> V
     let status = &view.status;
     let mut lines = summary(status, &view.url);
     if let Some(title) = lines.first_mut() {
-        *title = ends(title, "q quits", width);
+        let help = format!("↑↓ scroll, s sorts: {}, q quits", order.name());
+        *title = ends(title, &[&help, "q quits"], width);
         *title = paint("7", title);
     }
     if let Some(problem) = &view.problem {
@@ -57,29 +59,23 @@ pub(super) fn frame(view: &FleetView, width: u16, height: u16, color: bool) -> V
         .all()
         .saturating_sub(view.nodes.nodes.len() as u64);
     let more = (not_shown > 0).then(|| format!("{CUT} {not_shown} more nodes; see `llorch nodes`"));
-    section(&node_table(&view.nodes), more);
+    section(&node_table(&order.sorted(&view.nodes.nodes)), more);
     section(&gpus::by_node(&gpus::of_live_nodes(&view.nodes)), None);
     section(&errors_table(&status.recent_errors, ERRORS_SHOWN), None);
 
-    let height = usize::from(height);
-    if lines.len() > height {
-        let hidden = lines.len() - height.saturating_sub(1);
-        lines.truncate(height.saturating_sub(1));
-        lines.push(format!("{CUT} {hidden} more lines; make the window higher"));
-    }
     lines
-        .iter()
-        .map(|line| truncate_str(line, usize::from(width), CUT).into_owned())
-        .collect()
 }
 
-/// `left` and `right` at the two ends of a line, when both fit.
-fn ends(left: &str, right: &str, width: u16) -> String {
-    let used = measure_text_width(left) + measure_text_width(right);
-    match usize::from(width).checked_sub(used) {
-        Some(gap) if gap > 0 => format!("{left}{}{right}", " ".repeat(gap)),
-        _ => left.to_owned(),
+/// `left` at one end of a line, and at the other the first of `rights` that fits.
+fn ends(left: &str, rights: &[&str], width: u16) -> String {
+    for right in rights {
+        let used = measure_text_width(left) + measure_text_width(right);
+        let gap = usize::from(width).saturating_sub(used);
+        if gap > 0 {
+            return format!("{left}{}{right}", " ".repeat(gap));
+        }
     }
+    left.to_owned()
 }
 
 fn models(status: &Status) -> Table {
@@ -112,16 +108,10 @@ fn models(status: &Status) -> Table {
     table
 }
 
-fn node_table(nodes: &Nodes) -> Table {
+fn node_table(nodes: &[&Node]) -> Table {
     let mut table = Table::new(&["NODE", "STATUS", "SLOTS", "BUSY", "HEARD", "WHY"]);
-    for node in &nodes.nodes {
-        let ready = || node.pools.iter().filter(|pool| pool.status.ready);
-        let total: u64 = ready()
-            .map(|pool| u64::from(pool.status.slots_total()))
-            .sum();
-        let free: u64 = ready()
-            .map(|pool| u64::from(pool.status.slots_free()))
-            .sum();
+    for node in nodes {
+        let (busy, total) = slots(node);
         let not_ready = || {
             let pools = node.pools.iter();
             pools
@@ -136,8 +126,8 @@ fn node_table(nodes: &Nodes) -> Table {
         table.row([
             Cell::new(node.node_id.as_str()),
             node_status(node.status),
-            bar(total.saturating_sub(free), total),
-            Cell::number(format!("{}/{total}", total.saturating_sub(free))),
+            bar(busy, total),
+            Cell::number(format!("{busy}/{total}")),
             Cell::number(millis(node.last_heartbeat_age_ms as f64)),
             Cell::new(
                 node.status_reason
@@ -152,7 +142,7 @@ fn node_table(nodes: &Nodes) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::view::View, *};
     use serde_json::json;
 
     /// Bytes of memory.
@@ -198,7 +188,7 @@ mod tests {
     #[test]
     fn eighty_columns_fit_the_whole_fleet() {
         assert_eq!(
-            frame(&view(), 80, 40, false),
+            frame(&view(), Order::Listed, 80, false),
             [
                 "llorch 0.1.0 (cloud) at http://127.0.0.1:8080, up 3 h 12 min             q quits",
                 "nodes    2 online, 1 offline",
@@ -228,12 +218,32 @@ mod tests {
         );
     }
 
+    // spec: CLI-74
+    #[test]
+    fn nodes_are_sorted_as_the_title_says() {
+        let view = view();
+        for (order, first) in [
+            (Order::Listed, "gpu-1"),
+            (Order::Name, "gpu-1"),
+            (Order::Busy, "gpu-1"),
+            (Order::Silent, "gpu-2"),
+        ] {
+            let lines = frame(&view, order, 120, false);
+            let title = format!("s sorts: {}, q quits", order.name());
+            assert!(lines[0].ends_with(&title), "{}", lines[0]);
+            let head = lines
+                .iter()
+                .position(|line| line.starts_with("NODE   STATUS"));
+            assert!(lines[head.unwrap() + 1].starts_with(first), "{order:?}");
+        }
+    }
+
     // spec: CLI-32
     #[test]
     fn a_large_fleet_is_shown_in_part() {
         let mut view = view();
         view.status.nodes.online = 9_999;
-        let shown = frame(&view, 80, 60, false);
+        let shown = frame(&view, Order::Listed, 80, false);
         let last = shown
             .iter()
             .position(|line| line.starts_with("gpu-3  online"))
@@ -262,7 +272,8 @@ mod tests {
             .collect();
         for (width, height) in [(80, 24), (40, 10), (10, 3), (1, 1), (300, 100)] {
             for color in [false, true] {
-                let lines = frame(&view, width, height, color);
+                let lines = frame(&view, Order::Listed, width, color);
+                let lines = View::default().part(&lines, width, height);
                 assert!(lines.len() <= usize::from(height), "{width}×{height}");
                 for line in lines {
                     assert!(

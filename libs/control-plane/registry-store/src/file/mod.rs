@@ -22,7 +22,9 @@ use join_tokens::{Effect as JoinEffect, JoinToken, RevokedNode};
 use parking_lot::Mutex;
 use redb::{Database, DatabaseError};
 
-use crate::{Change, JoinStore, KeyStore, RegistryStore, StoreError, StoredNode};
+use crate::{
+    Change, JoinStore, KeyStore, RegistryStore, StateStore, StoreError, StoredNode, StoredState,
+};
 use schema::FileError;
 
 /// The name of the file.
@@ -119,9 +121,25 @@ impl FileStore {
     }
 }
 
-impl RegistryStore for FileStore {
-    fn load(&self) -> Result<Vec<StoredNode>, StoreError> {
-        let records = self.with(schema::read)?;
+impl StateStore for FileStore {
+    fn load_all(&self) -> Result<StoredState, StoreError> {
+        // Only this store writes the file, and not while it lends the database.
+        let (records, keys, (join_tokens, revoked_nodes)) = self.with(|database| {
+            let nodes = schema::read(database)?;
+            Ok((nodes, keys::read(database)?, joins::read(database)?))
+        })?;
+        Ok(StoredState {
+            nodes: self.nodes_of(records),
+            keys,
+            join_tokens,
+            revoked_nodes,
+        })
+    }
+}
+
+impl FileStore {
+    /// The nodes of records, with a warning for each registration that is left out.
+    fn nodes_of(&self, records: schema::Records) -> Vec<StoredNode> {
         for (node_id, error) in &records.unregistered {
             tracing::warn!(
                 store = %self.path.display(), %node_id, %error,
@@ -129,7 +147,13 @@ impl RegistryStore for FileStore {
                  again within a heartbeat, and its drains hold"
             );
         }
-        Ok(records.nodes)
+        records.nodes
+    }
+}
+
+impl RegistryStore for FileStore {
+    fn load(&self) -> Result<Vec<StoredNode>, StoreError> {
+        Ok(self.nodes_of(self.with(schema::read)?))
     }
 
     fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {

@@ -18,6 +18,7 @@ const LIMITS: Limits = Limits {
 
 const SHARE: UnauthenticatedLimits = UnauthenticatedLimits {
     max_connections: 1,
+    grace: Duration::ZERO,
     idle: Duration::from_secs(20),
     life: Duration::from_secs(60),
 };

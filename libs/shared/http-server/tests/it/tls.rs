@@ -97,6 +97,7 @@ async fn unfinished_handshakes_make_room_for_new_connections() {
     let limits = Limits {
         unauthenticated: Some(UnauthenticatedLimits {
             max_connections: 2,
+            grace: Duration::ZERO,
             ..UnauthenticatedLimits::default()
         }),
         ..Limits::default()

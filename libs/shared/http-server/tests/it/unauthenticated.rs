@@ -20,6 +20,7 @@ const TOKEN: &str = "a-long-enough-token";
 
 const SHARE: UnauthenticatedLimits = UnauthenticatedLimits {
     max_connections: 4,
+    grace: Duration::ZERO,
     idle: Duration::from_secs(10),
     life: Duration::from_secs(60),
 };
@@ -41,10 +42,19 @@ fn serve(
     token: Option<&str>,
     max_connections: usize,
 ) -> (ServerHandle, impl AsyncFn() -> Client<TcpStream>) {
-    let limits = Limits {
-        max_connections,
-        ..limits()
-    };
+    serve_within(
+        token,
+        Limits {
+            max_connections,
+            ..limits()
+        },
+    )
+}
+
+fn serve_within(
+    token: Option<&str>,
+    limits: Limits,
+) -> (ServerHandle, impl AsyncFn() -> Client<TcpStream>) {
     let bound = bind(([127, 0, 0, 1], 0).into(), limits).unwrap();
     let addr = bound.local_addr();
     let shutdown = Shutdown::new();
@@ -112,6 +122,30 @@ async fn a_client_with_the_token_is_served_despite_a_flood_without() {
     }
     // The oldest of the others was displaced.
     others[0].until_closed().await;
+}
+
+// spec: DOOR-18
+#[tokio::test]
+async fn a_crowd_that_connects_before_it_asks_is_served() {
+    const CROWD: usize = 5 * SHARE.max_connections;
+    let share = UnauthenticatedLimits {
+        // Far more than the crowd takes.
+        grace: Duration::from_secs(60),
+        ..SHARE
+    };
+    let limits = Limits {
+        max_connections: CROWD,
+        unauthenticated: Some(share),
+        ..Limits::default()
+    };
+    let (_handle, connect) = serve_within(Some(TOKEN), limits);
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        crowd.push(connect().await);
+    }
+    for client in &mut crowd {
+        assert_eq!(ask(client, "GET", "/v2/status").await.status, 200);
+    }
 }
 
 // spec: DOOR-18

@@ -2,9 +2,16 @@
 
 use std::{net::SocketAddr, path::Path};
 
+use test_certificates::Files;
+
 /// nginx with two workers: kept-alive connections on both sides, no access log, nothing held back,
 /// and buffers that take a short stream whole (which it is fastest with).
-pub(super) fn nginx(port: u16, engines: &[SocketAddr], directory: &Path) -> String {
+pub(super) fn nginx(
+    port: u16,
+    engines: &[SocketAddr],
+    directory: &Path,
+    tls: Option<&Files>,
+) -> String {
     let directory = directory.display();
     let servers = engines
         .iter()
@@ -15,6 +22,14 @@ pub(super) fn nginx(port: u16, engines: &[SocketAddr], directory: &Path) -> Stri
     } else {
         ""
     };
+    let (ssl, certificate) = tls.map_or_else(Default::default, |files| {
+        let (certificate, key) = (files.certificate.display(), files.key.display());
+        let lines = format!(
+            "    ssl_certificate {certificate};\n    ssl_certificate_key {key};\n    \
+             ssl_protocols TLSv1.2 TLSv1.3;\n"
+        );
+        (" ssl", lines)
+    });
     let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|what| format!("  {what}_temp_path {directory}/{what};\n"));
     format!(
@@ -23,8 +38,8 @@ pub(super) fn nginx(port: u16, engines: &[SocketAddr], directory: &Path) -> Stri
          http {{\n  access_log off;\n{paths}\
          \x20 upstream engines {{\n{servers}    keepalive 256;\n    keepalive_requests \
           1000000000;\n  }}\n\
-         \x20 server {{\n    listen 127.0.0.1:{port} reuseport backlog=4096;\n    \
-          keepalive_requests 1000000000;\n\
+         \x20 server {{\n    listen 127.0.0.1:{port}{ssl} reuseport \
+          backlog=4096;\n{certificate}    keepalive_requests 1000000000;\n\
          \x20   location / {{\n      proxy_pass http://engines;\n      proxy_http_version \
           1.1;\n      \
          proxy_set_header Connection \"\";\n      proxy_buffering off;\n      proxy_buffer_size \
@@ -37,7 +52,12 @@ pub(super) fn nginx(port: u16, engines: &[SocketAddr], directory: &Path) -> Stri
 
 /// haproxy with two threads, kept-alive and shared connections to the engines, and chunks passed on
 /// at once.
-pub(super) fn haproxy(port: u16, engines: &[SocketAddr], _directory: &Path) -> String {
+pub(super) fn haproxy(
+    port: u16,
+    engines: &[SocketAddr],
+    _directory: &Path,
+    _tls: Option<&Files>,
+) -> String {
     let servers = (0..).zip(engines).map(|(n, engine): (u32, _)| {
         format!("  server e{n} {engine} pool-max-conn 1024 pool-purge-delay 1h\n")
     });
@@ -58,8 +78,8 @@ mod tests {
     fn name_the_port_and_every_engine() {
         let engines = ["127.0.0.1:1001", "127.0.0.1:1002"].map(|engine| engine.parse().unwrap());
         for text in [
-            nginx(4242, &engines, Path::new("/d")),
-            haproxy(4242, &engines, Path::new("/d")),
+            nginx(4242, &engines, Path::new("/d"), None),
+            haproxy(4242, &engines, Path::new("/d"), None),
         ] {
             assert!(text.contains("127.0.0.1:4242"), "{text}");
             assert!(

@@ -193,6 +193,7 @@ fn send(client: &Client, method: &str, path: &str) -> Result<Answer> {
     match method {
         "get" => client.get(path),
         "delete" => client.delete(path),
+        "patch" => client.patch(path, &json!({})),
         _ if path == "/v2/nodes/register" => client.post(path, &registration()),
         _ => client.post(path, &json!({})),
     }

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use child_process::{Group, Process, succeed};
 use fake_engine::{FakeEngine, SCRIPT_HEADER, Script};
+use load_gen::fleet::registration;
 use serde_json::{Value, json};
 use test_client::{End, chain};
 use test_clock::wait_for;
@@ -408,6 +409,51 @@ fn top_fits_eighty_columns_and_gives_the_terminal_back() -> Result<()> {
             let screen = terminal.screen();
             !screen.contains("outdated:") && screen.contains("node-a")
         })?;
+        Ok(())
+    })
+}
+
+// spec: CLI-74
+#[test]
+fn top_scrolls_through_a_hundred_nodes() -> Result<()> {
+    const NODES: u64 = 100;
+    Cluster::test("top-nodes", |cluster| {
+        let orchestrator = cluster.orchestrator(&[])?;
+        let client = orchestrator.client();
+        for node in 0..NODES {
+            // No server is there: they are unreachable, and listed.
+            let registration = serde_json::from_str(&registration(node, "http://127.0.0.1:1"))?;
+            let answer = client.post("/v2/nodes/register", &registration)?;
+            ensure!(answer.status == 200, "{}", answer.body);
+        }
+        let top = format!(
+            "LLORCH_URL={} {} top --interval 200ms",
+            orchestrator.url(),
+            llorch()?.display()
+        );
+        let mut terminal = Terminal::start(cluster, &with_its_end(&top))?;
+        let screen = terminal.wait(&["q quits", "node-000000", "more lines"])?;
+        assert!(
+            !screen.contains(&load_gen::fleet::name(NODES - 1)),
+            "{screen}"
+        );
+        // Page Down, End, Home.
+        for (keys, shown) in [
+            ("\x1b[6~", ["q quits", "lines above,"]),
+            ("\x1b[F", ["q quits", "lines above"]),
+            ("\x1b[H", ["node-000000", "more lines"]),
+            ("sG", ["q quits", "lines above"]),
+        ] {
+            terminal.type_in(keys)?;
+            let screen = terminal.wait(&shown)?;
+            for line in screen.lines() {
+                assert!(line.chars().count() <= usize::from(COLUMNS), "{line:?}");
+            }
+        }
+        let last = load_gen::fleet::name(NODES - 1);
+        terminal.wait(&[&last])?;
+        terminal.type_in("q")?;
+        terminal.wait(&["ended with 0", "restored"])?;
         Ok(())
     })
 }

@@ -18,8 +18,8 @@ use test_tools::is_long;
 
 const SOON: Duration = Duration::from_secs(90);
 const ENGINES: u32 = 4;
-/// The streams of the form that always runs, and of the long one.
-const STREAMS: [u32; 2] = [1000, 4000];
+/// The streams of the form that always runs, and of the long one: more than may be unauthenticated.
+const STREAMS: [u32; 2] = [2000, 4000];
 /// The tokens of a stream; with the role, the reason of its end and `[DONE]` they are its events.
 const TOKENS: u32 = 8;
 /// Descriptors of this process beside two for each stream: its end here, and that of an engine.
@@ -67,10 +67,12 @@ fn a_crowd_of_streams_is_served(profile: Profile) -> Result<()> {
         let address = url.strip_prefix("http://").context("no address")?;
         let outcome = run(&Plan {
             targets: vec![address.parse::<SocketAddr>()?],
+            tls: None,
             connections: usize::try_from(streams)?,
             requests: Requests::Post {
                 path: "/v1/chat/completions".to_owned(),
                 body: chat_body(TOKENS, true).to_string(),
+                token: None,
             },
             expected: Expected::Stream {
                 events: Some(u64::from(TOKENS) + 3),

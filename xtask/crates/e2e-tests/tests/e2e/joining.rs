@@ -33,13 +33,13 @@ const SOON: Duration = Duration::from_secs(90);
 const LIFETIME_SECS: u64 = 12;
 
 /// What a program wrote, and how it ended.
-struct Output {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Output {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-fn run(program: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Output> {
+pub(crate) fn run(program: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Output> {
     let output = Command::new(program)
         .args(arguments)
         .env_clear()
@@ -61,7 +61,7 @@ fn operate(orchestrator: &Orchestrator, arguments: &[&str]) -> Result<Output> {
 }
 
 /// A control plane with a CA.
-fn with_ca(cluster: &Cluster, settings: &[(&str, &str)]) -> Result<Orchestrator> {
+pub(crate) fn with_ca(cluster: &Cluster, settings: &[(&str, &str)]) -> Result<Orchestrator> {
     let directory = cluster.directory().join("ca");
     let directory = directory.to_str().context("a path in UTF-8")?;
     let made = run(&llorch()?, &["ca", "init", directory], &[])?;
@@ -71,8 +71,8 @@ fn with_ca(cluster: &Cluster, settings: &[(&str, &str)]) -> Result<Orchestrator>
 }
 
 /// A machine that may become a node.
-struct Machine {
-    directory: PathBuf,
+pub(crate) struct Machine {
+    pub(crate) directory: PathBuf,
     state: PathBuf,
     program: PathBuf,
     /// Where its node listens.
@@ -80,7 +80,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(cluster: &Cluster, name: &str) -> Result<Self> {
+    pub(crate) fn new(cluster: &Cluster, name: &str) -> Result<Self> {
         let directory = cluster.directory().join(name);
         fs::create_dir_all(directory.join(".runtime/engines"))?;
         Ok(Self {
@@ -96,7 +96,7 @@ impl Machine {
     }
 
     /// Runs the join command that `llorch join-token create` has printed for this machine.
-    fn join(&self, node: &str, printed: &Output, scheme: &str) -> Result<Output> {
+    pub(crate) fn join(&self, node: &str, printed: &Output, scheme: &str) -> Result<Output> {
         let file = self.directory.join("join-token");
         fs::write(&file, &printed.out)?;
         let command = printed.err.lines().find(|line| line.contains("join http"));
@@ -118,7 +118,7 @@ impl Machine {
     }
 
     /// Starts the agent: the directories are all of its settings.
-    fn start(&self, cluster: &Cluster, name: &str) -> Result<Daemon> {
+    pub(crate) fn start(&self, cluster: &Cluster, name: &str) -> Result<Daemon> {
         let logs = cluster.logs();
         let mut daemon = Daemon::new(name, &self.program, &self.directory, &logs, Group::Ours);
         let state = self.state.to_str().context("a path in UTF-8")?;
@@ -171,11 +171,11 @@ impl TlsClient {
     }
 }
 
-fn https(url: &str) -> String {
+pub(crate) fn https(url: &str) -> String {
     url.replace("http://", "https://")
 }
 
-fn answers(client: &Client) -> bool {
+pub(crate) fn answers(client: &Client) -> bool {
     client.chat(3).is_ok_and(|answer| answer.status == 200)
 }
 

@@ -41,6 +41,7 @@ mod queue;
 mod refusals;
 mod restarts;
 mod smuggling;
+mod store;
 mod terminal;
 mod tls;
 mod usage;

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use test_client::{Client, End, Event, Stream};
 use test_clock::{now, pause, wait_for};
-use test_cluster::{Cluster, Orchestrator, write_handoff};
+use test_cluster::{Cluster, Orchestrator, Setting, write_handoff};
 use test_tools::is_long;
 use workspace_build::llorch;
 
@@ -33,7 +33,15 @@ const CHAT: &str = "/v1/chat/completions";
 
 /// A control plane of one machine with a token, and an engine whose counts are known.
 fn home(cluster: &Cluster, script: Script) -> Result<(Orchestrator, FakeEngine, Client)> {
-    let mut home = cluster.home(&[("LLORCH_API_TOKEN", TOKEN)])?;
+    home_with(cluster, script, &[])
+}
+
+fn home_with(
+    cluster: &Cluster,
+    script: Script,
+    settings: &[Setting<'_>],
+) -> Result<(Orchestrator, FakeEngine, Client)> {
+    let mut home = cluster.home(&[&[("LLORCH_API_TOKEN", TOKEN)], settings].concat())?;
     let engine = FakeEngine::start(script)?;
     let handoff = json!({"pool_id": "pool-0", "replica_id": "r0", "engine": "llamacpp",
         "url": engine.url(), "slots": engine.script().slots, "models": ["tiny"]});
@@ -244,6 +252,84 @@ fn usage_is_right_for_each_key_also_after_a_kill() -> Result<()> {
     })
 }
 
+/// Runs `llorch token` as the operator, which must succeed.
+fn llorch_token(url: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(llorch()?)
+        .arg("token")
+        .args(arguments)
+        .env_clear()
+        .envs([("LLORCH_URL", url), ("LLORCH_API_TOKEN", TOKEN)])
+        .output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+// spec: KEY-30, KEY-31, CLI-60
+#[test]
+fn other_limits_of_a_key_hold_for_its_next_request() -> Result<()> {
+    Cluster::test("new-limits", |cluster| {
+        let audit_file = cluster.directory().join("audit.json");
+        let audit = audit_file.to_str().context("a path in UTF-8")?;
+        let script = Script {
+            slots: 4,
+            ..Script::default()
+        };
+        let settings = [("ORCHESTRATORD_AUDIT_FILE", audit)];
+        let (mut home, engine, operator) = home_with(cluster, script, &settings)?;
+        let url = home.url();
+        let shop = key(&operator, &home.client(), "shop", &json!({}))?;
+        let status = |client: &Client| client.chat(4).map(|answer| answer.status);
+        assert_eq!(status(&shop)?, 200);
+        // What it has used today without a limit counts.
+        wait_for("usage", SOON, || {
+            usage(&operator).is_ok_and(|usage| usage.get("shop").is_some_and(|used| used.2 == 4))
+        })?;
+        let said = llorch_token(&url, &["limits", "shop", "--tpd", "4", "--weight", "2"])?;
+        ensure!(said.contains("has 4 tpd, 2 a turn"), "{said}");
+        let refused = shop.chat(4)?;
+        assert_eq!(refused.status, 429, "{}", refused.body);
+        ensure!(refused.body.contains("tokens_per_day"), "{}", refused.body);
+        // Others stay, and `none` removes.
+        let said = llorch_token(
+            &url,
+            &["limits", "shop", "--tpd", "none", "--models", "other"],
+        )?;
+        ensure!(said.contains("has 2 a turn, other"), "{said}");
+        assert_eq!(status(&shop)?, 403);
+        llorch_token(&url, &["limits", "shop", "--models", "none", "--rpm", "1"])?;
+
+        // A stream that runs goes on.
+        engine.update(|script| script.token_delay = Duration::from_millis(5));
+        let mut stream = shop.chat_stream(200)?;
+        let _ = stream.next_text()?;
+        assert_eq!(status(&shop)?, 429);
+        llorch_token(
+            &url,
+            &["limits", "shop", "--rpm", "none", "--concurrent", "1"],
+        )?;
+        engine.update(|script| script.token_delay = Duration::ZERO);
+        ensure!(
+            matches!(stream.finish().end, End::Done),
+            "the stream broke off"
+        );
+        wait_for("a free place", SOON, || {
+            status(&shop).is_ok_and(|status| status == 200)
+        })?;
+
+        home.kill();
+        home.restart()?;
+        is_served(&operator)?;
+        let keys = operator.get_json("/v2/keys")?;
+        let limits = json!({"concurrent_requests": 1, "weight": 2});
+        assert_eq!(keys["keys"][0]["limits"], limits, "{keys}");
+        let audit = std::fs::read_to_string(&audit_file)?;
+        let id = keys["keys"][0]["key_id"].as_str().context("no id")?;
+        let said = format!("change limits of key {id}: ");
+        assert_eq!(audit.matches(&said).count(), 4, "{audit}");
+        Ok(())
+    })
+}
+
 /// Whether usage of the key with this name is on disk.
 fn is_kept(home: &mut Orchestrator, name: &str) -> bool {
     let directory = home.daemon().directory().join(".runtime/state/home/usage");
@@ -405,46 +491,50 @@ fn limits_hold_for_requests_at_once_and_for_tasks() -> Result<()> {
 #[test]
 fn a_flood_of_one_key_delays_another_by_one_turn() -> Result<()> {
     const FLOOD: usize = 60;
+    const OTHERS: usize = 5;
     Cluster::test("fairness", |cluster| {
         let script = Script {
             slots: 1,
-            token_delay: Duration::from_millis(2),
             ..Script::default()
         };
-        let (home, engine, operator) = home(cluster, script)?;
+        let settings = [("ORCHESTRATORD_QUEUE_WAIT_MS", "600000")];
+        let (home, engine, operator) = home_with(cluster, script, &settings)?;
         let flood = key(&operator, &home.client(), "flood", &json!({}))?;
         let other = key(&operator, &home.client(), "other", &json!({}))?;
         // The engine tells the keys apart by a header that passes.
         let flood = flood.with_header("x-caller", "flood");
         let other = other.with_header("x-caller", "other");
+        // The slot is taken until all requests wait.
+        engine.update(|script| script.token_delay = SOON);
+        let occupant = operator.chat_stream(16)?;
+        engine.update(|script| script.token_delay = Duration::ZERO);
         thread::scope(|scope| -> Result<()> {
-            let clients: Vec<_> = (0..FLOOD)
-                .map(|_| scope.spawn(|| flood.clone().chat(16)))
-                .collect();
-            wait_for("a queue", SOON, || waiting(&operator) >= FLOOD / 2)?;
-            for turn in 0..5 {
-                let callers = || -> Vec<String> {
-                    let records = engine.records().into_iter();
-                    records
-                        .filter_map(|record| record.header("x-caller").map(str::to_owned))
-                        .collect()
-                };
-                let before = callers().len();
-                let answer = other.chat(16)?;
-                ensure!(answer.status == 200, "{}", answer.body);
-                let since = callers().split_off(before);
-                let own = since.iter().position(|caller| caller == "other");
-                let own = own.context("the engine got the request")?;
-                println!("turn {turn}: {own} requests of the flood were served before");
-                // The slot may have been given to one before the request was sent, and then the
-                // flood has one turn.
-                ensure!(own <= 2, "{own} requests were served before: {since:?}");
+            let mut clients = Vec::new();
+            for (caller, number) in [(&flood, FLOOD), (&other, OTHERS)] {
+                let all = clients.len() + number;
+                let one = |_| scope.spawn(|| caller.clone().chat(16));
+                clients.extend((0..number).map(one));
+                wait_for("a queue", SOON, || waiting(&operator) == all)?;
             }
+            drop(occupant);
             for client in clients {
                 let answer = client.join().map_err(|_| anyhow!("panicked"))??;
-                ensure!([200, 429].contains(&answer.status), "{}", answer.body);
+                ensure!(answer.status == 200, "{}", answer.body);
             }
             Ok(())
-        })
+        })?;
+        let records = engine.records().into_iter();
+        let served: Vec<String> = records
+            .filter_map(|record| record.header("x-caller").map(str::to_owned))
+            .collect();
+        ensure!(served.len() == FLOOD + OTHERS, "{served:?}");
+        let places = served.iter().enumerate();
+        let places = places.filter_map(|(place, caller)| (caller == "other").then_some(place));
+        for (number, place) in places.enumerate() {
+            // One of the flood before each of them.
+            println!("request {number} of the other key was served as number {place}");
+            ensure!(place <= 2 * number + 1, "{served:?}");
+        }
+        Ok(())
     })
 }

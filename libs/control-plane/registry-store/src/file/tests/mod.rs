@@ -70,6 +70,10 @@ fn it_conforms() {
         let own = directory.path().join("joins");
         Box::new(FileStore::open(&own).unwrap())
     });
+    conformance::check_all(|| {
+        let own = directory.path().join("all");
+        Box::new(FileStore::open(&own).unwrap())
+    });
 }
 
 #[test]
