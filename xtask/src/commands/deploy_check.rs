@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::{arguments::Arguments, report::Report};
 use deploy_checks::{
-    home_engines, installed, machine, manifests, names,
+    auditable, home_engines, installed, machine, manifests, names,
     package::{self, Programs},
     release, units,
 };
@@ -16,7 +16,8 @@ cargo xtask deploy-check [--boot]
 
 Checks ci/deploy: every variable is one that a daemon reads; systemd accepts the units and their
 exposure is low; the Debian packages are reproducible, their programs run, and their manual pages
-and scripts are well formed; a release matches its checksums; the files for containers satisfy their
+and scripts are well formed; a release matches its checksums, and its programs list what they are
+built from; the files for containers satisfy their
 schemas. As root with mmdebstrap, it also installs, upgrades, removes and purges the packages in a
 fresh root of Debian.
 
@@ -35,6 +36,7 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let programs = Programs::with(binaries, !cfg!(debug_assertions))?;
     report.check("packages", || package::check(&programs));
     report.check("release", || release::check(&programs));
+    report.check("auditable", auditable::check);
     match machine::missing() {
         Some(why) if boot => report.check("boot", || bail!("{why}")),
         Some(why) => println!("the packages are not installed on a fresh machine: {why}"),

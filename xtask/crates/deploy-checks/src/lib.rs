@@ -6,6 +6,7 @@
     reason = "xtask prints to a terminal; there is no log"
 )]
 
+pub mod auditable;
 pub mod bill_of_materials;
 pub mod home_engines;
 pub mod installed;
