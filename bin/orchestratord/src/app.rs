@@ -70,6 +70,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let (data_path, routes) = DataPath::start(config.gateway, admission, nodes.transport, &daemon);
     let usage = usage::start(&control_plane, usage_days, &daemon);
     usage::connect(&data_path.gateway, &usage);
+    data_path.gateway.check_keys_with(settings.auth.clone());
     let control_api = ControlApi::new(control_plane.registry.clone())
         .with_version(env!("CARGO_PKG_VERSION"))
         .with_metrics_at(listeners.metrics_addr())

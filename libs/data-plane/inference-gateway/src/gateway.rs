@@ -7,7 +7,7 @@ use std::{
 };
 
 use admission::Admission;
-use bearer_auth::{Identity, Principal};
+use bearer_auth::{AuthPolicy, Identity, Principal};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, request::Parts};
 use http_server::{Access, RequestBody, RequestId, authorize};
 use key_limits::KeyLimiter;
@@ -96,6 +96,11 @@ impl Gateway {
     /// Sets where the usage of keys is recorded. Only the first call takes effect.
     pub fn record_usage(&self, log: UsageLog) {
         let _ = self.0.inference.keys.usage.set(log);
+    }
+
+    /// Sets which keys are valid, for requests that have waited. Only the first call takes effect.
+    pub fn check_keys_with(&self, policy: AuthPolicy) {
+        let _ = self.0.inference.keys.policy.set(policy);
     }
 
     /// Serves one request. Dropping the future, or the response's body, cancels the request up to

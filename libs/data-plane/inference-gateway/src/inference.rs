@@ -204,6 +204,10 @@ impl Forwarding<'_> {
         };
         match acquired {
             Ok(lease) => {
+                if let Err(error) = observer.check_key_again(&self.inference.keys) {
+                    observer.retry.not_acquired(Instant::now());
+                    return Err(error);
+                }
                 let waited_until = lease.has_waited().then(Instant::now);
                 observer.retry.acquired(waited_until);
                 self.ticket = Some(lease.ticket());

@@ -6,7 +6,7 @@ use std::{
 };
 
 use admission::{Flow, Priority};
-use bearer_auth::{HighestPriority, Identity, Principal};
+use bearer_auth::{AuthError, AuthPolicy, HighestPriority, Identity, Principal};
 use key_limits::{KeyLimiter, KeyPermit, LimitExceeded, Quota};
 use pool_registry_types::millis;
 use tokio::time::Instant;
@@ -28,6 +28,17 @@ pub(crate) struct KeyUse {
     slot_since: Option<Instant>,
     /// How long it held earlier ones; `None` if it never got one.
     slot_time: Option<Duration>,
+    /// The tokens are charged to the limits of the key.
+    is_charged: bool,
+}
+
+/// Why a request of a key goes no further.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum KeyRefusal {
+    /// A limit is reached.
+    Limit(LimitExceeded),
+    /// The key is not valid any more.
+    NotValid(AuthError),
 }
 
 /// What counts the requests of keys.
@@ -35,6 +46,8 @@ pub(crate) struct KeyUse {
 pub(crate) struct KeyCounters {
     pub(crate) limiter: KeyLimiter,
     pub(crate) usage: OnceLock<UsageLog>,
+    /// Which keys are valid now.
+    pub(crate) policy: OnceLock<AuthPolicy>,
 }
 
 impl KeyUse {
@@ -62,8 +75,28 @@ impl KeyUse {
             usage: counters.usage.get().cloned(),
             slot_since: None,
             slot_time: None,
+            is_charged: false,
         });
         Some((started, refused))
+    }
+
+    /// The request has been given a slot, perhaps after it waited. Whether its key may still use it:
+    /// the key may have used up its tokens meanwhile, or have been revoked.
+    pub(crate) fn check_again(&mut self, counters: &KeyCounters) -> Result<(), KeyRefusal> {
+        if let Some(policy) = counters.policy.get() {
+            let valid = policy.holds(&self.key, SystemTime::now());
+            valid.map_err(KeyRefusal::NotValid)?;
+        }
+        let Some(permit) = &self.permit else {
+            return Ok(());
+        };
+        permit.has_tokens().map_err(|exceeded| {
+            self.quota = exceeded.quota;
+            if self.slot_time.is_none() {
+                permit.withdraw();
+            }
+            KeyRefusal::Limit(exceeded)
+        })
     }
 
     /// What the key has left.
@@ -115,12 +148,20 @@ impl KeyUse {
         }
     }
 
+    /// Charges what the request has used to the limits of its key, once. Before it gives its slot
+    /// back: the next request of the key must see it.
+    pub(crate) fn charge(&mut self, used: TokenUse) {
+        if let Some(permit) = &self.permit
+            && !std::mem::replace(&mut self.is_charged, true)
+        {
+            permit.used_tokens(used.input.saturating_add(used.output));
+        }
+    }
+
     /// The request has ended and used tokens of a model. It counts if an engine has got it.
     pub(crate) fn ended(mut self, model: &Arc<str>, used: TokenUse, now: Instant) {
         self.slot_given_back(now);
-        if let Some(permit) = &self.permit {
-            permit.used_tokens(used.input.saturating_add(used.output));
-        }
+        self.charge(used);
         if let (Some(log), Some(slot_time)) = (&self.usage, self.slot_time) {
             let usage = Usage {
                 requests: 1,

@@ -24,7 +24,7 @@ use tracing::{Span, field};
 use crate::{
     access_log::AccessLogEntry,
     error::GatewayError,
-    key_use::{KeyCounters, KeyUse},
+    key_use::{KeyCounters, KeyRefusal, KeyUse},
     log_context::LogContext,
     metrics::{EndpointSeries, GatewayMetrics, RequestOutcome},
     retry::RetryState,
@@ -129,6 +129,29 @@ impl RequestObserver {
         };
         self.metrics.limit_reached(exceeded.kind);
         Err(GatewayError::limit_exceeded(&exceeded))
+    }
+
+    /// The request has been given a slot: finds out whether its key may still use it.
+    pub(crate) fn check_key_again(&mut self, counters: &KeyCounters) -> Result<(), GatewayError> {
+        let Some(key) = &mut self.key else {
+            return Ok(());
+        };
+        key.check_again(counters).map_err(|refusal| match refusal {
+            KeyRefusal::Limit(exceeded) => {
+                self.metrics.limit_reached(exceeded.kind);
+                GatewayError::limit_exceeded(&exceeded)
+            }
+            KeyRefusal::NotValid(error) => {
+                GatewayError::new(ErrorCode::Unauthorized, error.to_string())
+            }
+        })
+    }
+
+    /// Charges to the key what the request has used so far. The caller gives the slot back next.
+    pub(crate) fn charge_key(&mut self) {
+        if let Some(key) = &mut self.key {
+            key.charge(self.tokens.used());
+        }
     }
 
     /// The use of the request's key.

@@ -118,6 +118,7 @@ impl StreamingBody {
     /// an error event.
     fn end(&mut self, error: Option<&StreamError>) -> Option<Bytes> {
         let lease = self.lease.take()?;
+        self.observer.charge_key();
         let is_mid_event = self.is_mid_event();
         let stream = self.events.as_mut().map(|events| &mut events.stream);
         let is_cut_short = stream.as_ref().is_some_and(|stream| !stream.is_over());
@@ -160,6 +161,8 @@ impl StreamingBody {
 
 impl Drop for StreamingBody {
     fn drop(&mut self) {
+        // The lease is dropped after this.
+        self.observer.charge_key();
         if let Some(events) = &mut self.events {
             self.observer
                 .report_stream(&mut events.timing, Instant::now());

@@ -169,6 +169,33 @@ impl LimitsCore {
         Ok(used.quota(limits, at))
     }
 
+    /// A request that was admitted gets a slot: whether its key still has tokens. While the request
+    /// waited, others may have used them up.
+    pub(crate) fn has_tokens(
+        &mut self,
+        key: &str,
+        limits: &KeyLimits,
+        at: Moment,
+    ) -> Result<(), LimitExceeded> {
+        self.start_day(at);
+        let Some(used) = self.keys.get_mut(key) else {
+            return Ok(());
+        };
+        used.advance(at.now);
+        match used.longest(used.tokens_exceeded(limits, at), limits, at) {
+            Some(exceeded) => Err(exceeded),
+            None => Ok(()),
+        }
+    }
+
+    /// A request that was admitted at `admitted` was refused before an engine got it: it counts for
+    /// nothing.
+    pub(crate) fn withdrawn(&mut self, key: &str, admitted: Duration) {
+        if let Some(used) = self.keys.get_mut(key) {
+            used.requests.take_back(admitted);
+        }
+    }
+
     /// A request that was admitted has used tokens.
     pub(crate) fn used_tokens(&mut self, key: &str, tokens: u64, at: Moment) {
         self.start_day(at);
@@ -221,22 +248,46 @@ impl KeyUse {
 
     /// The limit that another request would exceed.
     fn exceeded(&self, limits: &KeyLimits, at: Moment) -> Option<LimitExceeded> {
-        use LimitKind::{ConcurrentRequests, RequestsPerMinute, TokensPerDay, TokensPerMinute};
-        let reached = |limit: Option<u64>, used: u64| limit.filter(|limit| used >= *limit);
+        use LimitKind::{ConcurrentRequests, RequestsPerMinute};
         let requests = reached(limits.requests_per_minute(), self.requests.total());
-        let tokens = reached(limits.tokens_per_minute(), self.tokens.total());
-        let today = reached(limits.tokens_per_day(), self.tokens_today);
         let running = reached(limits.concurrent_requests(), self.running);
-        let all = [
+        let of_requests = [
             running.map(|limit| (ConcurrentRequests, limit, self.next_end_in(limit))),
             requests.map(|limit| {
                 let wait = self.requests.below_in(limit, at.now);
                 (RequestsPerMinute, limit, wait)
             }),
+        ];
+        let all = of_requests
+            .into_iter()
+            .chain(self.tokens_exceeded(limits, at));
+        self.longest(all, limits, at)
+    }
+
+    /// The limits of tokens that are reached, each with the time after which it is not.
+    fn tokens_exceeded(
+        &self,
+        limits: &KeyLimits,
+        at: Moment,
+    ) -> [Option<(LimitKind, u64, Duration)>; 2] {
+        use LimitKind::{TokensPerDay, TokensPerMinute};
+        let tokens = reached(limits.tokens_per_minute(), self.tokens.total());
+        let today = reached(limits.tokens_per_day(), self.tokens_today);
+        [
             tokens.map(|limit| (TokensPerMinute, limit, self.tokens.below_in(limit, at.now))),
             today.map(|limit| (TokensPerDay, limit, rest_of_day(at.utc))),
-        ];
-        let longest = all.into_iter().flatten().max_by_key(|(_, _, wait)| *wait);
+        ]
+    }
+
+    /// Of the limits that are reached, the one with the longest wait.
+    fn longest(
+        &self,
+        exceeded: impl IntoIterator<Item = Option<(LimitKind, u64, Duration)>>,
+        limits: &KeyLimits,
+        at: Moment,
+    ) -> Option<LimitExceeded> {
+        let exceeded = exceeded.into_iter().flatten();
+        let longest = exceeded.max_by_key(|(_, _, wait)| *wait);
         longest.map(|(kind, limit, retry_after)| LimitExceeded {
             kind,
             limit,
@@ -275,6 +326,11 @@ impl KeyUse {
             tokens: tokens.min_by_key(|window| window.remaining),
         }
     }
+}
+
+/// The limit, if so much reaches it.
+fn reached(limit: Option<u64>, used: u64) -> Option<u64> {
+    limit.filter(|limit| used >= *limit)
 }
 
 fn day_of(utc: Duration) -> u64 {

@@ -86,6 +86,28 @@ impl KeyPermit {
         &self.quota
     }
 
+    /// The request gets a slot: asks again whether its key has tokens left, because others may have
+    /// used them up while it waited. A key without limits of tokens is not looked up.
+    ///
+    /// # Errors
+    /// When a limit of tokens is reached.
+    pub fn has_tokens(&self) -> Result<(), LimitExceeded> {
+        let limits = &self.key.limits;
+        if limits.tokens_per_minute().is_none() && limits.tokens_per_day().is_none() {
+            return Ok(());
+        }
+        let at = self.shared.moment(Instant::now());
+        let mut core = self.shared.core.lock();
+        core.has_tokens(&self.key.id, limits, at)
+    }
+
+    /// The request was refused after its admission, and no engine has got it: it counts for
+    /// nothing.
+    pub fn withdraw(&self) {
+        let admitted = self.shared.moment(self.started).now;
+        self.shared.core.lock().withdrawn(&self.key.id, admitted);
+    }
+
     /// The request has used tokens, which it read or generated.
     pub fn used_tokens(&self, tokens: u64) {
         if tokens > 0 {

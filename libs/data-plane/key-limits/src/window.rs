@@ -51,6 +51,17 @@ impl MinuteWindow {
         self.total = self.total.saturating_add(amount);
     }
 
+    /// Counts one less in the second of `then`, if that is not forgotten.
+    pub(crate) fn take_back(&mut self, then: Duration) {
+        let second = then.as_secs();
+        if second > self.now || second < self.oldest() || self.count(second) == 0 {
+            return;
+        }
+        let count = self.at(second);
+        *count = count.saturating_sub(1);
+        self.total = self.total.saturating_sub(1);
+    }
+
     /// All that is counted.
     pub(crate) fn total(&self) -> u64 {
         self.total

@@ -1,6 +1,11 @@
 //! The keys that are valid now, as a snapshot that requests read without a lock.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -47,7 +52,11 @@ struct Sources {
 /// digest a stored one shares, and no more: who does not have the token cannot choose its digest,
 /// and 256 random bits cannot be guessed from a part of their digest.
 #[derive(Default)]
-pub(crate) struct Snapshot(HashMap<TokenDigest, Credential>);
+pub(crate) struct Snapshot {
+    by_digest: HashMap<TokenDigest, Credential>,
+    /// The keys that are not revoked, by id.
+    valid: HashSet<Arc<str>>,
+}
 
 impl Keys {
     /// Replaces all keys of a source.
@@ -60,7 +69,7 @@ impl Keys {
         // The file wins for a token in both: its writer does not know the store.
         let all = sources.store.iter().chain(&sources.file);
         let all = all.map(|credential| (credential.digest, credential.clone()));
-        self.snapshot.store(Arc::new(Snapshot(all.collect())));
+        self.snapshot.store(Arc::new(Snapshot::new(all.collect())));
     }
 
     /// The keys of this moment.
@@ -70,8 +79,30 @@ impl Keys {
 }
 
 impl Snapshot {
+    fn new(by_digest: HashMap<TokenDigest, Credential>) -> Self {
+        let valid = by_digest
+            .values()
+            .filter(|credential| !credential.is_revoked);
+        let valid = valid.map(|credential| Arc::clone(&credential.identity.id));
+        Self {
+            valid: valid.collect(),
+            by_digest,
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_digest.is_empty()
+    }
+
+    /// Whether a key that was found before is still valid. Another token of it may have come since.
+    pub(crate) fn holds(&self, key: &Identity, now: SystemTime) -> Result<(), AuthError> {
+        if !self.valid.contains(&key.id) {
+            return Err(AuthError::Revoked);
+        }
+        if key.expires_at.is_some_and(|end| end <= now) {
+            return Err(AuthError::Expired);
+        }
+        Ok(())
     }
 
     /// The holder of the token with this digest.
@@ -80,7 +111,7 @@ impl Snapshot {
         digest: &TokenDigest,
         now: SystemTime,
     ) -> Result<Principal, AuthError> {
-        let credential = self.0.get(digest).ok_or(AuthError::WrongToken)?;
+        let credential = self.by_digest.get(digest).ok_or(AuthError::WrongToken)?;
         let ends = [credential.valid_until, credential.identity.expires_at];
         if credential.is_revoked {
             Err(AuthError::Revoked)
@@ -95,7 +126,7 @@ impl Snapshot {
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys")
-            .field("tokens", &self.load().0.len())
+            .field("tokens", &self.load().by_digest.len())
             .finish()
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     auth_error::AuthError,
     certificate::CertificateHolder,
     credentials::{Credential, KeySource, Keys},
+    identity::Identity,
     principal::Principal,
     session::{self, SessionError, SessionSecret, Sessions},
     token::{ApiToken, MAX_TOKEN_BYTES, TokenDigest},
@@ -115,6 +116,15 @@ impl AuthPolicy {
             return Err(AuthError::Mistyped);
         }
         keys.find(&digest, now)
+    }
+
+    /// Whether the key of a request that has waited is still valid. Its token is not asked for again,
+    /// so a rotation ends nothing.
+    ///
+    /// # Errors
+    /// When the key was revoked or removed, or has expired; respond with 401.
+    pub fn holds(&self, key: &Identity, now: SystemTime) -> Result<(), AuthError> {
+        self.keys.load().holds(key, now)
     }
 
     /// Replaces all revocations of certificates, for all clones: the certificates of these nodes

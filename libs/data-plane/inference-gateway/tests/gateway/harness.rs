@@ -33,6 +33,7 @@ pub(crate) struct Service {
     client: StreamProxy,
     _tasks: Tasks,
     keys: Vec<TestKey>,
+    policy: Option<AuthPolicy>,
     pub(crate) usage: UsageLog,
 }
 
@@ -199,8 +200,23 @@ impl Service {
         let credentials = keys.iter().map(TestKey::credential).collect();
         policy.replace_keys(KeySource::Store, credentials);
         let table = table(engines);
-        let service = Self::guarded(Arc::new(nodes), config, admission, &table, Some(policy));
-        Self { keys, ..service }
+        let guard = Some(policy.clone());
+        let service = Self::guarded(Arc::new(nodes), config, admission, &table, guard);
+        Self {
+            keys,
+            policy: Some(policy),
+            ..service
+        }
+    }
+
+    /// Revokes all keys.
+    pub(crate) fn revoke_keys(&self) {
+        let credentials = self.keys.iter().map(|key| Credential {
+            is_revoked: true,
+            ..key.credential()
+        });
+        let policy = self.policy.as_ref().unwrap();
+        policy.replace_keys(KeySource::Store, credentials.collect());
     }
 
     /// Its keys.
@@ -223,6 +239,9 @@ impl Service {
         let gateway = Gateway::new(config, admission.clone(), nodes, metrics.clone());
         let usage = UsageLog::in_memory();
         gateway.record_usage(usage.clone());
+        if let Some(policy) = &policy {
+            gateway.check_keys_with(policy.clone());
+        }
         let others = http_server::with_fallbacks(axum::Router::new());
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
@@ -243,6 +262,7 @@ impl Service {
             client: StreamProxy::new(),
             _tasks: tasks,
             keys: Vec::new(),
+            policy: None,
             usage,
         };
         service.add(table);

@@ -96,6 +96,44 @@ fn tokens_are_charged_when_they_are_known() {
     core.admit(&key(), &limits, at(DAY / 2)).unwrap();
 }
 
+// spec: KEY-2, KEY-12
+#[test]
+fn a_request_that_waited_is_asked_again_whether_its_key_has_tokens() {
+    let mut core = LimitsCore::default();
+    let limits = limits(UncheckedKeyLimits {
+        requests_per_minute: Some(3),
+        tokens_per_minute: Some(100),
+        tokens_per_day: Some(150),
+        concurrent_requests: Some(3),
+        ..UncheckedKeyLimits::default()
+    });
+    for _ in 0..3 {
+        core.admit(&key(), &limits, at(S)).unwrap();
+    }
+    // The limits of requests have admitted them: they refuse none of them now.
+    core.has_tokens("k1", &limits, at(2 * S)).unwrap();
+    core.used_tokens("k1", 100, at(2 * S));
+    let refused = core.has_tokens("k1", &limits, at(3 * S)).unwrap_err();
+    assert_eq!(
+        (refused.kind, refused.limit, refused.retry_after),
+        (LimitKind::TokensPerMinute, 100, 60 * S)
+    );
+    // It counts for nothing.
+    core.withdrawn("k1", S);
+    core.ended("k1", S);
+    let quota = core.admit(&key(), &limits, at(63 * S)).unwrap();
+    assert_eq!(quota.requests.unwrap().remaining, 2);
+    core.used_tokens("k1", 50, at(63 * S));
+    let refused = core.has_tokens("k1", &limits, at(63 * S)).unwrap_err();
+    assert_eq!(refused.kind, LimitKind::TokensPerDay);
+    // What the minute has forgotten cannot be taken back.
+    core.withdrawn("k1", S);
+    core.withdrawn("k1", 90 * S);
+    let quota = core.keys["k1"].quota(&limits, at(63 * S));
+    assert_eq!(quota.requests.unwrap().remaining, 2);
+    assert_eq!(core.has_tokens("k2", &limits, at(S)), Ok(()));
+}
+
 // spec: KEY-4, KEY-5
 #[test]
 fn requests_at_once_are_counted_until_they_end() {

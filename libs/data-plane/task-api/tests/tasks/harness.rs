@@ -8,7 +8,7 @@ use fake_engine::{FakeEngine, Script};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt as _;
-use http_server::Limits;
+use http_server::{Limits, Principal};
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics};
 use node_transport::{NodeReport, NodeRequest, NodeResponse, NodeTransport, TransportError};
 use pool_registry_types::HttpUrl;
@@ -27,6 +27,7 @@ pub(crate) struct Service {
     pub(crate) api: TaskApi,
     pub(crate) admission: Admission,
     pub(crate) tasks: Tasks,
+    pub(crate) gateway: Gateway,
     client: StreamProxy,
 }
 
@@ -35,6 +36,8 @@ pub(crate) struct Service {
 pub(crate) struct Settings {
     pub(crate) tasks: TaskConfig,
     pub(crate) admission: admission::AdmissionConfig,
+    /// Whose tasks they are.
+    pub(crate) owner: Option<Principal>,
 }
 
 /// One engine per script, on the nodes `n0`, `n1`, ….
@@ -121,7 +124,12 @@ impl Service {
             Arc::new(Engines(StreamProxy::new())),
             GatewayMetrics::default(),
         );
-        let api = TaskApi::new(settings.tasks, gateway, admission.clone(), tasks.clone());
+        let api = TaskApi::new(
+            settings.tasks,
+            gateway.clone(),
+            admission.clone(),
+            tasks.clone(),
+        );
         let stop = shutdown.clone();
         tasks.spawn(
             "old-tasks",
@@ -129,14 +137,18 @@ impl Service {
         );
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
-        let router =
-            http_server::unguarded_router(http_server::with_fallbacks(api.clone().router()));
+        let routes = match settings.owner {
+            Some(owner) => api.clone().router().layer(axum::Extension(owner)),
+            None => api.clone().router(),
+        };
+        let router = http_server::unguarded_router(http_server::with_fallbacks(routes));
         bound.serve(router, &tasks, shutdown).unwrap();
         Self {
             url,
             api,
             admission,
             tasks,
+            gateway,
             client: StreamProxy::new(),
         }
     }

@@ -1,11 +1,15 @@
 //! Waiting for a slot, and where a task may run.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use bearer_auth::{
+    AccessToken, AuthPolicy, Credential, Identity, KeyLimits, KeySource, Scope, UncheckedKeyLimits,
+};
 use fake_engine::Script;
+use http_server::Principal;
 use serde_json::{Value, json};
 
-use crate::harness::{Service, Settings, chat, endless, engines, single, until, with};
+use crate::harness::{Service, Settings, chat, code, endless, engines, single, until, with};
 
 // spec: TASK-6
 #[tokio::test]
@@ -150,4 +154,87 @@ async fn a_task_uses_another_node_when_the_preferred_one_is_full_or_fails() {
     service.submit(&placed("c", "prefer", "n1")).await;
     assert_eq!(node_of(&service, "c").await, "n0");
     service.cancel("c").await;
+}
+
+fn key(limits: UncheckedKeyLimits) -> Arc<Identity> {
+    Arc::new(Identity {
+        id: "k1".into(),
+        name: "shop".into(),
+        scopes: Scope::Client.into(),
+        node: None,
+        expires_at: None,
+        limits: KeyLimits::try_from(limits).unwrap(),
+    })
+}
+
+async fn tasks_of(engines: &[fake_engine::FakeEngine], key: &Arc<Identity>) -> Service {
+    let settings = Settings {
+        owner: Some(Principal::Key(Arc::clone(key))),
+        ..Settings::default()
+    };
+    Service::with(engines, settings).await
+}
+
+// spec: KEY-12
+#[tokio::test]
+async fn a_task_whose_key_has_used_up_its_tokens_fails_when_its_turn_comes() {
+    let engines = engines([endless()]);
+    let key = key(UncheckedKeyLimits {
+        tokens_per_minute: Some(1),
+        ..UncheckedKeyLimits::default()
+    });
+    let service = tasks_of(&engines, &key).await;
+    service.submit(&chat("a")).await;
+    let mut events = service.open("a", None).await;
+    while events.next().await.unwrap().name != "token" {}
+    for id in ["b", "c"] {
+        service.submit(&chat(id)).await;
+    }
+    service.cancel("a").await;
+    for id in ["b", "c"] {
+        let events = service.events(id).await;
+        assert_eq!(code(&events), "RATE_LIMITED");
+        let error = &events.last().unwrap().data;
+        assert_eq!(error["retriable"], true);
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("1 tokens a minute"), "{message}");
+    }
+    assert_eq!(engines[0].stats().requests, 1);
+    assert_eq!(
+        service.refused(&chat("d")).await,
+        (429, "RATE_LIMITED".to_owned())
+    );
+}
+
+// spec: AUTH-32
+#[tokio::test]
+async fn a_waiting_task_of_a_revoked_key_does_not_run() {
+    let engines = engines([endless()]);
+    let key = key(UncheckedKeyLimits::default());
+    let service = tasks_of(&engines, &key).await;
+    let policy = AuthPolicy::with_keys_only(None);
+    let credential = Credential {
+        digest: AccessToken::generate().unwrap().digest(),
+        identity: Arc::clone(&key),
+        valid_until: None,
+        is_revoked: false,
+    };
+    policy.replace_keys(KeySource::Store, vec![credential.clone()]);
+    service.gateway.check_keys_with(policy.clone());
+    service.submit(&chat("runs")).await;
+    service.until_state("runs", "running").await;
+    service.submit(&chat("waits")).await;
+    let revoked = Credential {
+        is_revoked: true,
+        ..credential
+    };
+    policy.replace_keys(KeySource::Store, vec![revoked]);
+    // The running one finishes.
+    assert_eq!(service.show("runs").await["state"], "running");
+    service.cancel("runs").await;
+    let events = service.events("waits").await;
+    assert_eq!(code(&events), "UNAUTHORIZED");
+    let message = &events.last().unwrap().data["message"];
+    assert_eq!(message, "the key of this token was revoked");
+    assert_eq!(engines[0].stats().requests, 1);
 }
