@@ -128,7 +128,7 @@ impl InferenceRequest {
             priority = key.priority(priority);
             if is_stream
                 && route.dialect == Dialect::Completions
-                && let Some(asking) = with_usage(&body)
+                && let Some(asking) = with_usage(&body)?
             {
                 body = asking;
                 parts.headers.remove(CONTENT_LENGTH);

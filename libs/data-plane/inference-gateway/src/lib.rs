@@ -71,6 +71,7 @@ mod token_use;
 mod traffic;
 mod usage_event;
 mod usage_option;
+mod usage_scan;
 mod whole_answer;
 
 pub use aliases::{AliasProblem, AliasProblems, Aliases, MAX_ALIASES_FILE_BYTES};

@@ -1,8 +1,8 @@
 //! How many tokens an engine generated: its own count where it reports one, else the pieces of
 //! content in its stream.
 //!
-//! Nothing is parsed: a stream is searched for the few names that matter. Within generated text
-//! their quotes would be escaped.
+//! The engine's count is found by its place in a response (`usage_scan`). Pieces of content are found
+//! by the few names that matter: within generated text their quotes would be escaped.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -13,18 +13,9 @@ use memchr::memmem::Finder;
 
 use crate::{
     dialect::Dialect,
-    token_use::{ReportedUse, TokenUse, last_number},
+    token_use::{ReportedUse, TokenUse},
+    usage_scan::{Report, events_report, whole_report},
 };
-
-/// The names of the engine's own count.
-static COUNTS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| {
-    [
-        Finder::new(r#""completion_tokens":"#),
-        // llama-server, where the client does not ask for the usage.
-        Finder::new(r#""predicted_n":"#),
-        Finder::new(r#""output_tokens":"#),
-    ]
-});
 
 /// What a chat adds.
 static DELTA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""delta":"#));
@@ -55,20 +46,34 @@ impl TokenCount {
     pub(crate) fn events(&mut self, dialect: Dialect, events: &[u8]) -> bool {
         let deltas = count_deltas(dialect, events);
         self.deltas = self.deltas.saturating_add(deltas);
-        if let Some(count) = engine_count(dialect, events) {
-            self.reported_by_engine = Some(count);
-        }
-        if let Some(reported) = &mut self.reported_use {
-            reported.whole(dialect, events);
+        if self.needs_report(dialect)
+            && let Some(report) = events_report(dialect, events)
+        {
+            self.reported(dialect, &report);
         }
         deltas > 0
     }
 
     /// A response that is no stream is complete.
     pub(crate) fn whole(&mut self, dialect: Dialect, response: &[u8]) {
-        self.reported_by_engine = engine_count(dialect, response);
+        if self.needs_report(dialect)
+            && let Some(report) = whole_report(dialect, response)
+        {
+            self.reported(dialect, &report);
+        }
+    }
+
+    /// Of other APIs, only the usage of keys is counted.
+    fn needs_report(&self, dialect: Dialect) -> bool {
+        self.reported_use.is_some() || !matches!(dialect, Dialect::Plain | Dialect::Ollama)
+    }
+
+    fn reported(&mut self, dialect: Dialect, report: &Report) {
+        if let Some(count) = engine_count(dialect, report) {
+            self.reported_by_engine = Some(count);
+        }
         if let Some(reported) = &mut self.reported_use {
-            reported.whole(dialect, response);
+            reported.reported(report);
         }
     }
 
@@ -191,14 +196,13 @@ fn string(text: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// The engine's own count of generated tokens, if `text` holds it; the last one, because streams
+/// The engine's own count of generated tokens, where its API has one; the last one, because streams
 /// count up.
-fn engine_count(dialect: Dialect, text: &[u8]) -> Option<u64> {
-    let [completion, predicted, output] = &*COUNTS;
-    let last = |finder: &Finder<'_>| last_number(finder, text);
+fn engine_count(dialect: Dialect, report: &Report) -> Option<u64> {
     match dialect {
-        Dialect::Completions => last(completion).or_else(|| last(predicted)),
-        Dialect::Responses | Dialect::Messages => last(output),
+        Dialect::Completions | Dialect::Responses | Dialect::Messages => {
+            report.output.or(report.predicted).map(u64::from)
+        }
         Dialect::Plain | Dialect::Ollama => None,
     }
 }
@@ -257,7 +261,13 @@ mod tests {
             ),
             (Plain, r#"{"completion_tokens":5}"#, None),
         ] {
-            assert_eq!(engine_count(dialect, text.as_bytes()), expected, "{text}");
+            let report = if text.starts_with("data: ") {
+                events_report(dialect, text.as_bytes())
+            } else {
+                whole_report(dialect, text.as_bytes())
+            };
+            let count = report.and_then(|report| engine_count(dialect, &report));
+            assert_eq!(count, expected, "{text}");
         }
     }
 

@@ -6,38 +6,75 @@ use memchr::memmem;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::model_name::range_of;
+use crate::{error::GatewayError, model_name::range_of};
 
 const NAME: &[u8] = b"\"stream_options\"";
 const FIELD: &[u8] = b"\"stream_options\":{\"include_usage\":true}";
 const OPTION: &[u8] = b"\"include_usage\":true";
 
-/// The body of a streamed request, which asks for the usage; `None` when the client asks for it, or
-/// when the body has another form than the engine would accept.
-pub(crate) fn with_usage(body: &[u8]) -> Option<Bytes> {
+/// Why a body cannot ask for the usage. Engines read such values in ways of their own, and the last
+/// of two fields, or the first: a client must not get a stream that tells no usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UsageOptionError {
+    /// `stream_options`, or a body that cannot be searched for it.
+    #[error("`stream_options` must be an object or null, and be there once")]
+    Options,
+    /// `include_usage`.
+    #[error("`stream_options.include_usage` must be true, false or null, and be there once")]
+    IncludeUsage,
+}
+
+impl From<UsageOptionError> for GatewayError {
+    fn from(error: UsageOptionError) -> Self {
+        let field = match error {
+            UsageOptionError::Options => "stream_options",
+            UsageOptionError::IncludeUsage => "stream_options.include_usage",
+        };
+        Self::invalid(field, error.to_string())
+    }
+}
+
+/// The body of a streamed request, which asks for the usage; `None` when the client asks for it.
+pub(crate) fn with_usage(body: &[u8]) -> Result<Option<Bytes>, UsageOptionError> {
     // In a text, the quotes of the name would be escaped; only `\u` could hide it.
     if memmem::find(body, NAME).is_none() && memmem::find(body, b"\\u").is_none() {
-        return insert(body, 0, FIELD);
+        return inserted(body, 0, FIELD);
     }
-    let fields: Fields<'_> = serde_json::from_slice(body).ok()?;
+    // A repeated field is an error.
+    let fields: Fields<'_> = serde_json::from_slice(body).map_err(|_| UsageOptionError::Options)?;
     let Some(options) = fields.stream_options else {
-        return insert(body, 0, FIELD);
+        return inserted(body, 0, FIELD);
     };
-    let range = range_of(options.get(), body)?;
     if options.get() == "null" {
         let object = &FIELD[NAME.len() + 1..];
-        return Some(joined(&body[..range.start], object, &body[range.end..]));
+        return replaced(body, options, object);
     }
-    let known: Options<'_> = serde_json::from_str(options.get()).ok()?;
-    match known.include_usage {
-        None => insert(body, range.start, OPTION),
-        Some(value) if matches!(value.get(), "false" | "null") => {
-            let range = range_of(value.get(), body)?;
-            Some(joined(&body[..range.start], b"true", &body[range.end..]))
+    // serde would read a list as the fields in order.
+    if !options.get().starts_with('{') {
+        return Err(UsageOptionError::Options);
+    }
+    let known: Options<'_> =
+        serde_json::from_str(options.get()).map_err(|_| UsageOptionError::IncludeUsage)?;
+    match known.include_usage.map(|value| (value, value.get())) {
+        None => {
+            let range = range_of(options.get(), body).ok_or(UsageOptionError::Options)?;
+            inserted(body, range.start, OPTION)
         }
-        // It asks, or the engine refuses it.
-        Some(_) => None,
+        Some((_, "true")) => Ok(None),
+        Some((value, "false" | "null")) => replaced(body, value, b"true"),
+        Some(_) => Err(UsageOptionError::IncludeUsage),
     }
+}
+
+fn inserted(body: &[u8], from: usize, field: &[u8]) -> Result<Option<Bytes>, UsageOptionError> {
+    let body = insert(body, from, field);
+    body.map(Some).ok_or(UsageOptionError::Options)
+}
+
+/// The body with other text instead of `value`, which it has.
+fn replaced(body: &[u8], value: &RawValue, text: &[u8]) -> Result<Option<Bytes>, UsageOptionError> {
+    let range = range_of(value.get(), body).ok_or(UsageOptionError::Options)?;
+    Ok(Some(joined(&body[..range.start], text, &body[range.end..])))
 }
 
 /// Inserts a field into the object that begins at `from` or after blanks.
@@ -120,16 +157,54 @@ mod tests {
                 Some(r#"{"stream_options":{"include_usage":true},"x":{"stream_options":{}}}"#),
             ),
             (r#"{"stream_options":{"include_usage":true}}"#, None),
-            (r#"{"stream_options":{"include_usage":"x"}}"#, None),
-            (r#"{"stream_options":"x"}"#, None),
-            ("[]", None),
-            ("", None),
         ] {
-            let found = with_usage(before.as_bytes());
+            let found = with_usage(before.as_bytes()).unwrap();
             let found = found
                 .as_deref()
                 .map(|body| std::str::from_utf8(body).unwrap());
             assert_eq!(found, after, "{before}");
         }
+    }
+
+    // spec: KEY-21
+    #[test]
+    fn no_other_value_hides_the_usage() {
+        use UsageOptionError::{IncludeUsage, Options};
+        for (body, error) in [
+            (r#"{"stream_options":{"include_usage":0}}"#, IncludeUsage),
+            (r#"{"stream_options":{"include_usage":0.0}}"#, IncludeUsage),
+            (r#"{"stream_options":{"include_usage":1}}"#, IncludeUsage),
+            (
+                r#"{"stream_options":{"include_usage":"false"}}"#,
+                IncludeUsage,
+            ),
+            (
+                r#"{"stream_options":{"include_usage":[true]}}"#,
+                IncludeUsage,
+            ),
+            (
+                r#"{"stream_options":{"include_usage":true,"include_usage":false}}"#,
+                IncludeUsage,
+            ),
+            (
+                r#"{"stream_options":{"include_usage":true,"include\u005fusage":false}}"#,
+                IncludeUsage,
+            ),
+            (
+                r#"{"stream_options":{"include_usage":true},"stream_options":null}"#,
+                Options,
+            ),
+            (r#"{"stream_options":{},"stream\u005foptions":{}}"#, Options),
+            (r#"{"stream_options":false}"#, Options),
+            (r#"{"stream_options":[]}"#, Options),
+            (r#"{"stream_options":[true]}"#, Options),
+            (r#"{"stream_options":"x"}"#, Options),
+            ("[]", Options),
+            ("", Options),
+        ] {
+            assert_eq!(with_usage(body.as_bytes()), Err(error), "{body}");
+        }
+        let no_text = [b"{\"x\":\"\xff\",\"stream_options\":{\"a\":\"\xff\"}}".as_slice()].concat();
+        assert_eq!(with_usage(&no_text), Err(Options));
     }
 }

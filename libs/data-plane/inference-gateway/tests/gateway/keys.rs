@@ -302,6 +302,47 @@ async fn a_waiting_request_of_a_revoked_key_is_refused_when_its_turn_comes() {
     assert_eq!(engines[0].stats().requests, 1);
 }
 
+// spec: KEY-21
+#[tokio::test]
+async fn a_stream_that_would_hide_its_usage_is_refused_for_keys_only() {
+    let engines = engines([Script::default()]);
+    let service = service(&engines, [TestKey::new("shop", limits())]);
+    let open = Service::over(&engines).await;
+    let [key] = service.keys() else { panic!() };
+    let bearer = key.bearer();
+    let headers = [("authorization", bearer.as_str())];
+    for (options, param) in [
+        (r#""stream_options":[true]"#, "stream_options"),
+        (
+            r#""stream_options":{},"stream_options":{}"#,
+            "stream_options",
+        ),
+        (
+            r#""stream_options":{"include_usage":"false"}"#,
+            "stream_options.include_usage",
+        ),
+    ] {
+        let body = format!(r#"{{"model":"tiny","messages":[],"stream":true,{options}}}"#);
+        let answer = service.send(Method::POST, CHAT, &headers, &body).await;
+        assert_eq!(answer.status(), 400, "{options}");
+        let error = error_of(&text(answer).await.0);
+        assert_eq!(error["param"], param);
+        // Other requests pass as they are.
+        let answer = open.send(Method::POST, CHAT, &[], &body).await;
+        assert_ne!(error_of_any(answer).await["param"], param, "{options}");
+        // Without a stream the field means nothing.
+        let body = body.replace("true,", "false,");
+        let answer = service.send(Method::POST, CHAT, &headers, &body).await;
+        assert_ne!(error_of_any(answer).await["param"], param, "{options}");
+    }
+}
+
+/// The error of an answer, if it is one.
+async fn error_of_any(answer: Response<ProxyBody>) -> Value {
+    let answer: Value = serde_json::from_str(&text(answer).await.0).unwrap_or_default();
+    answer["error"].clone()
+}
+
 // spec: KEY-6
 #[tokio::test]
 async fn a_key_sees_and_uses_its_models_only() {

@@ -1,0 +1,463 @@
+//! Finds the numbers that an engine reports of its own work, by their place in a response.
+//!
+//! A response repeats what the client sent: metadata, tools, schemas. A name alone is no proof that
+//! the engine has written the number. So the scanner follows the nesting, and reads numbers in
+//! `usage` and `timings` at the top, and nowhere else. It keeps its state between pieces, which may
+//! be cut anywhere, and allocates nothing.
+
+// Engines choose the text here: no index and no number in it may panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
+use std::sync::LazyLock;
+
+use memchr::{memchr2, memmem::Finder};
+
+use crate::dialect::Dialect;
+
+/// Longer than each name that is looked for.
+const KEY_BYTES: usize = 32;
+
+/// What a number is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Prompt,
+    Fresh,
+    Cached,
+    CacheMade,
+    Output,
+    Predicted,
+    Total,
+}
+
+/// What an engine has reported; the last number of each kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// All tokens of the prompt.
+    pub(crate) prompt: Option<u32>,
+    /// Tokens of the prompt that were not in a cache.
+    pub(crate) fresh: Option<u32>,
+    /// Tokens of the prompt that were in a cache.
+    pub(crate) cached: Option<u32>,
+    /// Tokens of the prompt that are in a cache now.
+    pub(crate) cache_made: Option<u32>,
+    /// Generated tokens.
+    pub(crate) output: Option<u32>,
+    /// Generated tokens in the timings of llama-server.
+    pub(crate) predicted: Option<u32>,
+    /// All tokens.
+    pub(crate) total: Option<u32>,
+}
+
+impl Report {
+    fn set(&mut self, part: Part, count: u32) {
+        let place = match part {
+            Part::Prompt => &mut self.prompt,
+            Part::Fresh => &mut self.fresh,
+            Part::Cached => &mut self.cached,
+            Part::CacheMade => &mut self.cache_made,
+            Part::Output => &mut self.output,
+            Part::Predicted => &mut self.predicted,
+            Part::Total => &mut self.total,
+        };
+        *place = Some(count);
+    }
+
+    /// Takes over what a later report says.
+    pub(crate) fn merge(&mut self, later: &Self) {
+        self.prompt = later.prompt.or(self.prompt);
+        self.fresh = later.fresh.or(self.fresh);
+        self.cached = later.cached.or(self.cached);
+        self.cache_made = later.cache_made.or(self.cache_made);
+        self.output = later.output.or(self.output);
+        self.predicted = later.predicted.or(self.predicted);
+        self.total = later.total.or(self.total);
+    }
+}
+
+/// An object whose fields matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The response, or an event of its stream.
+    Top,
+    /// The response within an event: of OpenAI's responses and Anthropic's messages.
+    Envelope,
+    Usage,
+    Timings,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Between,
+    /// In a string, which is a name that may matter or not.
+    Text {
+        is_key: bool,
+    },
+    /// After a backslash in a string.
+    Escaped,
+    /// In a number; `None` when it is too large to be plausible.
+    Number(Part, Option<u32>),
+}
+
+/// A position in a response.
+#[derive(Debug, Clone)]
+pub(crate) struct UsageScan {
+    mode: Mode,
+    /// How many objects and lists are open.
+    depth: u32,
+    /// The outermost open objects that matter. Each is a field of the one before it.
+    places: [Place; 3],
+    open: u8,
+    key: [u8; KEY_BYTES],
+    /// `KEY_BYTES` and more: another name.
+    key_bytes: usize,
+    /// The next string of the innermost place is a name.
+    expects_key: bool,
+}
+
+impl Default for UsageScan {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Between,
+            depth: 0,
+            places: [Place::Top; 3],
+            open: 0,
+            key: [0; KEY_BYTES],
+            key_bytes: 0,
+            expects_key: false,
+        }
+    }
+}
+
+impl UsageScan {
+    /// Reads the next piece of a response in JSON, or of several.
+    pub(crate) fn piece(&mut self, dialect: Dialect, mut rest: &[u8], report: &mut Report) {
+        while let Some((&first, after)) = rest.split_first() {
+            match self.mode {
+                Mode::Text { is_key } => {
+                    let end = memchr2(b'"', b'\\', rest);
+                    let text = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+                    if is_key {
+                        self.extend_key(text);
+                    }
+                    let Some(end) = end else { return };
+                    let (_, from_end) = rest.split_at_checked(end).unwrap_or_default();
+                    let Some((&ending, after)) = from_end.split_first() else {
+                        return;
+                    };
+                    rest = after;
+                    self.mode = Mode::Between;
+                    if ending == b'\\' {
+                        // No name that matters has an escape.
+                        if is_key {
+                            self.key_bytes = KEY_BYTES;
+                        }
+                        self.mode = Mode::Escaped;
+                    }
+                }
+                Mode::Escaped => {
+                    rest = after;
+                    self.mode = Mode::Text { is_key: false };
+                }
+                Mode::Number(part, count) if first.is_ascii_digit() => {
+                    let digit = u32::from(first.saturating_sub(b'0'));
+                    let count = count.and_then(|count| count.checked_mul(10)?.checked_add(digit));
+                    rest = after;
+                    self.mode = Mode::Number(part, count);
+                }
+                Mode::Number(part, count) => {
+                    if let Some(count) = count {
+                        report.set(part, count);
+                    }
+                    self.mode = Mode::Between;
+                }
+                Mode::Between => {
+                    rest = after;
+                    self.between(dialect, first);
+                }
+            }
+        }
+    }
+
+    fn between(&mut self, dialect: Dialect, byte: u8) {
+        // Directly in the innermost place.
+        let is_direct = self.depth > 0 && self.depth == u32::from(self.open);
+        match byte {
+            b'{' => self.open_object(dialect, is_direct),
+            // A list of responses has each of them at the top.
+            b'[' if self.depth > 0 => self.depth = self.depth.saturating_add(1),
+            b'}' | b']' if self.depth > 0 => {
+                if is_direct {
+                    self.open = self.open.saturating_sub(1);
+                }
+                self.depth = self.depth.saturating_sub(1);
+                self.forget_key();
+            }
+            b'"' if self.depth > 0 => {
+                let is_key = is_direct && self.expects_key;
+                if is_key {
+                    self.key_bytes = 0;
+                }
+                self.mode = Mode::Text { is_key };
+            }
+            b':' if is_direct => self.expects_key = false,
+            b',' if is_direct => self.expects_key = true,
+            b'0'..=b'9' if is_direct && !self.expects_key => {
+                if let Some(part) = self.part(dialect) {
+                    self.mode = Mode::Number(part, Some(u32::from(byte.saturating_sub(b'0'))));
+                }
+                // What follows a fraction or an exponent is no other number.
+                self.forget_key();
+            }
+            // A negative number.
+            b'-' if is_direct => self.forget_key(),
+            _ => {}
+        }
+    }
+
+    fn open_object(&mut self, dialect: Dialect, is_direct: bool) {
+        let place = match (self.depth, self.place(), self.key()) {
+            (0, ..) => Some(Place::Top),
+            _ if !is_direct || self.expects_key => None,
+            (_, Some(Place::Top | Place::Envelope), b"usage") => Some(Place::Usage),
+            (_, Some(Place::Top), b"timings") => Some(Place::Timings),
+            (_, Some(Place::Top), b"response") if dialect == Dialect::Responses => {
+                Some(Place::Envelope)
+            }
+            (_, Some(Place::Top), b"message") if dialect == Dialect::Messages => {
+                Some(Place::Envelope)
+            }
+            _ => None,
+        };
+        if let Some(place) = place
+            && let Some(free) = self.places.get_mut(usize::from(self.open))
+        {
+            *free = place;
+            self.open = self.open.saturating_add(1);
+            self.expects_key = true;
+        }
+        self.depth = self.depth.saturating_add(1);
+    }
+
+    fn place(&self) -> Option<Place> {
+        let last = self.open.checked_sub(1)?;
+        self.places.get(usize::from(last)).copied()
+    }
+
+    /// What a number in the innermost place is.
+    fn part(&self, dialect: Dialect) -> Option<Part> {
+        use Dialect::{Completions, Messages, Ollama, Plain, Responses};
+        let part = match (dialect, self.place()?, self.key()) {
+            (Completions | Plain, Place::Usage, b"prompt_tokens") => Part::Prompt,
+            (Completions | Plain, Place::Usage, b"completion_tokens") => Part::Output,
+            (Plain, Place::Usage, b"total_tokens") => Part::Total,
+            (Completions, Place::Timings, b"prompt_n") => Part::Fresh,
+            (Completions, Place::Timings, b"cache_n") => Part::Cached,
+            (Completions, Place::Timings, b"predicted_n") => Part::Predicted,
+            // llama-server's own routes.
+            (Plain, Place::Top, b"tokens_evaluated") => Part::Prompt,
+            (Plain, Place::Top, b"tokens_predicted") => Part::Output,
+            // Only Anthropic's messages count the cache apart.
+            (Responses | Messages, Place::Usage, b"input_tokens") => Part::Fresh,
+            (Responses | Messages, Place::Usage, b"output_tokens") => Part::Output,
+            (Messages, Place::Usage, b"cache_read_input_tokens") => Part::Cached,
+            (Messages, Place::Usage, b"cache_creation_input_tokens") => Part::CacheMade,
+            (Completions | Responses | Messages | Plain | Ollama, ..) => return None,
+        };
+        Some(part)
+    }
+
+    fn key(&self) -> &[u8] {
+        self.key.get(..self.key_bytes).unwrap_or_default()
+    }
+
+    fn forget_key(&mut self) {
+        self.key_bytes = 0;
+    }
+
+    fn extend_key(&mut self, text: &[u8]) {
+        let end = self.key_bytes.saturating_add(text.len());
+        if let Some(free) = self.key.get_mut(self.key_bytes..end) {
+            free.copy_from_slice(text);
+        }
+        self.key_bytes = end;
+    }
+}
+
+/// Every report has one of these, with a value after it.
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""usage""#));
+static TIMINGS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""timings""#));
+static NATIVE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""tokens_predicted""#));
+
+/// Whether this text may report something. Nearly every event of a stream does not, and some have
+/// `"usage":null`.
+fn may_report(dialect: Dialect, text: &[u8]) -> bool {
+    let has_object = |name: &Finder<'_>| {
+        name.find_iter(text).any(|at| {
+            let after = text.get(at.saturating_add(name.needle().len())..);
+            let after = after.unwrap_or_default().trim_ascii_start();
+            let value = after.strip_prefix(b":").unwrap_or_default();
+            value.trim_ascii_start().starts_with(b"{")
+        })
+    };
+    match dialect {
+        Dialect::Completions => has_object(&USAGE) || has_object(&TIMINGS),
+        Dialect::Responses | Dialect::Messages => has_object(&USAGE),
+        Dialect::Plain => has_object(&USAGE) || NATIVE.find(text).is_some(),
+        Dialect::Ollama => false,
+    }
+}
+
+/// What a whole response reports.
+pub(crate) fn whole_report(dialect: Dialect, response: &[u8]) -> Option<Report> {
+    may_report(dialect, response).then(|| {
+        let mut report = Report::default();
+        // A number that nothing follows is whole.
+        let mut scan = UsageScan::default();
+        scan.piece(dialect, response, &mut report);
+        scan.piece(dialect, b" ", &mut report);
+        report
+    })
+}
+
+/// What whole events report. The last one that reports a number wins.
+pub(crate) fn events_report(dialect: Dialect, events: &[u8]) -> Option<Report> {
+    may_report(dialect, events).then(|| {
+        let mut report = Report::default();
+        let mut scan = UsageScan::default();
+        for line in events.split(|byte| *byte == b'\n') {
+            if let Some(data) = line.strip_prefix(b"data:") {
+                scan.piece(dialect, data, &mut report);
+            } else if line.trim_ascii().is_empty() {
+                scan = UsageScan::default();
+            }
+        }
+        report
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Dialect::{Completions, Messages, Plain, Responses};
+
+    /// The prompt and the generated tokens, by whatever name.
+    fn found(report: Report) -> (Option<u32>, Option<u32>) {
+        let output = report.output.or(report.predicted);
+        (report.prompt.or(report.fresh), output)
+    }
+
+    // spec: KEY-20, SEE-21
+    #[test]
+    fn what_a_client_sent_is_no_report() {
+        let usage = r#""usage":{"prompt_tokens":11,"completion_tokens":3}"#;
+        let of_responses = r#""usage":{"input_tokens":11,"output_tokens":3}"#;
+        for echo in [
+            r#""metadata":{"prompt_tokens":"","completion_tokens":"","input_tokens":"","output_tokens":""}"#,
+            r#""metadata":{"prompt_tokens":0,"completion_tokens":0,"input_tokens":0,"output_tokens":0}"#,
+            r#""metadata":{"usage":{"prompt_tokens":0,"input_tokens":0,"output_tokens":0}}"#,
+            r#""tools":[{"usage":{"prompt_tokens":0,"input_tokens":0,"output_tokens":0}}]"#,
+            r#""tools":[{"response":{"usage":{"input_tokens":0,"output_tokens":0}}}]"#,
+            r#""metadata":{"x":"}","usage":"{\"input_tokens\":0}","timings":{"prompt_n":0}}"#,
+            r#""user":"\",\"usage\":{\"prompt_tokens\":0,\"input_tokens\":0}""#,
+            r#""user":"usage","x":[{"input_tokens":0,"prompt_tokens":0}]"#,
+            r#""user":"\\","input_tokens":0,"output_tokens":0,"prompt_tokens":0"#,
+        ] {
+            for fields in [format!("{{{usage},{echo}}}"), format!("{{{echo},{usage}}}")] {
+                let report = whole_report(Completions, fields.as_bytes()).unwrap();
+                assert_eq!(found(report), (Some(11), Some(3)), "{fields}");
+                let event = format!("event: x\r\ndata: {fields}\r\n\r\ndata: [DONE]\r\n\r\n");
+                let report = events_report(Completions, event.as_bytes()).unwrap();
+                assert_eq!(found(report), (Some(11), Some(3)), "{event}");
+            }
+            for fields in [
+                format!("{{{of_responses},{echo}}}"),
+                format!("{{{echo},{of_responses}}}"),
+            ] {
+                for dialect in [Responses, Messages] {
+                    let report = whole_report(dialect, fields.as_bytes()).unwrap();
+                    assert_eq!(found(report), (Some(11), Some(3)), "{fields}");
+                }
+                for (dialect, name) in [(Responses, "response"), (Messages, "message")] {
+                    let event = format!(
+                        "event: x\ndata: {{\"type\":\"x\",\"{name}\":{fields}}}\n\n\
+                         data: {{\"type\":\"y\"}}\n\n"
+                    );
+                    let report = events_report(dialect, event.as_bytes()).unwrap();
+                    assert_eq!(found(report), (Some(11), Some(3)), "{event}");
+                }
+            }
+        }
+    }
+
+    // spec: KEY-20
+    #[test]
+    fn a_report_is_found_wherever_its_text_is_cut() {
+        for (dialect, text, expected) in [
+            (
+                Completions,
+                r#"{"choices":[{"x":"a\"b\\"}],"usage" : { "prompt_tokens" : 12 , "completion_tokens":34}}"#,
+                (Some(12), Some(34)),
+            ),
+            (
+                Completions,
+                r#"{"usage":null,"timings":{"cache_n":9,"prompt_n":2,"predicted_n":5}}"#,
+                (Some(2), Some(5)),
+            ),
+            (
+                Completions,
+                r#"{"usage":{"completion_tokens_details":{"completion_tokens":1},"prompt_tokens":-5,"completion_tokens":5.7}}"#,
+                (None, Some(5)),
+            ),
+            (
+                Completions,
+                r#"{"usage":{"prompt_tokens":4294967296,"completion_tokens":4294967295}}"#,
+                (None, Some(u32::MAX)),
+            ),
+            (
+                Plain,
+                r#"[{"tokens_evaluated":6,"tokens_predicted":2}]"#,
+                (Some(6), Some(2)),
+            ),
+            (Plain, r#"{"usage":{"input_tokens":1}"#, (None, None)),
+            (
+                Plain,
+                r#"}}]]"{"usage":{"prompt_tokens":3}}"#,
+                (Some(3), None),
+            ),
+        ] {
+            for cut in 0..=text.len() {
+                let (mut scan, mut report) = (UsageScan::default(), Report::default());
+                scan.piece(dialect, &text.as_bytes()[..cut], &mut report);
+                scan.piece(dialect, &text.as_bytes()[cut..], &mut report);
+                assert_eq!(found(report), expected, "{text} cut at {cut}");
+            }
+        }
+    }
+
+    // spec: SEE-40
+    #[test]
+    fn most_events_are_not_scanned() {
+        for event in [
+            r#"data: {"choices":[{"delta":{"content":"a"}}],"usage":null}"#,
+            r#"data: {"choices":[{"delta":{"content":"\"usage\":{}"}}]}"#,
+            "data: [DONE]",
+        ] {
+            assert!(!may_report(Completions, event.as_bytes()), "{event}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever an engine sends, in whatever pieces, nothing panics.
+        #[test]
+        fn no_text_panics(
+            text in "[{}\\[\\]\":,\\\\ -19x]{0,64}|[{}\":,]{0,200}",
+            cut in 0..64_usize,
+        ) {
+            let (mut scan, mut report) = (UsageScan::default(), Report::default());
+            let cut = cut.min(text.len());
+            let (before, after) = text.as_bytes().split_at(cut);
+            scan.piece(Responses, before, &mut report);
+            scan.piece(Responses, after, &mut report);
+        }
+    }
+}
