@@ -130,9 +130,18 @@ struct KeyUse {
     running: u64,
     requests: MinuteWindow,
     tokens: MinuteWindow,
-    tokens_today: u64,
+    /// The tokens of the present day, and of the one before the clock changed its day.
+    days: [DayTokens; 2],
     /// The recent duration of its requests.
     duration: Duration,
+}
+
+/// The tokens of a day.
+#[derive(Debug, Clone, Copy, Default)]
+struct DayTokens {
+    /// Days since 1970.
+    day: u64,
+    tokens: u64,
 }
 
 impl Default for KeyUse {
@@ -141,7 +150,7 @@ impl Default for KeyUse {
             running: 0,
             requests: MinuteWindow::default(),
             tokens: MinuteWindow::default(),
-            tokens_today: 0,
+            days: [DayTokens::default(); 2],
             duration: ASSUMED_DURATION,
         }
     }
@@ -160,7 +169,7 @@ impl LimitsCore {
             Some(used) => used,
             None => self.keys.entry(Arc::clone(key)).or_default(),
         };
-        used.advance(at.now);
+        used.advance(at);
         if let Some(exceeded) = used.exceeded(limits, at) {
             return Err(exceeded);
         }
@@ -181,7 +190,7 @@ impl LimitsCore {
         let Some(used) = self.keys.get_mut(key) else {
             return Ok(());
         };
-        used.advance(at.now);
+        used.advance(at);
         match used.longest(used.tokens_exceeded(limits, at), limits, at) {
             Some(exceeded) => Err(exceeded),
             None => Ok(()),
@@ -200,9 +209,10 @@ impl LimitsCore {
     pub(crate) fn used_tokens(&mut self, key: &str, tokens: u64, at: Moment) {
         self.start_day(at);
         if let Some(used) = self.keys.get_mut(key) {
-            used.advance(at.now);
+            used.advance(at);
             used.tokens.add(tokens);
-            used.tokens_today = used.tokens_today.saturating_add(tokens);
+            let today = used.today_mut();
+            *today = today.saturating_add(tokens);
         }
     }
 
@@ -221,29 +231,51 @@ impl LimitsCore {
     pub(crate) fn restore(&mut self, key: &Arc<str>, tokens_today: u64, at: Moment) {
         self.start_day(at);
         let used = self.keys.entry(Arc::clone(key)).or_default();
-        used.tokens_today = used.tokens_today.max(tokens_today);
+        used.advance(at);
+        let today = used.today_mut();
+        *today = tokens_today.max(*today);
     }
 
-    /// Forgets the tokens of the day before, and the keys that are not in use. A clock that goes
-    /// back starts no day.
+    /// Forgets the keys that are not in use, when the clock shows another day: a later one or, after
+    /// it was set back, an earlier one.
     fn start_day(&mut self, at: Moment) {
         let day = day_of(at.utc);
-        if day <= self.day {
+        if std::mem::replace(&mut self.day, day) == day {
             return;
         }
-        self.day = day;
         self.keys.retain(|_, used| {
-            used.tokens_today = 0;
-            used.advance(at.now);
-            used.running > 0 || used.requests.total() > 0 || used.tokens.total() > 0
+            used.advance(at);
+            let has_tokens = used.days.iter().any(|day| day.tokens > 0);
+            let has_counts = used.requests.total() > 0 || used.tokens.total() > 0;
+            used.running > 0 || has_counts || has_tokens
         });
     }
 }
 
 impl KeyUse {
-    fn advance(&mut self, now: Duration) {
-        self.requests.advance(now);
-        self.tokens.advance(now);
+    /// Forgets what is over. The day before is remembered: a clock that was wrong for a moment gives
+    /// nothing back, and takes nothing away, when it shows that day again.
+    fn advance(&mut self, at: Moment) {
+        self.requests.advance(at.now);
+        self.tokens.advance(at.now);
+        let day = day_of(at.utc);
+        let [today, before] = &mut self.days;
+        if today.day == day {
+            return;
+        }
+        std::mem::swap(today, before);
+        if today.day != day {
+            *today = DayTokens { day, tokens: 0 };
+        }
+    }
+
+    /// The tokens of the day of the last [`advance`](Self::advance).
+    fn tokens_today(&self) -> u64 {
+        self.days[0].tokens
+    }
+
+    fn today_mut(&mut self) -> &mut u64 {
+        &mut self.days[0].tokens
     }
 
     /// The limit that another request would exceed.
@@ -272,7 +304,7 @@ impl KeyUse {
     ) -> [Option<(LimitKind, u64, Duration)>; 2] {
         use LimitKind::{TokensPerDay, TokensPerMinute};
         let tokens = reached(limits.tokens_per_minute(), self.tokens.total());
-        let today = reached(limits.tokens_per_day(), self.tokens_today);
+        let today = reached(limits.tokens_per_day(), self.tokens_today());
         [
             tokens.map(|limit| (TokensPerMinute, limit, self.tokens.below_in(limit, at.now))),
             today.map(|limit| (TokensPerDay, limit, rest_of_day(at.utc))),
@@ -317,7 +349,7 @@ impl KeyUse {
         });
         let of_day = limits.tokens_per_day().map(|limit| RateWindow {
             limit,
-            remaining: limit.saturating_sub(self.tokens_today),
+            remaining: limit.saturating_sub(self.tokens_today()),
             reset: rest_of_day(at.utc),
         });
         let tokens = of_minute.into_iter().chain(of_day);

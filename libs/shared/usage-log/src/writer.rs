@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use service_runtime::Shutdown;
 use state_file::LineLog;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
     day::Day,
@@ -22,6 +22,10 @@ use crate::{
 /// How often changes are written. With the time to write them, a killed process loses less than a
 /// second.
 const PERIOD: Duration = Duration::from_millis(500);
+
+/// How long the clock must show a day before usage is removed that is too old on that day. A clock
+/// that is wrong, as after a start without its time server, is mostly right again by then.
+const SETTLING: Duration = Duration::from_secs(60 * 60);
 
 /// The longest line: names of keys and models have less than half of it.
 const LINE_BYTES: usize = 4096;
@@ -43,6 +47,10 @@ pub struct UsageWriter {
     /// The files of the last days.
     files: BTreeMap<Day, DayFile>,
     today: Day,
+    /// When the clock first showed that day without a break, since the start.
+    today_since: Duration,
+    /// Whether what is too old on that day was removed.
+    is_settled: bool,
     /// Whether the log has said that nothing can be written.
     is_reported: bool,
 }
@@ -102,20 +110,20 @@ impl UsageWriter {
             retention_days: retention_days.max(1),
             files: BTreeMap::new(),
             today: Day::of(now),
+            today_since: Duration::ZERO,
+            is_settled: false,
             is_reported: false,
         };
+        // All of them: the clock may be wrong, and nothing is removed before it has settled.
         for day in writer.days_on_disk()? {
-            if day < writer.first_day() {
-                writer.remove(day);
-            } else {
-                writer.read(day)?;
-            }
+            writer.read(day)?;
         }
         Ok(writer)
     }
 
     /// Writes changes until `stop` is requested, and then a last time.
     pub async fn run(mut self, stop: Shutdown) {
+        let started = Instant::now();
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -123,8 +131,9 @@ impl UsageWriter {
                 () = stop.requested() => true,
                 _ = ticks.tick() => false,
             };
+            let uptime = started.elapsed();
             let work = tokio::task::spawn_blocking(move || {
-                self.flush(SystemTime::now());
+                self.flush(SystemTime::now(), uptime);
                 self
             });
             match work.await {
@@ -138,9 +147,10 @@ impl UsageWriter {
         }
     }
 
-    /// Writes what has changed. What cannot be written is tried again the next time.
-    pub fn flush(&mut self, now: SystemTime) {
-        self.start_day(Day::of(now));
+    /// Writes what has changed. What cannot be written is tried again the next time. `uptime` is the
+    /// time since the start by a clock that nobody sets.
+    pub fn flush(&mut self, now: SystemTime, uptime: Duration) {
+        self.follow_clock(Day::of(now), uptime);
         let changed = self.log.0.lock().take_changed();
         if changed.is_empty() {
             return;
@@ -244,16 +254,21 @@ impl UsageWriter {
         self.today.earlier(self.retention_days.saturating_sub(1))
     }
 
-    /// Closes the files of earlier days, and forgets those beyond the retention. A clock that goes
-    /// back starts no day.
-    fn start_day(&mut self, day: Day) {
-        if day <= self.today {
+    /// Closes the files of earlier days, and forgets those beyond the retention once the clock has
+    /// settled.
+    fn follow_clock(&mut self, day: Day, uptime: Duration) {
+        if day != self.today {
+            self.today = day;
+            self.today_since = uptime;
+            self.is_settled = false;
+            self.files.retain(|open, _| *open >= day.earlier(1));
+        }
+        if self.is_settled || uptime.saturating_sub(self.today_since) < SETTLING {
             return;
         }
-        self.today = day;
+        self.is_settled = true;
         let first = self.first_day();
         self.log.0.lock().forget_before(first);
-        self.files.retain(|open, _| *open >= day.earlier(1));
         for day in self.days_on_disk().unwrap_or_default() {
             if day < first {
                 self.remove(day);

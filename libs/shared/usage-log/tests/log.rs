@@ -15,6 +15,8 @@ use service_runtime::Shutdown;
 use usage_log::{Day, MAX_MODELS_A_DAY, Usage, UsageLog, UsageQuery, UsageRow, UsageWriter};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const MILLI: Duration = Duration::from_millis(1);
 
 fn one(tokens: u64) -> Usage {
     Usage {
@@ -149,17 +151,58 @@ fn days_beyond_the_retention_are_removed_and_the_rest_is_read_again() {
     let (log, mut writer) = open(dir.path(), 2);
     record(&log, now - DAY, "a", "m", 1);
     record(&log, now, "a", "m", 2);
-    writer.flush(now);
+    writer.flush(now, Duration::ZERO);
     let kept = all(&log);
     assert_eq!(kept.len(), 2);
     fs::write(dir.path().join("2001-01-01.log"), "").unwrap();
     fs::write(dir.path().join("notes.txt"), "").unwrap();
     let (again, mut writer) = open(dir.path(), 2);
     assert_eq!(all(&again), kept);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
-    writer.flush(now + DAY);
-    assert_eq!(all(&again).len(), 1);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    let files = || fs::read_dir(dir.path()).unwrap().count();
+    writer.flush(now, HOUR - MILLI);
+    assert_eq!(files(), 4);
+    writer.flush(now, HOUR);
+    assert_eq!((files(), all(&again).len()), (3, 2));
+    writer.flush(now + DAY, 24 * HOUR);
+    assert_eq!(files(), 3);
+    writer.flush(now + DAY, 25 * HOUR);
+    assert_eq!((files(), all(&again).len()), (2, 1));
+}
+
+// spec: KEY-26
+#[test]
+fn a_clock_that_is_wrong_for_a_while_removes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    let (log, mut writer) = open(dir.path(), 2);
+    for day in 0..2 {
+        record(&log, now - day * DAY, "a", "m", 1);
+    }
+    writer.flush(now, Duration::ZERO);
+    let wrong = now + 100 * DAY;
+    for (time, uptime) in [
+        (wrong, HOUR),
+        (wrong, 2 * HOUR - MILLI),
+        (now, 2 * HOUR),
+        (wrong, 2 * HOUR + MILLI),
+        // So does one that is set back.
+        (UNIX_EPOCH, 3 * HOUR),
+        (UNIX_EPOCH, 9 * HOUR),
+        (now, 9 * HOUR),
+        (now, 10 * HOUR),
+    ] {
+        writer.flush(time, uptime);
+        assert_eq!(all(&log).len(), 2, "{time:?}");
+    }
+    // Neither does a start with such a clock, and the counts go on afterwards.
+    drop(writer);
+    let (log, mut writer) = open(dir.path(), 2);
+    writer.flush(wrong, Duration::ZERO);
+    record(&log, now, "a", "m", 1);
+    writer.flush(now, MILLI);
+    let (log, _) = open(dir.path(), 2);
+    let requests: Vec<_> = all(&log).iter().map(|row| row.usage.requests).collect();
+    assert_eq!(requests, [1, 2]);
 }
 
 // spec: KEY-23
@@ -174,12 +217,12 @@ fn what_cannot_be_written_is_written_later() {
     let said = captured_log::Log::of(|| {
         for _ in 0..3 {
             record(&log, now, "a", "m", 1);
-            writer.flush(now);
+            writer.flush(now, Duration::ZERO);
         }
     });
     assert_eq!(said.matches("usage cannot be written").count(), 1, "{said}");
     fs::remove_dir(&path).unwrap();
-    writer.flush(now);
+    writer.flush(now, Duration::ZERO);
     let (again, _) = open(dir.path(), 9);
     assert_eq!(all(&again), all(&log));
     assert_eq!(all(&again)[0].usage.requests, 3);
@@ -196,7 +239,7 @@ fn a_file_that_has_grown_is_rewritten() {
     let mut is_smaller = false;
     for _ in 0..310 {
         record(&log, now, "a", &model, 1);
-        writer.flush(now);
+        writer.flush(now, Duration::ZERO);
         let file = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap();
         let length = file.metadata().unwrap().len();
         is_smaller |= length < largest;
@@ -275,7 +318,7 @@ proptest! {
                     record(&log, now, &format!("k{key}"), &format!("m{model}"), tokens);
                 }
                 Step::Flush => {
-                    writer.flush(now);
+                    writer.flush(now, Duration::ZERO);
                     flushed = counts(&log);
                 }
                 Step::Kill => {

@@ -169,14 +169,50 @@ fn a_restart_keeps_the_tokens_of_the_day_and_a_new_day_forgets_idle_keys() {
     core.restore(&key(), 10, at(S));
     assert!(core.admit(&key(), &limits, at(S)).is_err());
     core.admit(&"k2".into(), &limits, at(DAY)).unwrap();
+    // Yesterday is remembered.
+    assert_eq!(core.keys.len(), 2);
+    core.admit(&"k2".into(), &limits, at(2 * DAY)).unwrap();
     assert_eq!(core.keys.len(), 1);
-    // A clock that goes back gives nothing back.
-    core.used_tokens("k2", 10, at(DAY));
-    let earlier = Moment {
-        utc: Duration::ZERO,
-        ..at(DAY + S)
+}
+
+// spec: KEY-13
+#[test]
+fn a_clock_that_jumps_and_returns_takes_no_day_and_gives_none() {
+    let limits = limits(UncheckedKeyLimits {
+        tokens_per_day: Some(10),
+        ..UncheckedKeyLimits::default()
+    });
+    let shows = |now: u32, day: u32| Moment {
+        now: now * S,
+        utc: 20_000 * DAY + day * DAY + DAY / 2,
     };
-    assert!(core.admit(&"k2".into(), &limits, earlier).is_err());
+    for jump in [
+        shows(10, 30),
+        shows(10, 1),
+        Moment {
+            utc: Duration::ZERO,
+            ..shows(10, 0)
+        },
+    ] {
+        let mut core = LimitsCore::default();
+        core.admit(&key(), &limits, shows(1, 0)).unwrap();
+        core.used_tokens("k1", 10, shows(2, 0));
+        assert!(core.admit(&key(), &limits, shows(3, 0)).is_err());
+        // The wrong day has its own tokens.
+        core.admit(&key(), &limits, jump).unwrap();
+        core.used_tokens("k1", 10, jump);
+        let refused = core.admit(&key(), &limits, jump).unwrap_err();
+        assert!(refused.retry_after <= DAY);
+        // Back, the day goes on as it was, and the next one is a new one.
+        assert!(core.admit(&key(), &limits, shows(20, 0)).is_err());
+        core.admit(&"k2".into(), &limits, shows(20, 0)).unwrap();
+        if jump.utc != shows(0, 1).utc {
+            core.admit(&key(), &limits, shows(30, 1)).unwrap();
+            core.used_tokens("k1", 10, shows(31, 1));
+            assert!(core.admit(&key(), &limits, shows(32, 1)).is_err());
+        }
+        core.admit(&key(), &limits, shows(40, 2)).unwrap();
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -277,7 +313,7 @@ proptest! {
                                 copy.start_day(later);
                                 let used = copy.keys.entry(key()).or_default();
                                 used.running = 0;
-                                used.advance(later.now);
+                                used.advance(later);
                                 prop_assert_eq!(used.exceeded(&limits, later), None);
                             }
                         }
