@@ -1,10 +1,10 @@
 //! `GET /v2/gpus`, `GET /v2/pools` and `GET /v2/catalog/availability`.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{RawQuery, State},
 };
-use http_server::ApiError;
+use http_server::{ApiError, Principal};
 
 use crate::{
     api::ControlApi,
@@ -41,14 +41,17 @@ pub(crate) async fn pools(
     Ok(Json(PoolsAnswer::of(&api.page(&query), &*api.data_path)))
 }
 
-/// Every model and the nodes that serve it. Free slots are
-/// counted live, as in `GET /v2/status`.
+/// Every model that the caller may use, and the nodes that serve it. Free slots are counted live, as
+/// in `GET /v2/status`.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/catalog/availability", tag = "capacity",
     responses((status = 200, description = "By name.", body = CatalogAnswer))
 ))]
-pub(crate) async fn catalog(State(api): State<ControlApi>) -> Json<CatalogAnswer> {
-    let mut catalog = Catalog::default();
+pub(crate) async fn catalog(
+    State(api): State<ControlApi>,
+    Extension(principal): Extension<Principal>,
+) -> Json<CatalogAnswer> {
+    let mut catalog = Catalog::of(principal);
     api.each_node(|node| catalog.add(node, &*api.data_path))
         .await;
     Json(catalog.into_answer())

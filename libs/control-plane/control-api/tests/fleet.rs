@@ -6,9 +6,11 @@ mod common;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use bearer_auth::{Identity, KeyLimits, Scope, UncheckedKeyLimits};
 use common::{Api, FakeDataPath, call, code, message, pool};
 use control_api::QuarantineView;
 use http::Method;
+use http_server::Principal;
 use serde_json::{Value, json};
 
 fn names(answer: &Value) -> Vec<&str> {
@@ -226,6 +228,36 @@ async fn replicas_are_endpoints_of_their_own() {
                 "slots_free": 3, "slots_total": 4, "nodes": ["a"]},
         ]})
     );
+}
+
+// spec: KEY-6
+#[tokio::test(start_paused = true)]
+async fn the_catalog_has_the_models_that_the_key_may_use() {
+    let api = Api::cloud();
+    api.join_with_replicas("a").await;
+    for (models, expected) in [
+        (Some(vec!["tiny", "none"]), vec!["tiny"]),
+        (Some(vec!["none"]), vec![]),
+        (None, vec!["large", "tiny"]),
+    ] {
+        let names = models.map(|names| names.iter().map(|name| name.parse().unwrap()).collect());
+        let limits = UncheckedKeyLimits {
+            models: names,
+            ..UncheckedKeyLimits::default()
+        };
+        let router = api.seen_by(Principal::Key(Arc::new(Identity {
+            id: "k1".into(),
+            name: "shop".into(),
+            scopes: Scope::Client.into(),
+            node: None,
+            expires_at: None,
+            limits: KeyLimits::try_from(limits).unwrap(),
+        })));
+        let (_, catalog) = call(&router, Method::GET, "/v2/catalog/availability", "").await;
+        let shown = catalog["models"].as_array().unwrap().iter();
+        let shown: Vec<_> = shown.map(|row| row["model"].as_str().unwrap()).collect();
+        assert_eq!(shown, expected);
+    }
 }
 
 // spec: SEE-32

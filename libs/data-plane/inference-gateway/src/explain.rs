@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use admission::{Admission, ContextNeed, RoutingPreference};
-use axum::{Json, extract::State};
-use http_server::{Access, ApiJson, Routes, Scope};
+use axum::{Extension, Json, extract::State};
+use http_server::{Access, ApiError, ApiJson, Principal, Routes, Scope};
 use placement::{Affinity, PlacementError, SkipReason, Strategy, prompt_blocks, session_key};
 use pool_registry_types::{NodeId, PoolId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "openapi")]
 use crate::strategy_schema::StrategyName;
-use crate::{aliases::Aliases, config::GatewayConfig};
+use crate::{aliases::Aliases, config::GatewayConfig, key_use::check_model};
 
 /// A request to explain.
 #[derive(Debug, Deserialize)]
@@ -106,22 +106,30 @@ pub fn explain_routes(admission: Admission, config: &GatewayConfig) -> Routes {
 /// Where a request would go, and why not elsewhere. Sends nothing.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/placement/explain", tag = "capacity", request_body = ExplainRequest,
-    responses((status = 200, description = "Where the request would go.", body = ExplainAnswer))
+    responses(
+        (status = 200, description = "Where the request would go.", body = ExplainAnswer),
+        (status = 403, description = "FORBIDDEN: the key may not use the model."),
+    )
 ))]
 async fn explain(
     State(explainer): State<Explainer>,
+    Extension(principal): Extension<Principal>,
     ApiJson(request): ApiJson<ExplainRequest>,
-) -> Result<Json<ExplainAnswer>, http_server::ApiError> {
+) -> Result<Json<ExplainAnswer>, ApiError> {
     let strategy = match &request.strategy {
         Some(name) => name
             .parse()
-            .map_err(|error| http_server::ApiError::invalid(format!("strategy: {error}")))?,
+            .map_err(|error| ApiError::invalid(format!("strategy: {error}")))?,
         None => explainer.strategy,
     };
     let model = explainer
         .aliases
         .target(&request.model)
         .unwrap_or(&request.model);
+    if let Some(key) = principal.identity() {
+        check_model(key, model, Some(&request.model))
+            .map_err(|error| ApiError::new(error.code, error.message))?;
+    }
     let affinity = Affinity {
         session: request.session_id.as_deref().map(session_key),
         blocks: request
@@ -157,4 +165,53 @@ async fn explain(
         waiting: explained.waiting,
         candidates: candidates.collect(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use admission::AdmissionConfig;
+    use bearer_auth::{Identity, KeyLimits, UncheckedKeyLimits};
+
+    use super::*;
+
+    // spec: KEY-6
+    #[tokio::test]
+    async fn a_key_is_told_of_its_models_only() {
+        let limits = UncheckedKeyLimits {
+            models: Some(vec!["tiny".parse().unwrap(), "quick".parse().unwrap()]),
+            ..UncheckedKeyLimits::default()
+        };
+        let key = Principal::Key(Arc::new(Identity {
+            id: "k1".into(),
+            name: "shop".into(),
+            scopes: Scope::Client.into(),
+            node: None,
+            expires_at: None,
+            limits: KeyLimits::try_from(limits).unwrap(),
+        }));
+        let aliases = "[aliases]\nfast = \"tiny\"\nquick = \"large\"\nother = \"large\"\n";
+        let explainer = Explainer {
+            admission: Admission::new(AdmissionConfig::default()),
+            strategy: Strategy::default(),
+            aliases: Arc::new(Aliases::parse(aliases).unwrap()),
+        };
+        for (model, is_allowed) in [
+            ("tiny", true),
+            ("fast", true),
+            ("quick", true),
+            ("large", false),
+            ("other", false),
+            ("none", false),
+        ] {
+            for caller in [key.clone(), Principal::ApiToken] {
+                let is_allowed = is_allowed || caller == Principal::ApiToken;
+                let request: ExplainRequest =
+                    serde_json::from_value(serde_json::json!({"model": model})).unwrap();
+                let state = State(explainer.clone());
+                let answer = explain(state, Extension(caller), ApiJson(request)).await;
+                let error = answer.err().map(|error| error.code.status());
+                assert_eq!(error, (!is_allowed).then_some(403), "{model}");
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use http_server::Principal;
 use pool_registry_types::NodeId;
 use serde::Serialize;
 use service_registry::NodeView;
@@ -41,18 +42,32 @@ pub struct ModelAnswer {
 }
 
 /// Builds the catalog node by node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Catalog {
+    /// Who it is for.
+    caller: Principal,
     models: BTreeMap<String, ModelAnswer>,
 }
 
 impl Catalog {
+    /// An empty catalog of the models that this caller may use.
+    pub(crate) fn of(caller: Principal) -> Self {
+        Self {
+            caller,
+            models: BTreeMap::new(),
+        }
+    }
+
     /// Adds the models of a node. Nodes come sorted by id.
     pub(crate) fn add(&mut self, node: &NodeView, data_path: &dyn DataPathSource) {
         for pool in &node.pools {
             for endpoint in endpoints(pool) {
                 let ready = endpoint.state() == EndpointState::Ready;
                 for name in endpoint.models().into_iter().flatten() {
+                    let key = self.caller.identity();
+                    if key.is_some_and(|key| !key.limits.allows_model(name)) {
+                        continue;
+                    }
                     self.model(name).add(&endpoint, ready, data_path);
                 }
             }

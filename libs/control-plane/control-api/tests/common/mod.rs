@@ -14,6 +14,7 @@ use control_api::{ControlApi, DataPathSource, DataPathView, QuarantineView};
 use event_log::EventLog;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
+use http_server::Principal;
 use pool_registry_types::RegisterRequest;
 use registry_runtime::{Config, RegistryHandle, build};
 use registry_store::{MemoryStore, RegistryStore};
@@ -149,6 +150,13 @@ impl Api {
     pub fn rewired(&self, wire: impl FnOnce(ControlApi) -> ControlApi) -> Router {
         let api = ControlApi::new(self.registry.clone()).with_events(self.events.clone());
         unguarded(wire(api))
+    }
+
+    /// The same nodes, as this caller sees them.
+    pub fn seen_by(&self, caller: Principal) -> Router {
+        let router = ControlApi::new(self.registry.clone()).router();
+        let router = router.layer(axum::Extension(caller));
+        http_server::unguarded_router(http_server::with_fallbacks(router))
     }
 
     /// Every route.
