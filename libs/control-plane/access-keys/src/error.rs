@@ -12,10 +12,10 @@ const SECS_PER_DAY: u64 = 24 * 60 * 60;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The name is empty, too long, or holds control characters.
+    /// The name is empty, too long, or holds control or invisible characters.
     #[error(
-        "name: must have 1 to {MAX_KEY_NAME_CHARS} characters, without control characters and \
-         without blanks at its ends"
+        "name: must have 1 to {MAX_KEY_NAME_CHARS} characters, without control and invisible \
+         characters and without blanks at its ends"
     )]
     BadName,
     /// A living key has the name.

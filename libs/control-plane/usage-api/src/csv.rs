@@ -30,9 +30,14 @@ pub(crate) fn csv(rows: Vec<UsageRow>) -> String {
     text
 }
 
+/// What begins a formula. Spreadsheets take the fullwidth forms for the same, and drop the blanks.
+const FORMULA: [char; 10] = [
+    '=', '+', '-', '@', '\t', '\r', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+];
+
 /// A text as a field. What a spreadsheet would take for a formula gets an apostrophe.
 fn field(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@']);
+    let is_formula = text.starts_with(FORMULA);
     let text = if is_formula {
         format!("'{text}")
     } else {
@@ -57,6 +62,11 @@ mod tests {
             ("a\"b", "\"a\"\"b\""),
             ("=1+1", "'=1+1"),
             ("@x,y", "\"'@x,y\""),
+            ("\u{ff1d}1+1", "'\u{ff1d}1+1"),
+            ("\u{ff0b}1", "'\u{ff0b}1"),
+            ("\u{ff0d}1", "'\u{ff0d}1"),
+            ("\u{ff20}x", "'\u{ff20}x"),
+            ("\t=1", "'\t=1"),
         ] {
             assert_eq!(field(text), expected);
         }

@@ -126,6 +126,7 @@ impl InferenceRequest {
         if let Some(key) = observer.key_mut() {
             key.check_model(&model, alias.as_deref())?;
             priority = key.priority(priority);
+            key.read(body.len());
             if is_stream
                 && route.dialect == Dialect::Completions
                 && let Some(asking) = with_usage(&body)?

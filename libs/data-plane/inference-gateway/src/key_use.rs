@@ -14,6 +14,10 @@ use usage_log::{Usage, UsageLog};
 
 use crate::{error::GatewayError, token_use::TokenUse};
 
+/// The bytes of a request that stand for a token of its prompt. English text has about four a token;
+/// the JSON around it makes up for other languages.
+const BYTES_PER_TOKEN: usize = 4;
+
 /// A request of a key.
 #[derive(Debug)]
 pub(crate) struct KeyUse {
@@ -28,6 +32,8 @@ pub(crate) struct KeyUse {
     slot_since: Option<Instant>,
     /// How long it held earlier ones; `None` if it never got one.
     slot_time: Option<Duration>,
+    /// The size of the request.
+    body_bytes: usize,
     /// The tokens are charged to the limits of the key.
     is_charged: bool,
 }
@@ -75,6 +81,7 @@ impl KeyUse {
             usage: counters.usage.get().cloned(),
             slot_since: None,
             slot_time: None,
+            body_bytes: 0,
             is_charged: false,
         });
         Some((started, refused))
@@ -123,6 +130,21 @@ impl KeyUse {
             key: Some(&self.key.id),
             weight: self.key.limits.weight(),
         }
+    }
+
+    /// The request has a body of this size.
+    pub(crate) fn read(&mut self, body_bytes: usize) {
+        self.body_bytes = body_bytes;
+    }
+
+    /// About how many tokens the prompt has, where an engine has got it and its client left before
+    /// the engine could tell: a quarter of the bytes, and no more than the engine takes.
+    pub(crate) fn estimated_prompt(&self, context_length: Option<u32>) -> u64 {
+        if self.slot_time.is_none() {
+            return 0;
+        }
+        let tokens = u64::try_from(self.body_bytes / BYTES_PER_TOKEN).unwrap_or(u64::MAX);
+        tokens.min(context_length.map_or(u64::MAX, u64::from))
     }
 
     /// The engine is asked for the usage, which the client does not expect.

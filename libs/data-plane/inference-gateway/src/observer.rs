@@ -23,6 +23,7 @@ use tracing::{Span, field};
 
 use crate::{
     access_log::AccessLogEntry,
+    dialect::Dialect,
     error::GatewayError,
     key_use::{KeyCounters, KeyRefusal, KeyUse},
     log_context::LogContext,
@@ -32,6 +33,7 @@ use crate::{
     stored_responses::ResponseIdReader,
     stream_timing::{StreamTiming, micros},
     token_count::TokenCount,
+    token_use::TokenUse,
     traffic::{RecentError, TrafficSample, concerns_operators},
     usage_event::without_usage,
 };
@@ -149,9 +151,29 @@ impl RequestObserver {
 
     /// Charges to the key what the request has used so far. The caller gives the slot back next.
     pub(crate) fn charge_key(&mut self) {
+        let used = self.used();
         if let Some(key) = &mut self.key {
-            key.charge(self.tokens.used());
+            key.charge(used);
         }
+    }
+
+    /// What the request has used. A client that leaves before the engine tells its usage, or sets a
+    /// deadline before that, does not get its prompt for nothing.
+    fn used(&self) -> TokenUse {
+        let mut used = self.tokens.used();
+        let is_cut_by_client = self.outcome == RequestOutcome::Cancelled
+            || matches!(self.error, Some((ErrorCode::DeadlineExceeded, _)));
+        let generates = !matches!(self.route.dialect, Dialect::Plain | Dialect::Ollama);
+        if let Some(key) = &self.key
+            && used.input == 0
+            && is_cut_by_client
+            && generates
+        {
+            let endpoint = self.endpoint.as_ref();
+            let context = endpoint.and_then(|endpoint| endpoint.context_length());
+            used.input = key.estimated_prompt(context);
+        }
+        used
     }
 
     /// The use of the request's key.
@@ -399,8 +421,9 @@ impl Drop for RequestObserver {
             .map(|first| first.saturating_duration_since(self.started));
         let queue_time = self.endpoint.is_some().then(|| self.retry.queue_time());
         let all_tokens = self.tokens.total();
+        let used = self.used();
         if let Some(key) = self.key.take() {
-            key.ended(series.model(), self.tokens.used(), now);
+            key.ended(series.model(), used, now);
         }
         AccessLogEntry {
             context: self.log_context(),

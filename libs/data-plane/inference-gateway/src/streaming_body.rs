@@ -118,7 +118,6 @@ impl StreamingBody {
     /// an error event.
     fn end(&mut self, error: Option<&StreamError>) -> Option<Bytes> {
         let lease = self.lease.take()?;
-        self.observer.charge_key();
         let is_mid_event = self.is_mid_event();
         let stream = self.events.as_mut().map(|events| &mut events.stream);
         let is_cut_short = stream.as_ref().is_some_and(|stream| !stream.is_over());
@@ -134,6 +133,8 @@ impl StreamingBody {
                 lease.ended(outcome);
             }
             self.observer.served(has_failed);
+            // Before the slot is given back.
+            self.observer.charge_key();
             return stream
                 .map(EventStream::take_rest)
                 .filter(|rest| !rest.is_empty());
@@ -147,6 +148,7 @@ impl StreamingBody {
             lease.ended(outcome);
         }
         self.observer.broke_off(code, message);
+        self.observer.charge_key();
         log_request!(
             info,
             self.observer.log_context(),

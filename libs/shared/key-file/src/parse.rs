@@ -198,8 +198,8 @@ fn text<'a>(field: &str, value: &'a Spanned<DeValue<'_>>) -> Result<&'a str, Str
 fn name(name: &str) -> Result<Arc<str>, String> {
     if !is_key_name(name) {
         return Err(format!(
-            "name: must have 1 to {MAX_KEY_NAME_CHARS} characters, without control characters and \
-             without blanks at its ends"
+            "name: must have 1 to {MAX_KEY_NAME_CHARS} characters, without control and \
+             invisible characters and without blanks at its ends"
         ));
     }
     Ok(name.into())

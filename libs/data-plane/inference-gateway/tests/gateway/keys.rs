@@ -343,6 +343,44 @@ async fn error_of_any(answer: Response<ProxyBody>) -> Value {
     answer["error"].clone()
 }
 
+// spec: KEY-27
+#[tokio::test]
+async fn a_client_that_leaves_before_the_usage_does_not_get_its_prompt_for_nothing() {
+    let engines = engines([Script::default()]);
+    let service = service(&engines, [TestKey::new("shop", limits())]);
+    let [key] = service.keys() else { panic!() };
+    let bearer = key.bearer();
+    let body = json!({"model": "tiny", "stream": true, "x": "long ".repeat(100)}).to_string();
+    let expected = body.len() as u64 / 4;
+    for (number, more) in [("x-deadline-ms", "1000"), ("x-priority", "batch")]
+        .into_iter()
+        .enumerate()
+    {
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("x-fake", "stall=3"),
+            more,
+        ];
+        let answer = service.send(Method::POST, CHAT, &headers, &body).await;
+        if more.0 == "x-deadline-ms" {
+            // The stream ends with an error of its deadline.
+            text(answer).await;
+        } else {
+            drop(answer);
+        }
+        let requests = number as u64 + 1;
+        service
+            .until("the request is recorded", |service| {
+                used(service)
+                    .iter()
+                    .any(|(.., usage)| usage.requests == requests)
+            })
+            .await;
+        let [(_, _, usage)] = used(&service).try_into().unwrap();
+        assert_eq!(usage.input_tokens, requests * expected, "{more:?}");
+    }
+}
+
 // spec: KEY-6
 #[tokio::test]
 async fn a_key_sees_and_uses_its_models_only() {
@@ -569,7 +607,8 @@ async fn what_an_engine_has_got_counts_and_nothing_else() {
     let [(_, _, usage)] = used(&service).try_into().unwrap();
     assert_eq!(
         (usage.requests, usage.input_tokens, usage.output_tokens),
-        (1, 0, 3)
+        // A quarter of the bytes stands for the prompt.
+        (1, body.len() as u64 / 4, 3)
     );
     // Requests without a key are not counted.
     let open = Service::over(&engines).await;
