@@ -81,7 +81,7 @@ fn bad_heartbeats() -> Vec<Case> {
     };
     [
         (String::new(), "the body is empty"),
-        ("[".to_owned(), "not valid JSON"),
+        ("[".to_owned(), "the body is a list"),
         ("{}".to_owned(), "timestamp"),
         (
             edited(heartbeat(2), |beat| beat["pools"] = json!({})),
