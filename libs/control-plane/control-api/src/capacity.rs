@@ -41,8 +41,8 @@ pub(crate) async fn pools(
     Ok(Json(PoolsAnswer::of(&api.page(&query), &*api.data_path)))
 }
 
-/// Every model that the caller may use, and the nodes that serve it. Free slots are counted live, as
-/// in `GET /v2/status`.
+/// Every model that the caller may use, and the nodes that serve it. Free slots are counted live,
+/// as in `GET /v2/status`.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/catalog/availability", tag = "capacity",
     responses((status = 200, description = "By name.", body = CatalogAnswer))

@@ -106,10 +106,7 @@ pub fn explain_routes(admission: Admission, config: &GatewayConfig) -> Routes {
 /// Where a request would go, and why not elsewhere. Sends nothing.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/placement/explain", tag = "capacity", request_body = ExplainRequest,
-    responses(
-        (status = 200, description = "Where the request would go.", body = ExplainAnswer),
-        (status = 403, description = "FORBIDDEN: the key may not use the model."),
-    )
+    responses((status = 200, description = "Where the request would go.", body = ExplainAnswer))
 ))]
 async fn explain(
     State(explainer): State<Explainer>,

@@ -14,8 +14,8 @@ use usage_log::{Usage, UsageLog};
 
 use crate::{error::GatewayError, token_use::TokenUse};
 
-/// The bytes of a request that stand for a token of its prompt. English text has about four a token;
-/// the JSON around it makes up for other languages.
+/// The bytes of a request that stand for a token of its prompt. English text has about four a
+/// token; the JSON around it makes up for other languages.
 const BYTES_PER_TOKEN: usize = 4;
 
 /// A request of a key.
@@ -87,8 +87,8 @@ impl KeyUse {
         Some((started, refused))
     }
 
-    /// The request has been given a slot, perhaps after it waited. Whether its key may still use it:
-    /// the key may have used up its tokens meanwhile, or have been revoked.
+    /// The request has been given a slot, perhaps after it waited. Whether its key may still use
+    /// it: the key may have used up its tokens meanwhile, or have been revoked.
     pub(crate) fn check_again(&mut self, counters: &KeyCounters) -> Result<(), KeyRefusal> {
         if let Some(policy) = counters.policy.get() {
             let valid = policy.holds(&self.key, SystemTime::now());

@@ -1,8 +1,8 @@
 //! How many tokens an engine generated: its own count where it reports one, else the pieces of
 //! content in its stream.
 //!
-//! The engine's count is found by its place in a response (`usage_scan`). Pieces of content are found
-//! by the few names that matter: within generated text their quotes would be escaped.
+//! The engine's count is found by its place in a response (`usage_scan`). Pieces of content are
+//! found by the few names that matter: within generated text their quotes would be escaped.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]

@@ -236,8 +236,8 @@ impl LimitsCore {
         *today = tokens_today.max(*today);
     }
 
-    /// Forgets the keys that are not in use, when the clock shows another day: a later one or, after
-    /// it was set back, an earlier one.
+    /// Forgets the keys that are not in use, when the clock shows another day: a later one or,
+    /// after it was set back, an earlier one.
     fn start_day(&mut self, at: Moment) {
         let day = day_of(at.utc);
         if std::mem::replace(&mut self.day, day) == day {
@@ -253,8 +253,8 @@ impl LimitsCore {
 }
 
 impl KeyUse {
-    /// Forgets what is over. The day before is remembered: a clock that was wrong for a moment gives
-    /// nothing back, and takes nothing away, when it shows that day again.
+    /// Forgets what is over. The day before is remembered: a clock that was wrong for a moment
+    /// gives nothing back, and takes nothing away, when it shows that day again.
     fn advance(&mut self, at: Moment) {
         self.requests.advance(at.now);
         self.tokens.advance(at.now);

@@ -118,8 +118,8 @@ impl AuthPolicy {
         keys.find(&digest, now)
     }
 
-    /// Whether the key of a request that has waited is still valid. Its token is not asked for again,
-    /// so a rotation ends nothing.
+    /// Whether the key of a request that has waited is still valid. Its token is not asked for
+    /// again, so a rotation ends nothing.
     ///
     /// # Errors
     /// When the key was revoked or removed, or has expired; respond with 401.

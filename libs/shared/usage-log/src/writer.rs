@@ -147,8 +147,8 @@ impl UsageWriter {
         }
     }
 
-    /// Writes what has changed. What cannot be written is tried again the next time. `uptime` is the
-    /// time since the start by a clock that nobody sets.
+    /// Writes what has changed. What cannot be written is tried again the next time. `uptime` is
+    /// the time since the start by a clock that never jumps.
     pub fn flush(&mut self, now: SystemTime, uptime: Duration) {
         self.follow_clock(Day::of(now), uptime);
         let changed = self.log.0.lock().take_changed();
