@@ -5,8 +5,8 @@ use std::time::Duration;
 use bearer_auth::ApiToken;
 use local_limits::{is_local_limit, spare_descriptor};
 use pool_registry_types::{
-    ErrorEnvelope, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, RegisterRequest,
-    RegisterResponse, one_line,
+    CONTROL_PLANE_URI, ErrorEnvelope, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId,
+    RegisterRequest, RegisterResponse, one_line,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tls_config::ClientTls;
@@ -54,7 +54,9 @@ impl HttpControlPlane {
             .user_agent(concat!("node-registration/", env!("CARGO_PKG_VERSION")))
             .max_idle_age(MAX_IDLE)
             .build();
-        let connector = ().chain(TcpConnector::default()).chain(TlsConnector::new(tls));
+        let connector = ()
+            .chain(TcpConnector::default())
+            .chain(TlsConnector::new(tls.expecting(CONTROL_PLANE_URI)));
         Self {
             agent: Agent::with_parts(config, connector, DefaultResolver::default()),
             token,
