@@ -41,7 +41,7 @@ pub(crate) struct HttpControlPlane {
 impl HttpControlPlane {
     /// A client that gives each connection `connect_timeout` to come about, and trusts servers with
     /// TLS as `tls` says.
-    pub(crate) fn new(connect_timeout: Duration, token: Option<ApiToken>, tls: ClientTls) -> Self {
+    pub(crate) fn new(connect_timeout: Duration, token: Option<ApiToken>, tls: &ClientTls) -> Self {
         let config = Agent::config_builder()
             .timeout_connect(Some(connect_timeout))
             .http_status_as_error(false)

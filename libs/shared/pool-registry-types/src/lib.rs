@@ -69,7 +69,7 @@ pub use register::{Capabilities, RegisterRequest, RegisterResponse};
 pub use replica::{EngineLoad, ReplicaStatus};
 pub use slots::Slots;
 pub use spiffe::{CONTROL_PLANE_URI, node_of_uri, node_uri};
-pub use text::{ErrorText, Text, lines, one_line, quoted};
+pub use text::{ErrorText, Text, lines, not_this, one_line, quoted};
 pub use url::{HttpUrl, UrlError};
 
 /// Compiles the README's examples as tests.

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::{
     limits::MAX_URL_BYTES,
-    text::{MAX_ECHO_CHARS, quoted},
+    text::{MAX_ECHO_CHARS, not_this},
 };
 
 /// The ports if the URL names none.
@@ -73,7 +73,7 @@ impl HttpUrl {
     pub fn new(value: &str) -> Result<Self, UrlError> {
         let refuse = |reason| {
             Err(UrlError {
-                shown: shown(value),
+                shown: not_this(value, MAX_ECHO_CHARS),
                 reason,
             })
         };
@@ -200,15 +200,6 @@ impl HttpUrl {
         host.eq_ignore_ascii_case("localhost")
             || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
-}
-
-/// What an error repeats of a text. Users and passwords end with `@`, and tokens are in queries; as
-/// the text is no URL, no part of it can be told from the others.
-fn shown(value: &str) -> String {
-    if value.contains(['@', '?', '#', '\\']) {
-        return String::new();
-    }
-    format!(", not {}", quoted(value, MAX_ECHO_CHARS))
 }
 
 /// Whether a byte may be in a path (RFC 3986, section 3.3). `@` is left out: a base path needs none,
