@@ -18,6 +18,7 @@ use std::{
     process::ExitCode,
 };
 
+use bearer_auth::without_tokens;
 use clap::{Parser as _, error::ErrorKind};
 use signal_hook::consts::SIGINT;
 
@@ -95,13 +96,15 @@ fn exit_of(outcome: Outcome, has_token: bool) -> Exit {
         Ok(()) | Err(Failure::OutputClosed) => Exit::Ok,
         Err(Failure::Reported(exit)) => exit,
         Err(Failure::Message(exit, message)) => {
-            note(&format!("llorch: {message}"));
+            note(&without_tokens(&format!("llorch: {message}")));
             exit
         }
         Err(Failure::Client(error)) => {
             let (exit, advice) = advice_for(&error, has_token);
             let separator = if advice.is_empty() { "" } else { "; " };
-            note(&format!("llorch: {error}{separator}{advice}"));
+            note(&without_tokens(&format!(
+                "llorch: {error}{separator}{advice}"
+            )));
             exit
         }
     }

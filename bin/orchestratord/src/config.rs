@@ -277,7 +277,7 @@ fn aliases(reader: &mut SettingsReader) -> Aliases {
 
 fn read_aliases(path: &Path) -> Result<Aliases, String> {
     let shown = path.display();
-    let text = state_file::read_text(path, MAX_ALIASES_FILE_BYTES)
+    let text = state_file::read_plain_text(path, MAX_ALIASES_FILE_BYTES)
         .map_err(|error| format!("cannot read the alias file {shown}: {error}"))?;
     let text = text.ok_or_else(|| {
         format!("the alias file {shown} has more than {MAX_ALIASES_FILE_BYTES} bytes")

@@ -31,7 +31,7 @@ pub(crate) fn state_dir(environment: &Environment) -> PathBuf {
 pub(crate) fn add_settings(environment: &mut Environment) -> Result<(), String> {
     let file = JoinedFiles::in_directory(state_dir(environment)).settings();
     let shown = file.display();
-    let text = match state_file::read_text(&file, JOINED_FILE_BYTES) {
+    let text = match state_file::read_plain_text(&file, JOINED_FILE_BYTES) {
         Ok(Some(text)) => text,
         Ok(None) => return Err(format!("{shown} has more than {JOINED_FILE_BYTES} bytes")),
         // A state directory that is none is told with the other settings.

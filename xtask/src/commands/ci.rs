@@ -1,21 +1,19 @@
 //! `cargo xtask ci`.
 
-use std::{path::PathBuf, process::Command};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use super::test::{add_tests, otlp};
 use crate::{arguments::Arguments, report::Report};
-use test_tools::Tool;
 use workspace_build::cargo;
 use workspace_checks::{layers, metrics, tidy, trace};
 
 pub(super) const USAGE: &str = "\
 cargo xtask ci
 
-Runs all checks: formatting, lints, documentation, the rules of the workspace, dependencies, all
-tests, and packaging. Every step runs even when an earlier one fails. The last line counts tests and
-checks.";
+Runs all checks: formatting, lints, documentation, the rules of the workspace, all tests, and
+packaging. Every step runs even when an earlier one fails. The last line counts tests and checks.";
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     arguments.finish()?;
@@ -26,7 +24,6 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     report.check("layers", layers::check);
     report.check("trace", trace::check);
     report.check("metrics", metrics::check);
-    report.check("deny", deny);
     report.check("clippy", || {
         succeed(&mut cargo(&[
             "clippy",
@@ -72,23 +69,6 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         succeed(&mut command)
     });
     report.finish()
-}
-
-/// Checks dependencies by `deny.toml`. Known vulnerabilities are looked up where the database of
-/// advisories was fetched before (`cargo deny fetch`): a check needs no network.
-fn deny() -> Result<()> {
-    if !Tool::Deny.is_here()? {
-        return Ok(());
-    }
-    let mut checks = vec!["deny", "--offline", "check", "bans", "licenses", "sources"];
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
-    if home.is_some_and(|home| home.join("advisory-dbs").is_dir()) {
-        checks.push("advisories");
-    } else {
-        println!("advisories are not checked: their database was not fetched");
-    }
-    succeed(&mut cargo(&checks))
 }
 
 fn succeed(command: &mut Command) -> Result<()> {

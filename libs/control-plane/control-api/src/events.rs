@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use event_log::{CAPACITY, Event, Reader};
-use http_server::{ApiError, EventSource, accepts_events, event_stream, last_event_id};
+use http_server::{ApiError, EventSource, accepts_events, endless_event_stream, last_event_id};
 use serde::Serialize;
 
 use crate::api::ControlApi;
@@ -101,7 +101,7 @@ pub(crate) async fn events(
             Some(id) => api.events.follow_after(id),
             None => api.events.follow_latest(limit),
         };
-        return Ok(event_stream(EventFollower(reader)));
+        return Ok(endless_event_stream(EventFollower(reader)));
     }
     let events = match query.after {
         Some(id) => api.events.after(id, limit),

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{extract::State, response::Response};
 use bytes::Bytes;
-use http_server::{Access, ApiError, EventSource, Routes, event_stream};
+use http_server::{Access, ApiError, EventSource, Routes, endless_event_stream};
 use pool_registry_types::ErrorCode;
 use serde_json::Value;
 use service_runtime::Shutdown;
@@ -235,7 +235,7 @@ async fn live(State(live): State<Live>) -> Result<Response, ApiError> {
         let message = "as many pages as may listen do so already; close one";
         return Err(ApiError::new(ErrorCode::TooManyConnections, message).retry_after(COME_AGAIN));
     };
-    Ok(event_stream(Client::new(&live, room)))
+    Ok(endless_event_stream(Client::new(&live, room)))
 }
 
 /// A connected client.

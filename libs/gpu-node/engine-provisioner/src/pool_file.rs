@@ -30,7 +30,7 @@ impl PoolFile {
     /// When it cannot be read, or is not a pool file.
     pub fn read(path: &Path) -> Result<Self, PoolFileError> {
         let unreadable = |error| PoolFileError::Unreadable(path.to_owned(), error);
-        let text = state_file::read_text(path, MAX_FILE_BYTES).map_err(unreadable)?;
+        let text = state_file::read_plain_text(path, MAX_FILE_BYTES).map_err(unreadable)?;
         let text = text.ok_or_else(|| PoolFileError::TooLarge(path.to_owned()))?;
         Self::parse(&text).map_err(|problems| PoolFileError::Wrong(path.to_owned(), problems))
     }

@@ -1,6 +1,6 @@
 //! GPUs described by a file, for machines without GPUs.
 
-use std::{fs, io::Read as _, path::PathBuf};
+use std::{io::Read as _, path::PathBuf};
 
 use serde::Deserialize;
 
@@ -64,7 +64,7 @@ impl GpuSource for FileSource {
     fn read(&mut self) -> Result<Vec<GpuReading>, GpuError> {
         let mut text = String::new();
         // A longer file is cut and therefore invalid; a device file has no end.
-        let read = fs::File::open(&self.path)
+        let read = state_file::open_plain(&self.path)
             .and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text));
         read.map(|_| text)
             .map_err(|error| ErrorText::of(&error))

@@ -51,7 +51,7 @@ fn read(path: &Path) -> Result<Handoff, String> {
         return Err("it is no regular file".to_owned());
     }
     let limit = MAX_HANDOFF_BYTES as u64;
-    let text = state_file::read_text(path, limit).map_err(|error| error.to_string())?;
+    let text = state_file::read_plain_text(path, limit).map_err(|error| error.to_string())?;
     let text = text.ok_or_else(|| format!("it has more than {MAX_HANDOFF_BYTES} bytes"))?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }

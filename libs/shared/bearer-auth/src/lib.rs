@@ -38,7 +38,7 @@ mod scope;
 mod session;
 mod token;
 
-pub use access_token::{ACCESS_TOKEN_PREFIX, AccessToken, AccessTokenError};
+pub use access_token::{ACCESS_TOKEN_PREFIX, AccessToken, AccessTokenError, without_tokens};
 pub use auth_error::AuthError;
 pub use certificate::CertificateHolder;
 pub use credentials::{Credential, KeySource};
@@ -52,7 +52,9 @@ pub use key_limits_change::{Change, KeyLimitsChange};
 pub use policy::{AuthPolicy, PolicyError, TOKEN_HEADERS};
 pub use principal::{AnyOf, Presented, Principal, ScopeError};
 pub use scope::{Access, Scope, Scopes, UnknownScope};
-pub use session::{MAX_SESSIONS, SESSION_COOKIE, SESSION_LIFE, SessionError, SessionSecret};
+pub use session::{
+    MAX_SESSIONS, MAX_SESSIONS_OF_TOKEN, SESSION_COOKIE, SESSION_LIFE, SessionError, SessionSecret,
+};
 pub use token::{ApiToken, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, NotADigest, TokenDigest, TokenError};
 
 /// Compiles the README's examples as tests.

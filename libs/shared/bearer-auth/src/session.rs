@@ -25,6 +25,10 @@ pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 /// The most sessions. Another one takes the place of the one that would end first.
 pub const MAX_SESSIONS: usize = 1024;
 
+/// The most sessions of one token, so that the holder of one cannot end those of others. Another
+/// one takes the place of its own that would end first. A person has a few browsers.
+pub const MAX_SESSIONS_OF_TOKEN: usize = 16;
+
 const SECRET_BYTES: usize = 32;
 
 /// The value of the cookie of a session: 256 random bits in hexadecimal.
@@ -83,11 +87,11 @@ impl Sessions {
         let ends = now.checked_add(SESSION_LIFE).unwrap_or(now);
         let mut sessions = self.0.lock();
         sessions.retain(|_, session| session.ends > now);
-        if sessions.len() >= MAX_SESSIONS {
-            let first = sessions.iter().min_by_key(|(_, session)| session.ends);
-            if let Some(first) = first.map(|(digest, _)| *digest) {
-                sessions.remove(&first);
-            }
+        let own = |session: &Session| session.credential == credential;
+        if sessions.values().filter(|session| own(session)).count() >= MAX_SESSIONS_OF_TOKEN {
+            remove_first(&mut sessions, own);
+        } else if sessions.len() >= MAX_SESSIONS {
+            remove_first(&mut sessions, |_| true);
         }
         let digest = TokenDigest::of(secret.reveal().as_bytes());
         sessions.insert(digest, Session { credential, ends });
@@ -106,6 +110,15 @@ impl Sessions {
 
     pub(crate) fn close(&self, secret: &[u8]) {
         self.0.lock().remove(&TokenDigest::of(secret));
+    }
+}
+
+/// Removes the one of these that would end first.
+fn remove_first(sessions: &mut HashMap<TokenDigest, Session>, of: impl Fn(&Session) -> bool) {
+    let candidates = sessions.iter().filter(|(_, session)| of(session));
+    let first = candidates.min_by_key(|(_, session)| session.ends);
+    if let Some(first) = first.map(|(digest, _)| *digest) {
+        sessions.remove(&first);
     }
 }
 
@@ -160,10 +173,12 @@ mod tests {
     #[test]
     fn the_session_that_ends_first_makes_room() {
         let sessions = Sessions::default();
-        let credential = TokenDigest::of(b"a token");
         let start = u64::try_from(MAX_SESSIONS).unwrap();
         let opened: Vec<_> = (0..=start)
-            .map(|second| sessions.open(credential, at(second)).unwrap())
+            .map(|second| {
+                let credential = TokenDigest::of(&second.to_be_bytes());
+                sessions.open(credential, at(second)).unwrap()
+            })
             .collect();
         let is_open = |index: usize| {
             let secret = opened[index].reveal().as_bytes();
@@ -173,6 +188,27 @@ mod tests {
             (is_open(0), is_open(1), is_open(MAX_SESSIONS)),
             (false, true, true)
         );
+    }
+
+    // spec: AUTH-65
+    #[test]
+    fn many_sessions_of_one_token_end_no_other() {
+        let sessions = Sessions::default();
+        let other = TokenDigest::of(b"an operator");
+        let session = sessions.open(other, at(0)).unwrap();
+        let opened: Vec<_> = (1..=2000)
+            .map(|second| {
+                sessions
+                    .open(TokenDigest::of(b"a client"), at(second))
+                    .unwrap()
+            })
+            .collect();
+        let is_open =
+            |secret: &SessionSecret| sessions.find(secret.reveal().as_bytes(), at(2000)).is_ok();
+        assert!(is_open(&session));
+        let open = opened.iter().filter(|secret| is_open(secret)).count();
+        assert_eq!(open, MAX_SESSIONS_OF_TOKEN);
+        assert!(is_open(opened.last().unwrap()));
     }
 
     #[test]

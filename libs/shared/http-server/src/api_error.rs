@@ -6,6 +6,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
+use bearer_auth::without_tokens;
 use http::{
     HeaderValue, StatusCode,
     header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -34,9 +35,14 @@ pub struct ApiError {
 impl ApiError {
     /// An error with a message for the client.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = match message.into() {
+            // It may repeat what a client sent.
+            Cow::Owned(message) => Cow::Owned(without_tokens(&message).into_owned()),
+            ours => ours,
+        };
         Self {
             code,
-            message: message.into(),
+            message,
             retry_after: None,
         }
     }

@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use bearer_auth::{Access, Principal, Scope};
+use bearer_auth::{Access, Principal, Scope, without_tokens};
 use http::{Method, StatusCode};
 use pool_registry_types::ErrorCode;
 
@@ -77,10 +77,10 @@ impl Subject {
     }
 
     fn or_route(&self, method: &Method, path: &str) -> String {
-        self.0
-            .get()
-            .cloned()
-            .unwrap_or_else(|| format!("{method} {}", shortened(path)))
+        match self.0.get() {
+            Some(what) => without_tokens(what).into_owned(),
+            None => format!("{method} {}", shortened(path)),
+        }
     }
 }
 
@@ -122,5 +122,5 @@ impl Change {
 }
 
 fn shortened(path: &str) -> String {
-    path.chars().take(MAX_PATH_CHARS).collect()
+    without_tokens(path).chars().take(MAX_PATH_CHARS).collect()
 }

@@ -4,7 +4,7 @@
 use std::{fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 use axum::body::Body;
-use bearer_auth::{AuthError, AuthPolicy, Principal};
+use bearer_auth::{AuthPolicy, Principal};
 use futures_util::{FutureExt as _, future};
 use http::{
     HeaderMap, HeaderName, Method, Request, Response,
@@ -15,6 +15,8 @@ use pool_registry_types::ErrorCode;
 
 use crate::{
     AllowedHosts, AllowedOrigins, ApiError, HttpService, RequestBody, audit,
+    event_stream::Endless,
+    judged_feed::{FeedReader, JudgedFeed, identify},
     refusal::{FULL, RETRY_AFTER},
 };
 
@@ -112,9 +114,13 @@ impl<S: HttpService> HttpService for Authenticated<S> {
         mut request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Self::Body>> + Send {
         let path = request.uri().path();
+        let mut feed = None;
         if path != OPEN_PATH && !self.open.contains(&path) {
             match self.check(&request) {
-                Ok(principal) => request.body_mut().set_principal(principal),
+                Ok(principal) => {
+                    feed = self.feed_reader(&request, &principal);
+                    request.body_mut().set_principal(principal);
+                }
                 Err(refusal) => {
                     let refusal = self.refused(&request, refusal).map(Either::Right);
                     return future::Either::Left(future::ready(refusal));
@@ -122,11 +128,37 @@ impl<S: HttpService> HttpService for Authenticated<S> {
             }
         }
         let answer = self.inner.respond(request);
-        future::Either::Right(answer.map(|response| response.map(Either::Left)))
+        future::Either::Right(answer.map(|response| match feed {
+            Some(reader) if response.extensions().get::<Endless>().is_some() => {
+                response.map(|body| Either::Right(Body::new(JudgedFeed::new(body, reader))))
+            }
+            _ => response.map(Either::Left),
+        }))
     }
 }
 
 impl<S> Authenticated<S> {
+    /// How to judge the caller again, if it may be answered by a stream without an end.
+    fn feed_reader(
+        &self,
+        request: &Request<RequestBody>,
+        principal: &Principal,
+    ) -> Option<FeedReader> {
+        if request.method() != Method::GET {
+            return None;
+        }
+        let peer = request.body().caller()?.peer?;
+        let policy = self.guard.policy.clone();
+        let holder = request.body().certificate_holder();
+        Some(FeedReader::new(
+            policy,
+            peer.0.ip(),
+            request.headers(),
+            holder,
+            principal,
+        ))
+    }
+
     /// Who the caller is, if it is served at all.
     fn check(&self, request: &Request<RequestBody>) -> Result<Principal, ApiError> {
         let unauthorized = |reason: String| ApiError::new(ErrorCode::Unauthorized, reason);
@@ -135,20 +167,11 @@ impl<S> Authenticated<S> {
         };
         let headers = request.headers();
         let (policy, now) = (&self.guard.policy, SystemTime::now());
-        let judged = match request.body().certificate_holder() {
-            Some(holder) => policy.holder(holder),
-            None => policy.authorize(peer.0.ip(), headers, now),
-        };
-        let principal = match judged {
-            Err(AuthError::Missing) => match policy.session(headers, now) {
-                Some(session) => {
-                    is_of_our_page(request)?;
-                    session
-                }
-                None => Err(AuthError::Missing),
-            },
-            judged => judged,
-        };
+        let holder = request.body().certificate_holder();
+        let (principal, has_session) = identify(policy, peer.0.ip(), headers, holder, now);
+        if has_session {
+            is_of_our_page(request)?;
+        }
         let principal = principal.map_err(|error| unauthorized(error.to_string()))?;
         // A page of any origin may present a token: its user gave it the token.
         if principal == Principal::Loopback {

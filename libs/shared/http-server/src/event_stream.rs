@@ -52,6 +52,18 @@ pub fn event_stream(source: impl EventSource) -> Response {
     (headers, Body::from_stream(events)).into_response()
 }
 
+/// In the extensions of a response whose stream has no end of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Endless;
+
+/// The same for a stream that has no end of its own. [`Authenticated`](crate::Authenticated) ends
+/// it within a second when its reader's credential is not valid any more.
+pub fn endless_event_stream(source: impl EventSource) -> Response {
+    let mut response = event_stream(source);
+    response.extensions_mut().insert(Endless);
+    response
+}
+
 /// Whether the client asks for a stream of events.
 #[must_use]
 pub fn accepts_events(headers: &HeaderMap) -> bool {

@@ -63,6 +63,7 @@ mod hosts;
 mod http1;
 mod http2;
 mod json_object;
+mod judged_feed;
 mod limits;
 mod listener;
 mod metrics_text;
@@ -93,7 +94,9 @@ pub use body_error::{ACCEPTED_CODINGS, BodyError};
 pub use bounds::LIMITS;
 pub use caller::{BoxError, Caller, PeerAddr};
 pub use cross_origin::{AllowedOrigin, AllowedOrigins, CrossOrigin, OriginError};
-pub use event_stream::{EventSource, accepts_events, event_stream, last_event_id};
+pub use event_stream::{
+    EventSource, accepts_events, endless_event_stream, event_stream, last_event_id,
+};
 pub use extract::{
     ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body, read_json, without_byte_order_mark,
 };

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::SystemTime};
 
 use bearer_auth::{
     AccessToken, AccessTokenError, Credential, Identity, KeyLimits, MAX_KEY_NAME_CHARS, Scope,
-    Scopes, TokenDigest, is_key_name,
+    Scopes, TokenDigest, is_key_name, without_tokens,
 };
 use pool_registry_types::{NodeId, one_line};
 use toml::{
@@ -42,7 +42,7 @@ pub fn parse(text: &str) -> Result<Vec<Credential>, KeyFileProblem> {
         let before = text.bytes().take(offset);
         KeyFileProblem {
             line: 1 + before.filter(|byte| *byte == b'\n').count(),
-            what: one_line(&what, PROBLEM_BYTES),
+            what: one_line(&without_tokens(&what), PROBLEM_BYTES),
         }
     })
 }

@@ -3,6 +3,7 @@
 use std::{
     hash::{BuildHasher as _, RandomState},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,9 +17,13 @@ use crate::{
     parse::{KeyFileProblem, parse},
 };
 
-/// How often the file is looked at. A change takes effect within a second, on a busy machine too.
-/// Secrets are often mounted as links that are swapped, which tells no watcher of the file.
-const PERIOD: Duration = Duration::from_millis(500);
+/// How often the file is looked at. A change counts when two looks find the same, so it takes
+/// effect within a second, on a busy machine too. Secrets are often mounted as links that are
+/// swapped, which tells no watcher of the file.
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// The mode bit that lets every user of the machine write a file.
+const WRITABLE_BY_OTHERS: u32 = 0o002;
 
 /// Why a file of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +59,9 @@ pub struct KeyFile {
     /// The hash of the text that was read last, whether it was good or not. Times of files are too
     /// coarse to tell two changes apart.
     seen: Option<u64>,
+    /// The hash of another text, at the last look. Some tools empty a file and then write it: what
+    /// they have written so far does not count.
+    unsettled: Option<u64>,
     key: RandomState,
     /// Whether the log has said that the file cannot be read.
     is_reported: bool,
@@ -67,10 +75,17 @@ impl KeyFile {
     pub fn open(path: PathBuf, policy: &AuthPolicy) -> Result<Self, KeyFileError> {
         let key = RandomState::new();
         let text = read(&path)?;
+        if std::fs::metadata(&path).is_ok_and(|found| found.mode() & WRITABLE_BY_OTHERS != 0) {
+            tracing::warn!(
+                file = %path.display(),
+                "every user of this machine can write the key file, and so make keys; run chmod o-w"
+            );
+        }
         policy.replace_keys(KeySource::File, keys_of(&path, &text)?);
         Ok(Self {
             path,
             seen: Some(key.hash_one(&text)),
+            unsettled: None,
             key,
             is_reported: false,
         })
@@ -116,6 +131,11 @@ impl KeyFile {
         self.is_reported = false;
         let hash = Some(self.key.hash_one(&text));
         if self.seen == hash {
+            self.unsettled = None;
+            return;
+        }
+        if self.unsettled.take() != hash {
+            self.unsettled = hash;
             return;
         }
         self.seen = hash;
@@ -133,7 +153,7 @@ impl KeyFile {
 /// file has them on a disk too.
 fn read(path: &Path) -> Result<String, KeyFileError> {
     let file = || path.display().to_string();
-    let text = state_file::read_text(path, MAX_KEYS_FILE_BYTES).map_err(|source| {
+    let text = state_file::read_plain_text(path, MAX_KEYS_FILE_BYTES).map_err(|source| {
         KeyFileError::Unreadable {
             file: file(),
             source,
@@ -155,6 +175,7 @@ mod tests {
 
     use bearer_auth::{AccessToken, AuthError, Principal};
     use http::{HeaderMap, header::AUTHORIZATION};
+    use rustix::fs::{CWD, Mode, mkfifoat};
 
     use super::*;
 
@@ -176,7 +197,7 @@ mod tests {
         fs::rename(new, path).unwrap();
     }
 
-    // spec: AUTH-40, AUTH-41
+    // spec: AUTH-40, AUTH-41, AUTH-66
     #[test]
     fn a_broken_file_keeps_the_last_good_keys() {
         let directory = tempfile::tempdir().unwrap();
@@ -189,6 +210,7 @@ mod tests {
 
         let log = captured_log::Log::of(|| {
             replace(&path, "[[key]]\nname = 7\n");
+            file.look(&policy);
             file.look(&policy);
             file.look(&policy);
             fs::remove_file(&path).unwrap();
@@ -206,14 +228,29 @@ mod tests {
 
         replace(&path, &file_of(&second));
         file.look(&policy);
+        // It may be a part of what is being written.
+        assert!(ask(&policy, &first).is_ok());
+        replace(&path, "");
+        file.look(&policy);
+        replace(&path, &file_of(&second));
+        file.look(&policy);
+        assert!(ask(&policy, &first).is_ok());
+        file.look(&policy);
         assert_eq!(ask(&policy, &first), Err(AuthError::WrongToken));
         assert!(ask(&policy, &second).is_ok());
         // An empty file has no keys, and opens nothing.
         replace(&path, "");
         file.look(&policy);
+        file.look(&policy);
         assert!(ask(&policy, &second).is_err());
 
-        fs::write(&path, "x").unwrap();
+        // A pipe in its place is not waited for.
+        fs::remove_file(&path).unwrap();
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        let log = captured_log::Log::of(|| file.look(&policy));
+        assert!(log.contains("it is no plain file"), "{log}");
+
+        replace(&path, "x");
         assert!(KeyFile::open(path, &policy).is_err());
     }
 

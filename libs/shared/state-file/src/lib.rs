@@ -13,7 +13,10 @@ mod write;
 pub use limits::MAX_BYTES;
 pub use line_log::{LineLog, read_lines};
 pub use lock::{DirectoryLock, InUse, lock_directory};
-pub use read::{MAX_SET_ASIDE, ReadError, StateFileError, read, read_text, recover, set_aside};
+pub use read::{
+    MAX_SET_ASIDE, ReadError, StateFileError, open_plain, read, read_plain_text, read_text,
+    recover, set_aside,
+};
 pub use write::{create_directory, sync_directory, write, write_private};
 
 /// Compiles the README's examples as tests.

@@ -85,9 +85,36 @@ pub fn read<T, E: Display>(
 /// # Errors
 /// The system's error, also for a text that is not UTF-8.
 pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<Option<String>> {
+    text_of(File::open(path)?, max_bytes)
+}
+
+/// The same for a file that is read again and again: a pipe or a device is refused, because it
+/// could be waited for without an end.
+///
+/// # Errors
+/// As [`read_text`], and when it is no plain file.
+pub fn read_plain_text(path: &Path, max_bytes: u64) -> io::Result<Option<String>> {
+    text_of(open_plain(path)?, max_bytes)
+}
+
+/// Opens a plain file for reading, without waiting: a pipe or a device is refused.
+///
+/// # Errors
+/// The system's error, and [`io::ErrorKind::InvalidInput`] when it is no plain file.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    let file = open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "it is no plain file",
+    ))
+}
+
+fn text_of(file: File, max_bytes: u64) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(max_bytes.saturating_add(1))
+    file.take(max_bytes.saturating_add(1))
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
         return Ok(None);

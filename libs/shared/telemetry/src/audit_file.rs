@@ -10,6 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rustix::fs::OFlags;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -97,6 +98,8 @@ fn open(path: &Path) -> io::Result<File> {
         .append(true)
         .create(true)
         .mode(MODE)
+        // Nor does it wait for the reader of a named pipe, here and when a line is written.
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(path)
 }
 
@@ -160,6 +163,8 @@ impl<'w> MakeWriter<'w> for AuditFile {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
     use super::*;
 
     // spec: AUTH-50
@@ -201,6 +206,29 @@ mod tests {
         let limit = REFUSALS_PER_SECOND as usize;
         assert_eq!(text.matches("refused").count(), limit + 1);
         assert_eq!(text.matches("change").count(), 1);
+    }
+
+    // spec: AUTH-66
+    #[test]
+    fn a_pipe_whose_reader_stops_loses_lines_and_holds_no_one_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit");
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        // Without a reader there is no file to open.
+        assert!(AuditFile::open("audit", &path).is_err());
+        let reader = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(&path)
+            .unwrap();
+        let file = AuditFile::open("audit", &path).unwrap();
+        let start = now();
+        // More than a pipe holds.
+        let mut writes = (0..2000).map(|_| file.0.write(&[b'x'; 1000], false, start));
+        let failed = writes.find_map(Result::err).unwrap();
+        assert_eq!(failed.kind(), io::ErrorKind::WouldBlock);
+        drop(reader);
+        assert!(file.0.write(b"x", false, start).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reading PEM files.
 
-use std::{fs::File, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
+use std::{io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
 
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer,
@@ -17,7 +17,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let refuse = |problem| TlsError::new(path, problem);
     let unreadable = |error| refuse(TlsProblem::Unreadable(error));
     let mut content = Vec::new();
-    File::open(path)
+    state_file::open_plain(path)
         .map_err(unreadable)?
         .take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut content)

@@ -32,8 +32,6 @@ pub enum Tool {
     ClientGenerator,
     /// The official clients for Node, and what installs them.
     NodeClients,
-    /// `cargo-deny`.
-    Deny,
     /// `prometheus` and `promtool`.
     Prometheus,
     /// The official clients for Python.
@@ -53,7 +51,6 @@ impl Tool {
             Self::Browser => "the dashboard in a browser",
             Self::Curl => "the commands of the documents",
             Self::ClientGenerator => "clients generated from the OpenAPI documents",
-            Self::Deny => "licences, sources and advisories of dependencies",
             Self::NodeClients => "the official clients for Node",
             Self::Prometheus => "metrics and alert rules with Prometheus",
             Self::PythonClients => "the official clients for Python",
@@ -70,7 +67,6 @@ impl Tool {
             Self::Browser => "LLORCH_BROWSER_REQUIRED",
             Self::Curl => "LLORCH_CURL_REQUIRED",
             Self::ClientGenerator => "LLORCH_CLIENT_GENERATOR_REQUIRED",
-            Self::Deny => "LLORCH_DENY_REQUIRED",
             Self::NodeClients => "LLORCH_NODE_CLIENTS_REQUIRED",
             Self::Prometheus => "LLORCH_PROMETHEUS_REQUIRED",
             Self::PythonClients => "LLORCH_PYTHON_CLIENTS_REQUIRED",
@@ -89,7 +85,6 @@ impl Tool {
             Self::Prometheus => Some("prometheus"),
             Self::Auditable
             | Self::ClientGenerator
-            | Self::Deny
             | Self::PythonClients
             | Self::Schemathesis
             | Self::Sslyze => None,
@@ -103,7 +98,6 @@ impl Tool {
             Self::Bash => &["bash"],
             Self::Browser | Self::NodeClients => &["node", "npm"],
             Self::Curl => &["bash", "curl"],
-            Self::Deny => &["cargo-deny"],
             Self::Prometheus => &["prometheus", "promtool"],
             Self::ClientGenerator | Self::PythonClients | Self::Schemathesis | Self::Sslyze => &[],
         }

@@ -162,6 +162,11 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_SESSIONS",
         "the session that would end first makes room",
     ),
+    (
+        "bearer-auth",
+        "MAX_SESSIONS_OF_TOKEN",
+        "the session of the token that would end first makes room",
+    ),
     ("registry-runtime", "MAX_DOUBLINGS", "a pause of the prober"),
     ("state-file", "MAX_BYTES", "files of this process's own"),
     ("state-file", "MAX_PID_BYTES", "what a message repeats"),

@@ -1,6 +1,6 @@
 //! Which requests are refused before the service.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
 use bearer_auth::{AccessToken, AuthPolicy, Credential, Identity, KeySource};
@@ -8,11 +8,15 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header::HOST};
 use http_body_util::BodyExt as _;
 use http_server::{
-    Access, AllowedHosts, AllowedOrigins, Authenticated, Caller, CrossOrigin, HttpService, Limits,
-    OnlyFor, PeerAddr, RequestBody, RequestId, Routes, Scope, Unguarded, bind, with_fallbacks,
+    Access, AllowedHosts, AllowedOrigins, Authenticated, Caller, CrossOrigin, EventSource,
+    HttpService, Limits, OnlyFor, PeerAddr, RequestBody, RequestId, Routes, Scope, Unguarded, bind,
+    endless_event_stream, event_stream, with_fallbacks,
 };
 use service_runtime::{Shutdown, Tasks};
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 use crate::support::{Client, Server, hello};
 
@@ -427,6 +431,59 @@ async fn a_revoked_key_ends_on_an_open_connection() {
         client.send(&request).await;
         assert_eq!(client.reply().await.status, status, "{is_revoked}");
     }
+}
+
+/// A feed that never ends and says nothing.
+struct Silent;
+
+impl EventSource for Silent {
+    async fn next(&mut self) -> Option<Bytes> {
+        std::future::pending().await
+    }
+}
+
+// spec: AUTH-64
+#[tokio::test(start_paused = true)]
+async fn a_feed_ends_within_a_second_of_its_readers_credential() {
+    let policy = AuthPolicy::default();
+    let token = AccessToken::generate().unwrap();
+    let publish = |is_revoked| {
+        let key = key(&token, Scope::Observer, None, is_revoked);
+        policy.replace_keys(KeySource::Store, vec![key]);
+    };
+    publish(false);
+    let routes = Routes::new()
+        .get("/v2/feed", Access::OBSERVER, async || {
+            endless_event_stream(Silent)
+        })
+        .get("/v2/work", Access::OBSERVER, async || event_stream(Silent));
+    let routes = with_fallbacks(routes.into_router());
+    let service = Authenticated::new(policy.clone(), hosts(), routes);
+    let server = Server::start(Limits::default(), service);
+    let token = token.reveal().to_owned();
+    let mut clients = Vec::new();
+    for path in ["feed", "work"] {
+        let mut client = server.connect();
+        client
+            .send(format!(
+                "GET /v2/{path} HTTP/1.1\r\nhost: h\r\nx-api-key: {token}\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(client.head().await.0, 200);
+        clients.push(client);
+    }
+    let [feed, work] = &mut clients[..] else {
+        panic!("two clients");
+    };
+    let end = feed.read_until(b"\r\n0\r\n\r\n");
+    assert!(timeout(Duration::from_secs(60), end).await.is_err());
+    publish(true);
+    let start = Instant::now();
+    feed.read_until(b"\r\n0\r\n\r\n").await;
+    assert!(start.elapsed() <= Duration::from_secs(1));
+    // What has an end of its own goes on.
+    let end = work.read_until(b"\r\n0\r\n\r\n");
+    assert!(timeout(Duration::from_secs(60), end).await.is_err());
 }
 
 // spec: AUTH-24, AUTH-25
