@@ -28,7 +28,8 @@ pub enum JoinError {
     /// The node has joined, and the token was not made for it.
     #[error(
         "node_id: the node {0} has joined already; use a token that was made for it (`llorch \
-         join-token create --node {0}`), or revoke its credentials first (`llorch nodes revoke {0}`)"
+         join-token create --node {0}`), or revoke its credentials first (`llorch nodes revoke \
+         {0}`)"
     )]
     HasCredentials(NodeId),
     /// Another node is at this host, and the token was not made for the node.

@@ -16,8 +16,8 @@ use crate::{
     token::{IssuedCertificate, JoinToken, NodeCredentials, unix_ms},
 };
 
-/// All join tokens and credentials of nodes. Cloning is cheap enough for a change that may have to be
-/// taken back.
+/// All join tokens and credentials of nodes. Cloning is cheap enough for a change that may have to
+/// be taken back.
 #[derive(Debug, Clone, Default)]
 pub struct JoinState {
     tokens: BTreeMap<Arc<str>, Arc<JoinToken>>,
@@ -151,8 +151,8 @@ impl JoinState {
         Ok(effects)
     }
 
-    /// Whether the token with this digest lets `node` join at `hosts` now, and the token after that.
-    /// It changes nothing.
+    /// Whether the token with this digest lets `node` join at `hosts` now, and the token after
+    /// that. It changes nothing.
     ///
     /// A token that was made for the node lets it take the place of a node that has joined before:
     /// an operator has named it.

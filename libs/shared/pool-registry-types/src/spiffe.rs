@@ -1,4 +1,4 @@
-//! The names of holders in certificates: SPIFFE ids, URIs that the CA of a control plane has signed.
+//! The names of holders in certificates: SPIFFE ids, URIs that the control plane's CA has signed.
 
 use crate::id::NodeId;
 

@@ -49,8 +49,8 @@ pub fn quoted(value: &str, max_chars: usize) -> String {
 }
 
 /// `, not "…"` for the end of an error about a text that should be a URL or a host; empty if the
-/// text may have a secret in it. Users and passwords end with `@`, and tokens are in queries; as the
-/// text is wrong, no part of it can be told from the others.
+/// text may have a secret in it. Users and passwords end with `@`, and tokens are in queries; as
+/// the text is wrong, no part of it can be told from the others.
 #[must_use]
 pub fn not_this(value: &str, max_chars: usize) -> String {
     if value.contains(['@', '?', '#', '\\']) {

@@ -202,8 +202,8 @@ impl HttpUrl {
     }
 }
 
-/// Whether a byte may be in a path (RFC 3986, section 3.3). `@` is left out: a base path needs none,
-/// and it looks like a user.
+/// Whether a byte may be in a path (RFC 3986, section 3.3). `@` is left out: a base path needs
+/// none, and it looks like a user.
 fn is_of_path(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:/".contains(&byte)
 }
