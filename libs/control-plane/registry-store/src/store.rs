@@ -44,8 +44,8 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     fn apply_keys(&self, changes: &[Effect]) -> Result<(), StoreError>;
 }
 
-/// Keeps join tokens and what is known of certificates of nodes across restarts. Tokens are there as
-/// digests only.
+/// Keeps join tokens and what is known of certificates of nodes across restarts. Tokens are there
+/// as digests only.
 ///
 /// The methods block, as those of [`RegistryStore`] do.
 pub trait JoinStore: fmt::Debug + Send + Sync + 'static {
