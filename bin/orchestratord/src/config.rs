@@ -10,14 +10,15 @@ use address_ranges::AddressRanges;
 use admission::AdmissionConfig;
 use bearer_auth::ApiToken;
 use daemon::{
-    DirectoryUse, REQUIRE_AUTH, RUNTIME_DIR, Settings, SettingsReader, require_directory,
-    require_regular_file,
+    DirectoryUse, ListenTls, REQUIRE_AUTH, RUNTIME_DIR, Settings, SettingsReader,
+    require_directory, require_regular_file,
 };
 use http::HeaderValue;
 use http_server::AllowedOrigins;
 use inference_gateway::{Aliases, GatewayConfig, MAX_ALIASES_FILE_BYTES};
 use join_api::JoinConfig;
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
+use node_ca::Host;
 use service_runtime::env::{Environment, Problems};
 use state_export::{Profile, registry_dir};
 use stream_proxy::Timeouts;
@@ -99,6 +100,8 @@ impl Config {
             registry: registry(&mut reader, &settings, &node_ranges),
             joining: JoinConfig {
                 ca,
+                own_certificates: settings.tls.iter().map(ListenTls::identity).collect(),
+                own_hosts: listen_host(&settings).into_iter().collect(),
                 lifetime: reader.read(&NODE_CERT_LIFETIME),
                 own_token: settings.token.as_ref().map(ApiToken::digest),
                 addresses: node_ranges,
@@ -123,6 +126,12 @@ impl Config {
             }
         }
     }
+}
+
+/// The host of the listen address, where it is one address.
+fn listen_host(settings: &Settings) -> Option<Host> {
+    let ip = settings.addr.ip();
+    (!ip.is_unspecified()).then(|| ip.to_string().parse().ok())?
 }
 
 /// Nodes and the control plane have certificates; operators and clients have tokens. Where peers

@@ -77,7 +77,8 @@ impl NodeControl for OverTcp {
                 idle: NODE_IDLE,
                 ..Timeouts::default()
             };
-            let answer = proxy.forward(&address, &request, timeouts).await;
+            let answer = proxy.forward_to(Some(&node_id), &address, &request, timeouts);
+            let answer = answer.await;
             let (head, body) = answer.map_err(|error| unavailable(&error))?.into_parts();
             let body = Limited::new(body, MAX_NODE_BODY_BYTES).collect().await;
             let body = body.map_err(|error| unavailable(&*error))?.to_bytes();

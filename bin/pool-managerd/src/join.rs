@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io::{self, Write as _},
-    net::{IpAddr, SocketAddr, ToSocketAddrs as _, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket},
     path::PathBuf,
     process::ExitCode,
 };
@@ -254,7 +254,14 @@ fn own_address(control_plane: &HttpUrl) -> Result<HttpUrl, Failure> {
     };
     let socket = UdpSocket::bind(any).map_err(unknown)?;
     socket.connect(target).map_err(unknown)?;
-    let own = SocketAddr::new(socket.local_addr().map_err(unknown)?.ip(), NODE_PORT);
+    let mut own = SocketAddr::new(socket.local_addr().map_err(unknown)?.ip(), NODE_PORT);
+    // On the machine of the control plane, whose own address no node gets a certificate for.
+    if own.ip() == target.ip() {
+        own.set_ip(match target.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
     let scheme = if control_plane.is_https() {
         "https"
     } else {

@@ -4,6 +4,7 @@ use std::{fmt, io, time::Duration};
 
 use bearer_auth::ApiToken;
 use local_limits::{is_local_limit, spare_descriptor};
+use pool_registry_types::CONTROL_PLANE_URI;
 use serde_json::Value;
 use tls_config::ClientTls;
 use tls_ureq::{TlsConnector, explain};
@@ -77,7 +78,7 @@ impl Transport {
             .max_idle_connections_per_host(MAX_CONNECTIONS)
             .build();
         let connector = ().chain(TcpConnector::default());
-        let connector = connector.chain(TlsConnector::new(config.tls.clone()));
+        let connector = connector.chain(TlsConnector::new(config.tls.expecting(CONTROL_PLANE_URI)));
         Self {
             agent: Agent::with_parts(agent, connector, DefaultResolver::default()),
             config,

@@ -7,12 +7,13 @@ use std::{
 };
 
 use address_ranges::AddressRanges;
-use bearer_auth::{AuthPolicy, TokenDigest};
-use join_tokens::{Effect, Event, JoinState, JoinToken, JoinTokenError};
+use bearer_auth::{AuthPolicy, CertificateHolder, TokenDigest};
+use join_tokens::{Effect, Event, JoinError, JoinState, JoinToken, JoinTokenError};
 use key_api::KeyApi;
-use node_ca::{CaDirectory, DEFAULT_NODE_LIFETIME, SignError};
+use node_ca::{CaDirectory, DEFAULT_NODE_LIFETIME, Host, SignError};
 use pool_registry_types::NodeId;
 use registry_store::{JoinStore, StoreError};
+use tls_config::IdentityFiles;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// How nodes join.
@@ -26,6 +27,11 @@ pub struct JoinConfig {
     pub own_token: Option<TokenDigest>,
     /// The addresses that nodes may have.
     pub addresses: AddressRanges,
+    /// The certificates that this control plane presents beside that of its CA: no node gets one
+    /// for a host in them.
+    pub own_certificates: Vec<IdentityFiles>,
+    /// Further hosts of this control plane, such as its listen address.
+    pub own_hosts: Vec<Host>,
     /// Whether nodes may join at all. In the HOME profile they may not.
     pub takes_nodes: bool,
 }
@@ -37,6 +43,8 @@ impl Default for JoinConfig {
             lifetime: DEFAULT_NODE_LIFETIME,
             own_token: None,
             addresses: AddressRanges::default(),
+            own_certificates: Vec::new(),
+            own_hosts: Vec::new(),
             takes_nodes: true,
         }
     }
@@ -51,6 +59,8 @@ pub(crate) struct Inner {
     store: Arc<dyn JoinStore>,
     policy: AuthPolicy,
     pub(crate) keys: KeyApi,
+    /// Held from the check of a node's keys until it has a new one.
+    pub(crate) joining: Mutex<()>,
     pub(crate) config: JoinConfig,
 }
 
@@ -65,6 +75,12 @@ pub(crate) enum ChangeError {
     NotSaved { is_revocation: bool },
     /// The work on the store panicked.
     Panicked,
+}
+
+impl From<JoinTokenError> for ChangeError {
+    fn from(error: JoinTokenError) -> Self {
+        Self::Refused(error)
+    }
 }
 
 /// What is done with the state before a change is saved: the signature of a certificate, which the
@@ -90,6 +106,7 @@ impl JoinApi {
             store,
             policy,
             keys,
+            joining: Mutex::default(),
             config,
         })))
     }
@@ -110,13 +127,18 @@ impl JoinApi {
         node: &NodeId,
     ) -> Result<(), ChangeError> {
         let state = self.0.state.lock().await;
-        let checked = state.check(digest, node, SystemTime::now());
-        checked.map_err(ChangeError::Refused)
+        let checked = state.check(digest, node, &[], SystemTime::now());
+        let is_bound = checked.map_err(JoinTokenError::Join)?.node.is_some();
+        drop(state);
+        if !is_bound && self.0.keys.has_node_key(node).await {
+            return Err(JoinTokenError::Join(JoinError::HasCredentials(node.clone())).into());
+        }
+        Ok(())
     }
 
-    /// When a node was revoked.
-    pub(crate) async fn revoked_at(&self, node: &NodeId) -> Option<SystemTime> {
-        self.0.state.lock().await.revoked_at(node)
+    /// Whether the holder of a certificate is known to the policy and not revoked.
+    pub(crate) fn is_valid(&self, holder: &Arc<CertificateHolder>) -> bool {
+        self.0.policy.holder(holder).is_ok()
     }
 
     /// Makes a change; returns what changed.
@@ -151,6 +173,7 @@ fn change<T>(
     before: Before<T>,
 ) -> Result<(Option<Arc<JoinToken>>, T), ChangeError> {
     let is_revocation = matches!(event, Event::Revoke { .. } | Event::RevokeNode { .. });
+    let is_renewal = matches!(event, Event::Renew { .. });
     let mut changed = state.clone();
     let effects = changed
         .apply(event, SystemTime::now())
@@ -160,10 +183,14 @@ fn change<T>(
         Effect::SaveToken(token) => Some(Arc::clone(token)),
         _ => None,
     });
-    // A revocation holds although it cannot be saved; all else does not.
-    if is_revocation {
+    // A revocation holds although it cannot be saved. A node with a certificate is not cut off by a
+    // full disk either: what it has replaces what is saved. All else does not hold.
+    if is_revocation || is_renewal {
         publish(&mut state, changed, policy);
-        save(store, &effects, is_revocation)?;
+        let saved = save(store, &effects, is_revocation);
+        if is_revocation {
+            saved?;
+        }
     } else {
         save(store, &effects, is_revocation)?;
         publish(&mut state, changed, policy);

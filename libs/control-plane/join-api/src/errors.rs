@@ -31,7 +31,7 @@ pub(crate) fn refused(error: &ChangeError) -> ApiError {
 }
 
 /// The answer to a request that is not signed.
-pub(crate) fn not_signed(error: &SignError) -> ApiError {
+fn not_signed(error: &SignError) -> ApiError {
     let code = if error.is_of_request() {
         ErrorCode::InvalidRequest
     } else {
@@ -51,6 +51,9 @@ pub(crate) fn internal() -> ApiError {
 fn code(error: &JoinTokenError) -> ErrorCode {
     match error {
         JoinTokenError::Join(JoinError::OtherNode(_)) => ErrorCode::Forbidden,
+        JoinTokenError::Join(
+            JoinError::HasCredentials(_) | JoinError::HostOfOther { .. } | JoinError::TooManyNodes,
+        ) => ErrorCode::KeyConflict,
         JoinTokenError::Join(_) => ErrorCode::Unauthorized,
         JoinTokenError::Unknown(_) => ErrorCode::NotFound,
         JoinTokenError::IdTaken | JoinTokenError::TooMany => ErrorCode::KeyConflict,

@@ -1,19 +1,26 @@
 //! A machine joins, and a node renews its certificate.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bearer_auth::{AccessToken, AccessTokenError, CertificateHolder, TokenDigest};
 use http_server::ApiError;
-use join_tokens::Event;
+use join_tokens::{Event, IssuedCertificate, JoinState, is_of_every_machine};
 use node_ca::{CaDirectory, Host, Period};
 use pool_registry_types::{
     ErrorCode, HttpUrl, JoinRequest, JoinResponse, NodeId, PemText, SecretText,
 };
+use tls_config::IdentityFiles;
 
 use crate::{
     api::JoinApi,
-    errors::{internal, not_signed, refused},
+    errors::{internal, refused},
 };
+
+/// The longest wait until a certificate is valid. Times in certificates are whole seconds.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 impl JoinApi {
     /// Gives a machine the identity of a node. A refused request costs no use of the token.
@@ -36,7 +43,12 @@ impl JoinApi {
                 self.join_with_certificate(Arc::clone(ca), node_id, digest, csr, host)
                     .await
             }
-            None => self.join_with_token(node_id, digest).await,
+            None => {
+                let _joining = self.inner().joining.lock().await;
+                let may_join = self.check(digest, &node_id).await;
+                may_join.map_err(|error| refused(&error))?;
+                self.join_with_token(node_id, digest).await
+            }
         }
     }
 
@@ -48,21 +60,32 @@ impl JoinApi {
         csr: PemText,
         host: Host,
     ) -> Result<JoinResponse, ApiError> {
+        let lifetime = self.inner().config.lifetime;
+        let now = SystemTime::now();
         let event = Event::Use {
             digest,
             node: node_id.clone(),
+            certificate: Some(IssuedCertificate::new(
+                vec![host.to_string()],
+                now + lifetime,
+            )),
         };
         let certificate_of_ca = pem(ca.authority().certificate())?;
-        let (lifetime, node) = (self.inner().config.lifetime, node_id.clone());
-        let sign = move |state: &join_tokens::JoinState| {
+        let node = node_id.clone();
+        let sign = move |state: &JoinState| {
             let period = Period {
                 after: state.revoked_at(&node),
-                ..Period::from(SystemTime::now(), lifetime)
+                ..Period::from(now, lifetime)
             };
-            ca.authority().sign(&csr, &node, &[host], period)
+            let certificate = ca.authority().sign(&csr, &node, &[host], period)?;
+            Ok((certificate, period.not_before()))
         };
         let changed = self.change_after(event, Box::new(sign)).await;
-        let (_, certificate) = changed.map_err(|error| refused(&error))?;
+        let (_, (certificate, valid_from)) = changed.map_err(|error| refused(&error))?;
+        // Just after a revocation it is not valid yet, for less than a second.
+        if let Ok(early) = valid_from.duration_since(SystemTime::now()) {
+            tokio::time::sleep(early.min(LONGEST_WAIT)).await;
+        }
         let mut response = JoinResponse::new(node_id);
         response.certificate = Some(pem(&certificate)?);
         response.ca_certificate = Some(certificate_of_ca);
@@ -86,6 +109,7 @@ impl JoinApi {
         let event = Event::Use {
             digest,
             node: node_id.clone(),
+            certificate: None,
         };
         self.change(event).await.map_err(|error| refused(&error))?;
         let token = self.inner().keys.replace_node_key(&node_id).await?;
@@ -98,8 +122,8 @@ impl JoinApi {
     /// Signs the next certificate of a node. It has the hosts of the one that the node presents.
     pub(crate) async fn renew(
         &self,
-        holder: &CertificateHolder,
-        csr: &PemText,
+        holder: &Arc<CertificateHolder>,
+        csr: PemText,
     ) -> Result<PemText, ApiError> {
         let config = &self.inner().config;
         let (Some(ca), Some(node)) = (&config.ca, holder.node()) else {
@@ -110,16 +134,35 @@ impl JoinApi {
         };
         let hosts = holder.hosts().iter().filter_map(|host| host.parse().ok());
         let hosts: Vec<Host> = hosts.collect();
-        let period = Period {
-            after: self.revoked_at(node).await,
-            ..Period::from(SystemTime::now(), config.lifetime)
+        let (ca, node, lifetime) = (Arc::clone(ca), node.clone(), config.lifetime);
+        let now = SystemTime::now();
+        let names = hosts.iter().map(Host::to_string).collect();
+        let event = Event::Renew {
+            node: node.clone(),
+            certificate: IssuedCertificate::new(names, now + lifetime),
         };
-        let certificate = ca.authority().sign(csr, node, &hosts, period);
-        pem(&certificate.map_err(|error| not_signed(&error))?)
+        let sign = move |state: &JoinState| {
+            let period = Period {
+                after: state.revoked_at(&node),
+                ..Period::from(now, lifetime)
+            };
+            ca.authority().sign(&csr, &node, &hosts, period)
+        };
+        let changed = self.change_after(event, Box::new(sign)).await;
+        let (_, certificate) = changed.map_err(|error| refused(&error))?;
+        // A revocation since the request was let in must not be escaped.
+        if !self.is_valid(holder) {
+            return Err(ApiError::new(
+                ErrorCode::Unauthorized,
+                "the certificate was revoked; join again",
+            ));
+        }
+        pem(&certificate)
     }
 
-    /// The host of a node's address, which must be one that the control plane may connect to. A
-    /// name that does not resolve yet is accepted: it is judged again at each connection.
+    /// The host of a node's address, which must be one that the control plane may connect to: it is
+    /// judged again at each connection. A certificate is signed for a name only if it resolves, and
+    /// for none of the control plane's own.
     async fn check_address(&self, address: &HttpUrl) -> Result<Host, ApiError> {
         let invalid = |reason: String| ApiError::invalid(format!("address: {reason}"));
         let config = &self.inner().config;
@@ -130,7 +173,15 @@ impl JoinApi {
         let host = address.host();
         let allowed = config.addresses.check_host(host);
         allowed.map_err(|error| invalid(error.to_string()))?;
-        if let Ok(found) = tokio::net::lookup_host((host, address.port())).await {
+        let found = tokio::net::lookup_host((host, address.port())).await;
+        if let Err(error) = &found
+            && config.ca.is_some()
+        {
+            return Err(invalid(format!(
+                "{host} does not resolve on the control plane: {error}"
+            )));
+        }
+        if let Ok(found) = found {
             let found: Vec<_> = found.map(|socket| socket.ip()).collect();
             let refused = found.iter().map(|ip| config.addresses.check(*ip));
             // One that is allowed is enough: the others are not connected to.
@@ -141,8 +192,49 @@ impl JoinApi {
                 )));
             }
         }
-        host.parse()
-            .map_err(|error: node_ca::HostError| invalid(format!("the host {error}")))
+        let host = host
+            .parse()
+            .map_err(|error: node_ca::HostError| invalid(format!("the host {error}")))?;
+        if config.ca.is_some() && self.is_own(&host).await? {
+            return Err(ApiError::new(
+                ErrorCode::KeyConflict,
+                format!(
+                    "address: {host} is a host of the control plane itself; a node on the same \
+                     machine joins with an address such as https://127.0.0.1:9200"
+                ),
+            ));
+        }
+        Ok(host)
+    }
+
+    /// Whether clients may know this control plane by `host`. A certificate for such a host would
+    /// let a node pass for it.
+    async fn is_own(&self, host: &Host) -> Result<bool, ApiError> {
+        if is_of_every_machine(&host.to_string()) {
+            return Ok(false);
+        }
+        let config = &self.inner().config;
+        if config.own_hosts.contains(host) {
+            return Ok(true);
+        }
+        let ca = config.ca.iter().map(|ca| ca.server());
+        let files: Vec<_> = ca.chain(config.own_certificates.iter().cloned()).collect();
+        // They may have been renewed for other hosts since the start.
+        let read = move || {
+            files
+                .iter()
+                .map(IdentityFiles::names)
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let names = tokio::task::spawn_blocking(read).await;
+        let names = names.map_err(|_| internal())?.map_err(|error| {
+            tracing::warn!(%error, "no node can join, because the own hosts are unknown");
+            internal()
+        })?;
+        Ok(names
+            .iter()
+            .flatten()
+            .any(|name| name.parse().as_ref() == Ok(host)))
     }
 }
 

@@ -191,7 +191,7 @@ async fn renew(
             "a certificate is renewed by the node that presents it; without one, join again",
         ));
     };
-    let result = api.renew(holder, &request.csr).await;
+    let result = api.renew(holder, request.csr).await;
     let what = format!("renew the certificate of node {node_id}");
     note(&who, peer, &what, result.as_ref().map(drop));
     result.map(|certificate| Json(CertificateAnswer { certificate }))

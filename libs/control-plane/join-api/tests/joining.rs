@@ -16,7 +16,7 @@ use bearer_auth::{AccessToken, ApiToken, AuthPolicy, CertificateHolder, Principa
 use http::{HeaderMap, Method, Request, header::AUTHORIZATION};
 use http_body_util::BodyExt as _;
 use join_api::{JoinApi, JoinConfig};
-use join_tokens::{Effect, JoinToken, RevokedNode};
+use join_tokens::{Effect, JoinToken, NodeCredentials};
 use key_api::KeyApi;
 use node_ca::{CaDirectory, Host};
 use rcgen::{CertificateParams, KeyPair};
@@ -38,7 +38,7 @@ struct Disk {
 }
 
 impl JoinStore for Disk {
-    fn load_joins(&self) -> Result<(Vec<JoinToken>, Vec<RevokedNode>), StoreError> {
+    fn load_joins(&self) -> Result<(Vec<JoinToken>, Vec<NodeCredentials>), StoreError> {
         self.memory.load_joins()
     }
 
@@ -293,7 +293,7 @@ async fn without_a_ca_a_node_gets_a_token_and_knows_that_of_the_control_plane() 
         ..JoinConfig::default()
     });
     let token = api.token(json!({"uses": 2})).await;
-    let body = json!({"token": token, "node_id": "gpu-1", "address": "http://10.0.0.7:9200"});
+    let mut body = json!({"token": token, "node_id": "gpu-1", "address": "http://10.0.0.7:9200"});
     let (status, first) = api.join(body.clone()).await;
     assert_eq!(status, 200, "{first}");
     assert_eq!(first["control_plane_token_sha256"], own.digest().to_hex());
@@ -306,7 +306,13 @@ async fn without_a_ca_a_node_gets_a_token_and_knows_that_of_the_control_plane() 
     let node = ask(&first).unwrap();
     assert!(node.acts_for(bearer_auth::Access::NODE, "gpu-1").is_ok());
     assert!(node.acts_for(bearer_auth::Access::NODE, "gpu-2").is_err());
-    // Joining again replaces the key.
+    // A stranger does not take its place, and costs it nothing.
+    let (status, refusal) = api.join(body.clone()).await;
+    assert_eq!(status, 409, "{refusal}");
+    assert!(message(&refusal).contains("the node gpu-1 has joined already"));
+    assert!(ask(&first).is_ok());
+    // Joining again with a token for the node replaces the key.
+    body["token"] = json!(api.token(json!({"node": "gpu-1"})).await);
     let (_, second) = api.join(body).await;
     assert!(ask(&first).is_err() && ask(&second).is_ok());
     let path = "/v2/nodes/gpu-1/certificate";
@@ -349,6 +355,9 @@ async fn a_revoked_node_is_refused_until_it_joins_again() {
     assert_eq!(status, 200);
     let (status, second) = api.join(body).await;
     assert_eq!(status, 200, "{second}");
+    // It can be used at once.
+    let files = api.files(&second["certificate"], &key);
+    assert!(files.validity().unwrap().not_before <= SystemTime::now());
     let second = api.holder(&second["certificate"], &key);
     assert!(api.policy.holder(&second).is_ok() && api.policy.holder(&first).is_err());
     // A restart knows it.
@@ -359,6 +368,89 @@ async fn a_revoked_node_is_refused_until_it_joins_again() {
     );
     assert!(restarted.policy.holder(&first).is_err());
     assert!(restarted.policy.holder(&second).is_ok());
+}
+
+// spec: JOIN-60, JOIN-61, JOIN-62
+#[tokio::test]
+async fn a_certificate_is_for_no_host_and_no_node_of_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let hosts = ["control.example", "10.0.0.1"].map(|host| Host::new(host).unwrap());
+    CaDirectory::init(directory.path(), &hosts, SystemTime::now()).unwrap();
+    let public = test_certificates::Authority::new().unwrap();
+    let public = public.issue(&["10.0.0.2"]).unwrap().write(directory.path());
+    let public = public.unwrap();
+    let config = JoinConfig {
+        ca: Some(Arc::new(CaDirectory::open(directory.path()).unwrap())),
+        own_certificates: vec![IdentityFiles {
+            certificate: public.certificate,
+            key: public.key,
+        }],
+        own_hosts: vec![Host::new("10.0.0.3").unwrap()],
+        ..JoinConfig::default()
+    };
+    let api = Api::over(directory, Arc::default(), config);
+    let token = api.token(json!({"uses": 9})).await;
+    let bound = api.token(json!({"node": "gpu-1", "uses": 9})).await;
+    let key = KeyPair::generate().unwrap();
+    let join = async |token: &str, node: &str, host: &str| {
+        let address = format!("https://{host}:9200");
+        let body = json!({"token": token, "node_id": node, "address": address, "csr": csr(&key)});
+        let (status, answer) = api.join(body).await;
+        (
+            status,
+            answer["error"]["message"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    };
+    // Hosts of the control plane, whatever the token.
+    for host in ["10.0.0.1", "[::ffff:10.0.0.1]", "10.0.0.2", "10.0.0.3"] {
+        for token in [&token, &bound] {
+            let (status, text) = join(token, "gpu-1", host).await;
+            assert_eq!(status, 409, "{host}: {text}");
+            assert!(text.starts_with("address: ") && text.contains("control plane itself"));
+        }
+    }
+    // A name that resolves to nothing; RFC 6761 reserves it.
+    let (status, text) = join(&token, "gpu-1", "nowhere.invalid").await;
+    assert_eq!(status, 400, "{text}");
+    assert!(
+        text.starts_with("address: nowhere.invalid does not resolve"),
+        "{text}"
+    );
+    // Those of another node, unless the token was made for this one.
+    assert_eq!(join(&token, "victim", "10.0.0.7").await.0, 200);
+    let (status, text) = join(&token, "gpu-1", "10.0.0.7").await;
+    assert_eq!(status, 409, "{text}");
+    assert!(
+        text.starts_with("address: 10.0.0.7 is the host of the node victim"),
+        "{text}"
+    );
+    let (status, text) = join(&token, "victim", "10.0.0.8").await;
+    assert_eq!(status, 409, "{text}");
+    assert!(
+        text.starts_with("node_id: the node victim has joined already"),
+        "{text}"
+    );
+    assert_eq!(join(&bound, "gpu-1", "10.0.0.7").await.0, 200);
+    // Every machine has loopback. None of the refused requests has cost a use.
+    for node in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        assert_eq!(join(&token, node, "127.0.0.1").await.0, 200, "{node}");
+    }
+    assert_eq!(join(&token, "i", "127.0.0.1").await.0, 401);
+    // A restart knows them.
+    let restarted = Api::over(tempfile::tempdir().unwrap(), Arc::clone(&api.disk), {
+        let ca = Some(Arc::new(CaDirectory::open(api.directory.path()).unwrap()));
+        JoinConfig {
+            ca,
+            ..JoinConfig::default()
+        }
+    });
+    let token = restarted.token(Value::Null).await;
+    let address = "https://10.0.0.9:9200";
+    let body = json!({"token": token, "node_id": "victim", "address": address, "csr": csr(&key)});
+    assert_eq!(restarted.join(body).await.0, 409);
 }
 
 // spec: JOIN-10
@@ -374,7 +466,7 @@ async fn operators_create_list_and_revoke_join_tokens() {
         ),
         (json!({"node": "a b"}), "node"),
         (json!({"uses": "x"}), "uses"),
-        (json!([null, 1]), "sequence"),
+        (json!([null, 1]), "a JSON object is needed"),
     ] {
         let (status, answer) = api.send(Method::POST, "/v2/join-tokens", body).await;
         assert_eq!(status, 400, "{answer}");

@@ -2,7 +2,7 @@
 
 use pool_registry_types::NodeId;
 
-use crate::limits::{MAX_JOIN_TOKENS, MAX_LIFETIME, MAX_USES};
+use crate::limits::{MAX_JOIN_TOKENS, MAX_JOINED_NODES, MAX_LIFETIME, MAX_USES};
 
 const SECS_PER_DAY: u64 = 24 * 60 * 60;
 
@@ -25,6 +25,28 @@ pub enum JoinError {
     /// It is for another node.
     #[error("node_id: this join token is for the node {0} only")]
     OtherNode(NodeId),
+    /// The node has joined, and the token was not made for it.
+    #[error(
+        "node_id: the node {0} has joined already; use a token that was made for it (`llorch \
+         join-token create --node {0}`), or revoke its credentials first (`llorch nodes revoke \
+         {0}`)"
+    )]
+    HasCredentials(NodeId),
+    /// Another node is at this host, and the token was not made for the node.
+    #[error(
+        "address: {host} is the host of the node {other}; use another address, or a token that was \
+         made for this node (`llorch join-token create --node ID`), or revoke the credentials of \
+         {other} first (`llorch nodes revoke {other}`)"
+    )]
+    HostOfOther {
+        /// The host.
+        host: String,
+        /// The node that has it.
+        other: NodeId,
+    },
+    /// There are too many nodes with certificates.
+    #[error("node_id: {MAX_JOINED_NODES} nodes have certificates, which is the most; revoke some")]
+    TooManyNodes,
 }
 
 /// A change of join tokens that is refused. Each message names the field and what would be right.

@@ -9,6 +9,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most join tokens, those included that are remembered although they have ended.
 pub const MAX_JOIN_TOKENS: usize = 1000;
 
+/// The most nodes with certificates: as many as one join token may let join.
+pub const MAX_JOINED_NODES: usize = 10_000;
+
 /// The longest life of a join token: long enough to roll out a fleet.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(30 * DAY.as_secs());
 
@@ -29,6 +32,10 @@ pub const LIMITS: &[Limit] = &[
     Limit::new("MAX_JOIN_TOKENS", MAX_JOIN_TOKENS as u64, "tokens")
         .because("Each is in memory and is listed. Tokens that have ended count for 30 days.")
         .enforced_by("POST /v2/join-tokens")
+        .beyond("409 KEY_CONFLICT"),
+    Limit::new("MAX_JOINED_NODES", MAX_JOINED_NODES as u64, "nodes")
+        .because("Each is in memory until its certificate expires or is revoked.")
+        .enforced_by("POST /v2/join")
         .beyond("409 KEY_CONFLICT"),
     Limit::new("MAX_USES", MAX_USES as u64, "uses")
         .because("More nodes than a control plane knows need no single token.")

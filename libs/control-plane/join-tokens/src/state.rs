@@ -11,16 +11,17 @@ use pool_registry_types::{NodeId, millis};
 
 use crate::{
     error::{JoinError, JoinTokenError},
-    limits::{DEFAULT_LIFETIME, MAX_JOIN_TOKENS, MAX_LIFETIME, MAX_USES},
-    token::{JoinToken, RevokedNode, unix_ms},
+    host::is_of_every_machine,
+    limits::{DEFAULT_LIFETIME, MAX_JOIN_TOKENS, MAX_JOINED_NODES, MAX_LIFETIME, MAX_USES},
+    token::{IssuedCertificate, JoinToken, NodeCredentials, unix_ms},
 };
 
-/// All join tokens and revoked nodes. Cloning is cheap enough for a change that may have to be
-/// taken back.
+/// All join tokens and credentials of nodes. Cloning is cheap enough for a change that may have to
+/// be taken back.
 #[derive(Debug, Clone, Default)]
 pub struct JoinState {
     tokens: BTreeMap<Arc<str>, Arc<JoinToken>>,
-    revoked: BTreeMap<NodeId, Arc<RevokedNode>>,
+    nodes: BTreeMap<NodeId, Arc<NodeCredentials>>,
 }
 
 /// What happens.
@@ -39,6 +40,15 @@ pub enum Event {
         digest: TokenDigest,
         /// The node.
         node: NodeId,
+        /// The certificate that it gets. Without a CA it gets none.
+        certificate: Option<IssuedCertificate>,
+    },
+    /// A node renews its certificate.
+    Renew {
+        /// The node.
+        node: NodeId,
+        /// Its next certificate.
+        certificate: IssuedCertificate,
     },
     /// An operator revokes a token.
     Revoke {
@@ -81,23 +91,23 @@ pub enum Effect {
     SaveToken(Arc<JoinToken>),
     /// Remove the record of this token.
     ForgetToken(Arc<str>),
-    /// Store this revocation in place of its record.
-    SaveRevoked(Arc<RevokedNode>),
-    /// Remove the record of this revocation.
-    ForgetRevoked(NodeId),
+    /// Store this node in place of its record.
+    SaveNode(Arc<NodeCredentials>),
+    /// Remove the record of this node.
+    ForgetNode(NodeId),
 }
 
 impl JoinState {
     /// What a store has kept.
     #[must_use]
-    pub fn restore(tokens: Vec<JoinToken>, revoked: Vec<RevokedNode>) -> Self {
+    pub fn restore(tokens: Vec<JoinToken>, nodes: Vec<NodeCredentials>) -> Self {
         let tokens = tokens.into_iter().map(Arc::new);
-        let revoked = revoked.into_iter().map(Arc::new);
+        let nodes = nodes.into_iter().map(Arc::new);
         Self {
             tokens: tokens
                 .map(|token| (Arc::clone(&token.token_id), token))
                 .collect(),
-            revoked: revoked.map(|node| (node.node_id.clone(), node)).collect(),
+            nodes: nodes.map(|node| (node.node_id.clone(), node)).collect(),
         }
     }
 
@@ -106,13 +116,34 @@ impl JoinState {
     /// # Errors
     /// When it is refused; then nothing has changed.
     pub fn apply(&mut self, event: Event, now: SystemTime) -> Result<Vec<Effect>, JoinTokenError> {
+        let mut joined = None;
         let changed = match event {
             Event::Create { digest, request } => self.created(digest, request, now)?,
-            Event::Use { digest, node } => self.used(digest, &node, now)?,
+            Event::Use {
+                digest,
+                node,
+                certificate,
+            } => {
+                let hosts = certificate
+                    .iter()
+                    .flat_map(|certificate| &certificate.hosts);
+                let hosts: Vec<&str> = hosts.map(String::as_str).collect();
+                let used = self.check(digest, &node, &hosts, now)?;
+                joined = certificate.map(|certificate| (node, certificate));
+                used
+            }
+            Event::Renew { node, certificate } => {
+                let mut effects = self.forget_old(now);
+                effects.push(self.issue(node, certificate));
+                return Ok(effects);
+            }
             Event::Revoke { token_id } => self.revoked(&token_id, now)?,
             Event::RevokeNode { node } => return Ok(self.revoke_node(node, now)),
         };
         let mut effects = self.forget_old(now);
+        if let Some((node, certificate)) = joined {
+            effects.push(self.issue(node, certificate));
+        }
         let changed = Arc::new(changed);
         self.tokens
             .insert(Arc::clone(&changed.token_id), Arc::clone(&changed));
@@ -120,7 +151,11 @@ impl JoinState {
         Ok(effects)
     }
 
-    /// Whether the token with this digest lets `node` join now. It changes nothing.
+    /// Whether the token with this digest lets `node` join at `hosts` now, and the token after
+    /// that. It changes nothing.
+    ///
+    /// A token that was made for the node lets it take the place of a node that has joined before:
+    /// an operator has named it.
     ///
     /// # Errors
     /// As [`Event::Use`] has them.
@@ -128,10 +163,37 @@ impl JoinState {
         &self,
         digest: TokenDigest,
         node: &NodeId,
+        hosts: &[&str],
         now: SystemTime,
-    ) -> Result<(), JoinTokenError> {
-        self.used(digest, node, now)?;
-        Ok(())
+    ) -> Result<JoinToken, JoinError> {
+        let token = self.used(digest, node, now)?;
+        let valid = self.nodes.values().filter_map(|known| {
+            let certificate = known.valid_certificate(now)?;
+            Some((&known.node_id, certificate))
+        });
+        let mut count: usize = 0;
+        for (known, certificate) in valid {
+            if known == node {
+                if token.node.is_none() {
+                    return Err(JoinError::HasCredentials(node.clone()));
+                }
+                continue;
+            }
+            count = count.saturating_add(1);
+            let taken = hosts.iter().find(|host| {
+                !is_of_every_machine(host) && certificate.hosts.iter().any(|other| other == *host)
+            });
+            if let Some(host) = taken.filter(|_| token.node.is_none()) {
+                return Err(JoinError::HostOfOther {
+                    host: (*host).to_owned(),
+                    other: known.clone(),
+                });
+            }
+        }
+        if count >= MAX_JOINED_NODES && !hosts.is_empty() {
+            return Err(JoinError::TooManyNodes);
+        }
+        Ok(token)
     }
 
     /// The token with this id.
@@ -148,15 +210,15 @@ impl JoinState {
     /// When this node was revoked; its next certificate becomes valid later.
     #[must_use]
     pub fn revoked_at(&self, node: &NodeId) -> Option<SystemTime> {
-        self.revoked.get(node).map(|revoked| revoked.revoked_at())
+        self.nodes.get(node).and_then(|node| node.revoked_at())
     }
 
     /// All revocations, for the check of requests.
     #[must_use]
     pub fn revocations(&self) -> HashMap<NodeId, SystemTime> {
-        let revoked = self.revoked.iter();
+        let revoked = self.nodes.values();
         revoked
-            .map(|(node, revoked)| (node.clone(), revoked.revoked_at()))
+            .filter_map(|node| Some((node.node_id.clone(), node.revoked_at()?)))
             .collect()
     }
 
@@ -240,16 +302,33 @@ impl JoinState {
     /// A later revocation takes the place of an earlier one.
     fn revoke_node(&mut self, node_id: NodeId, now: SystemTime) -> Vec<Effect> {
         let mut effects = self.forget_old(now);
-        let before = self.revoked.get(&node_id);
+        let before = self.nodes.get(&node_id);
         let before = before.map_or(0, |before| before.revoked_at_ms);
-        let revoked = Arc::new(RevokedNode {
-            node_id: node_id.clone(),
+        effects.push(self.save(NodeCredentials {
             // The clock may have been set back.
             revoked_at_ms: unix_ms(now).max(before),
-        });
-        self.revoked.insert(node_id, Arc::clone(&revoked));
-        effects.push(Effect::SaveRevoked(revoked));
+            ..NodeCredentials::new(node_id)
+        }));
         effects
+    }
+
+    /// The node has this certificate from now on.
+    fn issue(&mut self, node: NodeId, certificate: IssuedCertificate) -> Effect {
+        let before = self.nodes.get(&node);
+        let before = before.map_or_else(
+            || NodeCredentials::new(node),
+            |before| NodeCredentials::clone(before),
+        );
+        self.save(NodeCredentials {
+            certificate: Some(certificate),
+            ..before
+        })
+    }
+
+    fn save(&mut self, node: NodeCredentials) -> Effect {
+        let node = Arc::new(node);
+        self.nodes.insert(node.node_id.clone(), Arc::clone(&node));
+        Effect::SaveNode(node)
     }
 
     fn forget_old(&mut self, now: SystemTime) -> Vec<Effect> {
@@ -257,11 +336,9 @@ impl JoinState {
             .tokens
             .extract_if(.., |_, token| token.is_forgotten(now));
         let tokens = tokens.map(|(token_id, _)| Effect::ForgetToken(token_id));
-        let nodes = self
-            .revoked
-            .extract_if(.., |_, revoked| revoked.is_forgotten(now));
+        let nodes = self.nodes.extract_if(.., |_, node| node.is_forgotten(now));
         tokens
-            .chain(nodes.map(|(node, _)| Effect::ForgetRevoked(node)))
+            .chain(nodes.map(|(node, _)| Effect::ForgetNode(node)))
             .collect()
     }
 }

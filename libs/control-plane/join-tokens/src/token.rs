@@ -1,4 +1,4 @@
-//! A join token and a revoked node, in memory and as a store keeps them.
+//! A join token and the credentials of a node, in memory and as a store keeps them.
 
 use std::{
     sync::Arc,
@@ -52,25 +52,66 @@ impl JoinToken {
     }
 }
 
-/// A node whose certificates are refused if they became valid until then.
+/// What is known of the certificates of a node. Times are milliseconds since 1970.
+///
+/// Unknown fields are ignored, so that an earlier version can run again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevokedNode {
+pub struct NodeCredentials {
     /// The node.
     pub node_id: NodeId,
-    /// When it was revoked, in milliseconds since 1970.
+    /// Certificates that became valid until then are refused; 0 if none was revoked.
     pub revoked_at_ms: u64,
+    /// Its latest certificate, unless that was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<IssuedCertificate>,
 }
 
-impl RevokedNode {
-    /// When it was revoked.
+/// The latest certificate of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedCertificate {
+    /// The hosts in it: DNS names in lower case, and addresses.
+    pub hosts: Vec<String>,
+    /// When it expires.
+    pub expires_at_ms: u64,
+}
+
+impl IssuedCertificate {
+    /// A certificate for `hosts` until `expires_at`.
     #[must_use]
-    pub fn revoked_at(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.revoked_at_ms)
+    pub fn new(hosts: Vec<String>, expires_at: SystemTime) -> Self {
+        Self {
+            hosts,
+            expires_at_ms: unix_ms(expires_at),
+        }
+    }
+}
+
+impl NodeCredentials {
+    pub(crate) fn new(node_id: NodeId) -> Self {
+        Self {
+            node_id,
+            revoked_at_ms: 0,
+            certificate: None,
+        }
     }
 
-    /// Whether every certificate of that time has expired.
+    /// When it was revoked, if it was.
+    #[must_use]
+    pub fn revoked_at(&self) -> Option<SystemTime> {
+        let at = self.revoked_at_ms;
+        (at > 0).then(|| UNIX_EPOCH + Duration::from_millis(at))
+    }
+
+    /// Its certificate, if that is valid at `now`.
+    pub(crate) fn valid_certificate(&self, now: SystemTime) -> Option<&IssuedCertificate> {
+        let certificate = self.certificate.as_ref();
+        certificate.filter(|certificate| unix_ms(now) < certificate.expires_at_ms)
+    }
+
+    /// Whether every certificate that it is about has expired.
     pub(crate) fn is_forgotten(&self, now: SystemTime) -> bool {
         self.revoked_at_ms.saturating_add(millis(MAX_NODE_LIFETIME)) <= unix_ms(now)
+            && self.valid_certificate(now).is_none()
     }
 }
 

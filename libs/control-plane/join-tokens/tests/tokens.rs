@@ -1,14 +1,19 @@
 //! Who may join, and for how long.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests may panic as tests do"
+)]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bearer_auth::TokenDigest;
 use join_tokens::{
-    Effect, Event, JoinError, JoinState, JoinTokenError, MAX_JOIN_TOKENS, MAX_LIFETIME,
-    MAX_NODE_LIFETIME, MAX_USES, NewJoinToken,
+    Effect, Event, IssuedCertificate, JoinError, JoinState, JoinToken, JoinTokenError,
+    MAX_JOIN_TOKENS, MAX_LIFETIME, MAX_NODE_LIFETIME, MAX_USES, NewJoinToken, NodeCredentials,
 };
+use pool_registry_types::NodeId;
 use proptest::prelude::*;
 
 const NOW: SystemTime = UNIX_EPOCH;
@@ -29,6 +34,14 @@ fn join(number: u32, node: &str) -> Event {
     Event::Use {
         digest: digest(number),
         node: node.parse().unwrap(),
+        certificate: None,
+    }
+}
+
+fn refused(state: &mut JoinState, event: Event, now: SystemTime) -> JoinError {
+    match state.apply(event, now) {
+        Err(JoinTokenError::Join(error)) => error,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -43,11 +56,11 @@ fn stored(effects: &[Effect]) -> JoinState {
                 tokens.insert(token.token_id.clone(), serde_json::from_str(&text).unwrap());
             }
             Effect::ForgetToken(token_id) => drop(tokens.remove(token_id)),
-            Effect::SaveRevoked(node) => {
+            Effect::SaveNode(node) => {
                 let text = serde_json::to_string(node).unwrap();
                 revoked.insert(node.node_id.clone(), serde_json::from_str(&text).unwrap());
             }
-            Effect::ForgetRevoked(node) => drop(revoked.remove(node)),
+            Effect::ForgetNode(node) => drop(revoked.remove(node)),
         }
     }
     JoinState::restore(
@@ -60,10 +73,6 @@ fn stored(effects: &[Effect]) -> JoinState {
 #[test]
 fn a_token_has_uses_an_end_and_a_node() {
     let mut state = JoinState::default();
-    let refused = |state: &mut JoinState, event, now| match state.apply(event, now) {
-        Err(JoinTokenError::Join(error)) => error,
-        other => panic!("{other:?}"),
-    };
     assert_eq!(refused(&mut state, join(1, "a"), NOW), JoinError::Unknown);
     let two = NewJoinToken {
         uses: 2,
@@ -103,6 +112,7 @@ fn a_token_has_uses_an_end_and_a_node() {
     let event = Event::Use {
         digest: other,
         node: "a".parse().unwrap(),
+        certificate: None,
     };
     assert_eq!(refused(&mut state, event, NOW), JoinError::Unknown);
 }
@@ -163,6 +173,82 @@ fn a_revocation_is_remembered_while_a_certificate_may_live() {
         .unwrap();
     assert_eq!(effects.len(), 2);
     assert_eq!(state.revoked_at(&node), None);
+}
+
+// spec: JOIN-60, JOIN-62
+#[test]
+fn a_node_with_a_certificate_gives_way_to_a_token_for_it_only() {
+    let mut state = JoinState::default();
+    let request = |node: Option<&str>| NewJoinToken {
+        node: node.map(|node| node.parse().unwrap()),
+        uses: 9,
+        ..NewJoinToken::default()
+    };
+    state.apply(create(1, request(None)), NOW).unwrap();
+    state.apply(create(2, request(Some("a"))), NOW).unwrap();
+    let at = |number: u32, node: &str, host: &str| Event::Use {
+        digest: digest(number),
+        node: node.parse().unwrap(),
+        certificate: Some(IssuedCertificate::new(vec![host.to_owned()], NOW + HOUR)),
+    };
+    let mut all = state.apply(at(1, "a", "10.0.0.1"), NOW).unwrap();
+    let id: NodeId = "a".parse().unwrap();
+    // Neither the node nor its host, with or without a certificate of one's own.
+    for (event, expected) in [
+        (
+            at(1, "a", "10.0.0.9"),
+            JoinError::HasCredentials(id.clone()),
+        ),
+        (join(1, "a"), JoinError::HasCredentials(id.clone())),
+        (
+            at(1, "b", "10.0.0.1"),
+            JoinError::HostOfOther {
+                host: "10.0.0.1".to_owned(),
+                other: id.clone(),
+            },
+        ),
+    ] {
+        assert_eq!(refused(&mut state, event, NOW), expected);
+    }
+    // Every machine has loopback.
+    state.apply(at(1, "c", "127.0.0.1"), NOW).unwrap();
+    state.apply(at(1, "d", "127.0.0.1"), NOW).unwrap();
+    all.extend(state.apply(at(2, "a", "10.0.0.9"), NOW).unwrap());
+    // The host that it had is free.
+    state.apply(at(1, "b", "10.0.0.1"), NOW).unwrap();
+    // A store has it, until it is revoked or expires.
+    let tokens: Vec<_> = state
+        .tokens()
+        .map(|token| JoinToken::clone(token))
+        .collect();
+    let nodes = all.into_iter().filter_map(|effect| match effect {
+        Effect::SaveNode(node) => Some(NodeCredentials::clone(&node)),
+        _ => None,
+    });
+    let nodes: Vec<_> = nodes.collect();
+    let mut state = JoinState::restore(tokens, vec![nodes.last().unwrap().clone()]);
+    let error = refused(&mut state.clone(), at(1, "a", "10.0.0.9"), NOW);
+    assert_eq!(error, JoinError::HasCredentials(id.clone()));
+    let renewed = Event::Renew {
+        node: id.clone(),
+        certificate: IssuedCertificate::new(vec!["10.0.0.9".to_owned()], NOW + 2 * HOUR),
+    };
+    let mut renewing = state.clone();
+    renewing
+        .apply(create(3, request(None)), NOW + HOUR)
+        .unwrap();
+    assert!(
+        renewing
+            .clone()
+            .apply(at(3, "a", "10.0.0.9"), NOW + HOUR)
+            .is_ok()
+    );
+    renewing.apply(renewed, NOW + HOUR).unwrap();
+    let error = refused(&mut renewing, at(3, "a", "10.0.0.9"), NOW + HOUR);
+    assert_eq!(error, JoinError::HasCredentials(id.clone()));
+    let effects = state.apply(Event::RevokeNode { node: id }, NOW).unwrap();
+    assert_eq!(effects.len(), 1);
+    state.apply(at(1, "a", "10.0.0.9"), NOW).unwrap();
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 //! The keys of nodes that join a control plane without a CA.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use access_keys::{AccessKey, Event, NewKey};
 use bearer_auth::{AccessToken, MAX_KEY_NAME_CHARS, Scope};
@@ -34,6 +34,14 @@ impl KeyApi {
         let event = Event::Create { digest, request };
         self.change(event).await.map_err(|error| refused(&error))?;
         Ok(token)
+    }
+
+    /// Whether the node with this id has a key that is valid now.
+    pub async fn has_node_key(&self, node: &NodeId) -> bool {
+        let now = SystemTime::now();
+        let keys = self.page(None, usize::MAX).await.keys;
+        keys.iter()
+            .any(|key| key.node.as_ref() == Some(node) && key.is_valid(now))
     }
 
     /// Revokes all keys of the node with this id.

@@ -5,8 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bearer_auth::{CONTROL_PLANE_URI, node_uri};
-use pool_registry_types::{NodeId, PemText};
+use pool_registry_types::{CONTROL_PLANE_URI, NodeId, PemText, node_uri};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
@@ -50,7 +49,9 @@ impl Period {
         }
     }
 
-    fn not_before(&self) -> SystemTime {
+    /// When the certificate becomes valid.
+    #[must_use]
+    pub fn not_before(&self) -> SystemTime {
         let backdated = self.now - BACKDATED.min(self.lifetime / BACKDATED_PART);
         // Certificates count whole seconds.
         let earliest = self.after.map(|after| after + Duration::from_secs(1));

@@ -18,6 +18,14 @@ pub enum SignError {
     /// The kind of key is not taken.
     #[error("csr: the key must be ECDSA P-256, ECDSA P-384 or Ed25519")]
     UnsupportedKey,
+    /// The key is signed with a hash of another strength.
+    #[error("csr: an {key} key must sign it with {hash}")]
+    OtherHash {
+        /// The kind of the key.
+        key: &'static str,
+        /// The hash for it.
+        hash: &'static str,
+    },
     /// It asks for a foreign name.
     #[error("csr: asks for the name {0}; a node gets its own id and the host of its address only")]
     OtherName(String),

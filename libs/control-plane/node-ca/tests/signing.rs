@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
+mod requests;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -146,6 +148,37 @@ fn a_wrong_request_is_refused_with_the_field() {
             "{none}"
         );
     }
+    for (request, expected) in [
+        (
+            requests::P521,
+            "the key must be ECDSA P-256, ECDSA P-384 or Ed25519",
+        ),
+        (
+            requests::SECP256K1,
+            "the key must be ECDSA P-256, ECDSA P-384 or Ed25519",
+        ),
+        (
+            requests::RSA,
+            "the key must be ECDSA P-256, ECDSA P-384 or Ed25519",
+        ),
+        (
+            requests::P384_WITH_SHA256,
+            "an ECDSA P-384 key must sign it with SHA-384",
+        ),
+    ] {
+        let error = sign(&pem(request)).to_string();
+        assert_eq!(error, format!("csr: {expected}"));
+    }
+    for second in [own.as_str(), other.as_str(), &certificate] {
+        let error = sign(&pem(&format!("{}{second}", own.as_str()))).to_string();
+        assert!(error.contains("several sections"), "{error}");
+    }
+    // Old tools have another name for it.
+    let old = own
+        .as_str()
+        .replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST");
+    let signed = ca.authority().sign(&pem(&old), &node(), &[], period());
+    assert!(signed.is_ok());
     // Its own host is no foreign name.
     let with_host = csr(|params| {
         params

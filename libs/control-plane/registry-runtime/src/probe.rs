@@ -44,7 +44,7 @@ pub(crate) async fn probe(
     timeout: Duration,
 ) -> Result<(), ProbeError> {
     let path = PathAndQuery::from_static("/health");
-    match stream_proxy::get_as(proxy, address, path, timeout, MAX_BODY_BYTES).await {
+    match stream_proxy::get_as(proxy, node_id, address, path, timeout, MAX_BODY_BYTES).await {
         Ok((_, body)) => identify(node_id, incarnation, &body),
         // A long answer is an answer.
         Err(GetError::TooLarge(_)) => Ok(()),
@@ -66,7 +66,7 @@ pub(crate) async fn is_alive(
     timeout: Duration,
 ) -> Result<bool, GetError> {
     let path = PathAndQuery::from_static("/health");
-    match stream_proxy::get_as(proxy, address, path, timeout, MAX_BODY_BYTES).await {
+    match stream_proxy::get_as(proxy, node_id, address, path, timeout, MAX_BODY_BYTES).await {
         Ok((_, body)) => Ok(is_surely(node_id, incarnation, &body)),
         Err(error) if error.is_own() => Err(error),
         Err(_) => Ok(false),

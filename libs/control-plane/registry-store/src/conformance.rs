@@ -118,7 +118,7 @@ pub fn check_joins(empty: impl Fn() -> Box<dyn JoinStore>) {
     apply(&[
         JoinEffect::ForgetToken(first),
         JoinEffect::ForgetToken("never-there".into()),
-        JoinEffect::ForgetRevoked(node),
+        JoinEffect::ForgetNode(node),
     ]);
     let (tokens, after) = load();
     assert_eq!(tokens.as_slice(), stored.get(1..).expect("a token"));
@@ -155,7 +155,10 @@ pub fn check_all(empty: impl Fn() -> Box<dyn StateStore>) {
     let (tokens, revoked) = store.load_joins().expect("a healthy store can be read");
     assert_eq!(found.nodes, [node("a", UNIX_EPOCH)]);
     assert_eq!(Ok(found.keys), store.load_keys().map_err(|_| ()));
-    assert_eq!((found.join_tokens, found.revoked_nodes), (tokens, revoked));
+    assert_eq!(
+        (found.join_tokens, found.node_credentials),
+        (tokens, revoked)
+    );
 }
 
 /// A node with one pool, drained for two hours from `now`, to be forgotten in twenty.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use access_keys::{AccessKey, Effect};
-use join_tokens::{Effect as JoinEffect, JoinToken, RevokedNode};
+use join_tokens::{Effect as JoinEffect, JoinToken, NodeCredentials};
 use parking_lot::Mutex;
 use pool_registry_types::NodeId;
 
@@ -25,7 +25,7 @@ type Keys = BTreeMap<Arc<str>, Arc<AccessKey>>;
 #[derive(Debug, Default)]
 struct Joins {
     tokens: BTreeMap<Arc<str>, Arc<JoinToken>>,
-    revoked: BTreeMap<NodeId, Arc<RevokedNode>>,
+    revoked: BTreeMap<NodeId, Arc<NodeCredentials>>,
 }
 
 fn records<K, T: Clone>(of: &BTreeMap<K, Arc<T>>) -> Vec<T> {
@@ -40,7 +40,7 @@ impl StateStore for MemoryStore {
             nodes: records(&nodes),
             keys: records(&keys),
             join_tokens: records(&joins.tokens),
-            revoked_nodes: records(&joins.revoked),
+            node_credentials: records(&joins.revoked),
         })
     }
 }
@@ -80,7 +80,7 @@ impl KeyStore for MemoryStore {
 }
 
 impl JoinStore for MemoryStore {
-    fn load_joins(&self) -> Result<(Vec<JoinToken>, Vec<RevokedNode>), StoreError> {
+    fn load_joins(&self) -> Result<(Vec<JoinToken>, Vec<NodeCredentials>), StoreError> {
         let joins = self.joins.lock();
         Ok((records(&joins.tokens), records(&joins.revoked)))
     }
@@ -96,10 +96,10 @@ impl JoinStore for MemoryStore {
                 JoinEffect::ForgetToken(token_id) => {
                     joins.tokens.remove(token_id);
                 }
-                JoinEffect::SaveRevoked(node) => {
+                JoinEffect::SaveNode(node) => {
                     joins.revoked.insert(node.node_id.clone(), Arc::clone(node));
                 }
-                JoinEffect::ForgetRevoked(node_id) => {
+                JoinEffect::ForgetNode(node_id) => {
                     joins.revoked.remove(node_id);
                 }
             }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use access_keys::{AccessKey, Effect};
-use join_tokens::{Effect as JoinEffect, JoinToken, RevokedNode};
+use join_tokens::{Effect as JoinEffect, JoinToken, NodeCredentials};
 use pool_registry_types::NodeId;
 
 use crate::{error::StoreError, stored::StoredNode};
@@ -44,15 +44,16 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     fn apply_keys(&self, changes: &[Effect]) -> Result<(), StoreError>;
 }
 
-/// Keeps join tokens and revoked nodes across restarts. Tokens are there as digests only.
+/// Keeps join tokens and what is known of certificates of nodes across restarts. Tokens are there
+/// as digests only.
 ///
 /// The methods block, as those of [`RegistryStore`] do.
 pub trait JoinStore: fmt::Debug + Send + Sync + 'static {
-    /// All tokens and revocations, sorted by id.
+    /// All tokens and nodes, sorted by id.
     ///
     /// # Errors
     /// When the store cannot be read or understood.
-    fn load_joins(&self) -> Result<(Vec<JoinToken>, Vec<RevokedNode>), StoreError>;
+    fn load_joins(&self) -> Result<(Vec<JoinToken>, Vec<NodeCredentials>), StoreError>;
 
     /// Makes all changes, or none of them. When it returns, they survive a kill.
     ///
@@ -79,8 +80,8 @@ pub struct StoredState {
     pub keys: Vec<AccessKey>,
     /// Join tokens.
     pub join_tokens: Vec<JoinToken>,
-    /// Nodes whose certificates are refused.
-    pub revoked_nodes: Vec<RevokedNode>,
+    /// Nodes with a certificate, and nodes whose certificates are refused.
+    pub node_credentials: Vec<NodeCredentials>,
 }
 
 /// A change of the store.

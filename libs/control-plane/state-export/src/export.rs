@@ -74,12 +74,14 @@ impl StateExport {
     pub fn summary(&self) -> Summary {
         let records = &self.records;
         let drained = records.nodes.iter().filter(|node| node.is_drained());
+        let nodes = records.node_credentials.iter();
+        let revoked = nodes.filter(|node| node.revoked_at().is_some());
         Summary {
             nodes: records.nodes.len(),
             drained_nodes: drained.count(),
             keys: records.keys.len(),
             join_tokens: records.join_tokens.len(),
-            revoked_nodes: records.revoked_nodes.len(),
+            revoked_nodes: revoked.count(),
             usage_rows: self.usage.len(),
         }
     }

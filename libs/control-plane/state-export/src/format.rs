@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use access_keys::AccessKey;
-use join_tokens::{JoinToken, RevokedNode};
+use join_tokens::{JoinToken, NodeCredentials};
 use node_ca::{CA_FILE, KEY_FILE, SERVER_FILE};
 use pool_registry_types::NodeId;
 use registry_store::StoredNode;
@@ -64,7 +64,7 @@ enum Record {
     Node(Box<StoredNode>),
     Key(Box<AccessKey>),
     JoinToken(JoinToken),
-    RevokedNode(RevokedNode),
+    RevokedNode(NodeCredentials),
     Usage(UsageRecord),
     CaFile(CaFile),
 }
@@ -76,7 +76,7 @@ enum RecordRef<'a> {
     Node(&'a StoredNode),
     Key(&'a AccessKey),
     JoinToken(&'a JoinToken),
-    RevokedNode(&'a RevokedNode),
+    RevokedNode(&'a NodeCredentials),
     Usage(UsageRecord),
     CaFile(CaFileRef<'a>),
 }
@@ -140,7 +140,7 @@ impl StateExport {
         for token in &records.join_tokens {
             lines.add(&RecordRef::JoinToken(token))?;
         }
-        for node in &records.revoked_nodes {
+        for node in &records.node_credentials {
             lines.add(&RecordRef::RevokedNode(node))?;
         }
         for row in &self.usage {
@@ -223,7 +223,7 @@ impl StateExport {
             Record::Node(node) => records.nodes.push(*node),
             Record::Key(key) => records.keys.push(*key),
             Record::JoinToken(token) => records.join_tokens.push(token),
-            Record::RevokedNode(node) => records.revoked_nodes.push(node),
+            Record::RevokedNode(node) => records.node_credentials.push(node),
             Record::CaFile(file) => ca.push(file),
             Record::Usage(row) => self.usage.push(UsageRow {
                 day: row.date.parse::<Day>().map_err(|error| FormatError::Line {

@@ -116,10 +116,10 @@ fn write_store(records: &StoredState, directory: &Path) -> Result<(), StateError
     let keys = records.keys.iter().cloned().map(Arc::new).map(Effect::Save);
     store.apply_keys(&keys.collect::<Vec<_>>())?;
     let tokens = records.join_tokens.iter().cloned().map(Arc::new);
-    let revoked = records.revoked_nodes.iter().cloned().map(Arc::new);
+    let revoked = records.node_credentials.iter().cloned().map(Arc::new);
     let joins = tokens
         .map(JoinEffect::SaveToken)
-        .chain(revoked.map(JoinEffect::SaveRevoked));
+        .chain(revoked.map(JoinEffect::SaveNode));
     Ok(store.apply_joins(&joins.collect::<Vec<_>>())?)
 }
 

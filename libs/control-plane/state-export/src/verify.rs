@@ -27,7 +27,7 @@ pub(crate) fn verify(export: &StateExport) -> Result<(), FormatError> {
     nodes(&records.nodes)?;
     keys(&records.keys)?;
     join_tokens(&records.join_tokens)?;
-    let revoked = records.revoked_nodes.iter().map(|node| &node.node_id);
+    let revoked = records.node_credentials.iter().map(|node| &node.node_id);
     if !revoked.is_sorted_by(|one, next| one < next) {
         return Err(Contradiction(
             "revoked_node.node_id: must be there once, in order",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool_registry_types::{ErrorEnvelope, HttpUrl, one_line};
+use pool_registry_types::{CONTROL_PLANE_URI, ErrorEnvelope, HttpUrl, one_line};
 use serde::{Serialize, de::DeserializeOwned};
 use tls_config::ClientTls;
 use tls_ureq::{TlsConnector, explain};
@@ -46,7 +46,8 @@ pub(crate) fn post<T: DeserializeOwned>(
         .proxy(None)
         .user_agent(concat!("node-join/", env!("CARGO_PKG_VERSION")))
         .build();
-    let connector = ().chain(TcpConnector::default()).chain(TlsConnector::new(tls.clone()));
+    let tls = TlsConnector::new(tls.expecting(CONTROL_PLANE_URI));
+    let connector = ().chain(TcpConnector::default()).chain(tls);
     let agent = Agent::with_parts(config, connector, DefaultResolver::default());
     let sent = agent
         .post(format!("{url}{path}"))

@@ -1,7 +1,6 @@
 //! The key pair of a node, and its requests for certificates.
 
-use bearer_auth::node_uri;
-use pool_registry_types::{NodeId, PemText};
+use pool_registry_types::{NodeId, PemText, node_uri};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 use zeroize::Zeroizing;
 

@@ -84,11 +84,8 @@ impl NodeRegistration {
             capabilities: self.capabilities,
         };
         let config = self.config;
-        let control_plane = HttpControlPlane::new(
-            config.connect_timeout,
-            config.token.clone(),
-            config.tls.clone(),
-        );
+        let control_plane =
+            HttpControlPlane::new(config.connect_timeout, config.token.clone(), &config.tls);
         start(config, source, control_plane)
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bearer_auth::ApiToken;
 use local_limits::{is_local_limit, spare_descriptor};
 use pool_registry_types::{
-    ErrorEnvelope, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, RegisterRequest,
-    RegisterResponse, one_line,
+    CONTROL_PLANE_URI, ErrorEnvelope, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId,
+    RegisterRequest, RegisterResponse, one_line,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tls_config::ClientTls;
@@ -41,7 +41,7 @@ pub(crate) struct HttpControlPlane {
 impl HttpControlPlane {
     /// A client that gives each connection `connect_timeout` to come about, and trusts servers with
     /// TLS as `tls` says.
-    pub(crate) fn new(connect_timeout: Duration, token: Option<ApiToken>, tls: ClientTls) -> Self {
+    pub(crate) fn new(connect_timeout: Duration, token: Option<ApiToken>, tls: &ClientTls) -> Self {
         let config = Agent::config_builder()
             .timeout_connect(Some(connect_timeout))
             .http_status_as_error(false)
@@ -54,7 +54,9 @@ impl HttpControlPlane {
             .user_agent(concat!("node-registration/", env!("CARGO_PKG_VERSION")))
             .max_idle_age(MAX_IDLE)
             .build();
-        let connector = ().chain(TcpConnector::default()).chain(TlsConnector::new(tls));
+        let connector = ()
+            .chain(TcpConnector::default())
+            .chain(TlsConnector::new(tls.expecting(CONTROL_PLANE_URI)));
         Self {
             agent: Agent::with_parts(config, connector, DefaultResolver::default()),
             token,

@@ -49,11 +49,7 @@ pub enum PreflightError {
 pub fn preflight(
     config: &RegistrationConfig,
 ) -> Vec<(HttpUrl, Result<PreflightOk, PreflightError>)> {
-    let client = HttpControlPlane::new(
-        config.connect_timeout,
-        config.token.clone(),
-        config.tls.clone(),
-    );
+    let client = HttpControlPlane::new(config.connect_timeout, config.token.clone(), &config.tls);
     let results = config.control_planes().map(|url| {
         let known = client.get(
             format!("{url}/v2/nodes/{}", config.node_id),

@@ -22,13 +22,14 @@ const DEFAULT: [Range; 7] = [
 ];
 
 /// Metadata services of clouds that are not link-local: they give credentials to this machine.
-const METADATA: [IpAddr; 5] = [
+const METADATA: [IpAddr; 6] = [
     // Alibaba Cloud, Azure, Oracle Cloud.
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-    // AWS, Google Cloud.
+    // AWS: instances, and the pod identities of EKS. Google Cloud.
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
@@ -278,6 +279,8 @@ mod tests {
             ("fe80::1", "link-local"),
             ("100.100.100.200", "a metadata service"),
             ("fd00:ec2::254", "a metadata service"),
+            ("fd00:ec2::23", "a metadata service"),
+            ("fd20:ce::254", "a metadata service"),
             ("168.63.129.16", "a metadata service"),
             ("224.0.0.1", "multicast"),
             ("ff02::1", "multicast"),

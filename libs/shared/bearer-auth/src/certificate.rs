@@ -2,31 +2,13 @@
 
 use std::time::SystemTime;
 
-use pool_registry_types::NodeId;
+use pool_registry_types::{CONTROL_PLANE_URI, NodeId, node_of_uri};
 
 use crate::{
     identity::Identity,
     key_limits::KeyLimits,
     scope::{Scope, Scopes},
 };
-
-/// The URI in the certificate of the control plane.
-pub const CONTROL_PLANE_URI: &str = "spiffe://llorch/control-plane";
-
-/// What the URI in the certificate of a node begins with; the id of the node follows.
-const NODE_URI: &str = "spiffe://llorch/node/";
-
-/// The URI in the certificate of a node.
-#[must_use]
-pub fn node_uri(node: &NodeId) -> String {
-    format!("{NODE_URI}{node}")
-}
-
-/// The node that a URI names.
-#[must_use]
-pub fn node_of_uri(uri: &str) -> Option<NodeId> {
-    uri.strip_prefix(NODE_URI)?.parse().ok()
-}
 
 /// The holder of a verified certificate that names the control plane or a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +72,8 @@ impl CertificateHolder {
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
+
+    use pool_registry_types::node_uri;
 
     use super::*;
 

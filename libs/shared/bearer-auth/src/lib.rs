@@ -40,7 +40,7 @@ mod token;
 
 pub use access_token::{ACCESS_TOKEN_PREFIX, AccessToken, AccessTokenError, without_tokens};
 pub use auth_error::AuthError;
-pub use certificate::{CONTROL_PLANE_URI, CertificateHolder, node_of_uri, node_uri};
+pub use certificate::CertificateHolder;
 pub use credentials::{Credential, KeySource};
 pub use identity::{Identity, MAX_KEY_NAME_CHARS, is_key_name};
 pub use key_limits::{

@@ -31,6 +31,12 @@ pub struct ListenTls {
 }
 
 impl ListenTls {
+    /// The files of the certificate.
+    #[must_use]
+    pub fn identity(&self) -> IdentityFiles {
+        self.server.identity().clone()
+    }
+
     /// Checks that the certificate is valid for `name`, by which clients know this server.
     ///
     /// # Errors

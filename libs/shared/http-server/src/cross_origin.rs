@@ -16,6 +16,7 @@ use http::{
     },
 };
 use http_body_util::Either;
+use pool_registry_types::not_this;
 use thiserror::Error;
 
 use crate::{HttpService, RequestBody};
@@ -43,7 +44,7 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// A text that is not an [`AllowedOrigin`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("must be `*` or an origin without a path, such as https://app.example:8443, not {0:?}")]
+#[error("must be `*` or an origin without a path, such as https://app.example:8443{0}")]
 pub struct OriginError(String);
 
 /// An origin whose pages may use the server.
@@ -82,7 +83,7 @@ impl FromStr for AllowedOrigin {
             {
                 Ok(Self::Is(text.to_ascii_lowercase().into()))
             }
-            _ => Err(OriginError(text.chars().take(MAX_ORIGIN_BYTES).collect())),
+            _ => Err(OriginError(not_this(text, MAX_ORIGIN_BYTES))),
         }
     }
 }

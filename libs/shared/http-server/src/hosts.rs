@@ -13,7 +13,7 @@ use std::{
 };
 
 use http::{HeaderMap, header::HOST};
-use pool_registry_types::ErrorCode;
+use pool_registry_types::{ErrorCode, not_this};
 use thiserror::Error;
 
 use crate::ApiError;
@@ -30,7 +30,7 @@ const LOCALHOST: &str = "localhost";
 
 /// A text that is not a [`HostName`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("must be a host name or an IP address, without a port, such as llorch.example, not {0:?}")]
+#[error("must be a host name or an IP address, without a port, such as llorch.example{0}")]
 pub struct HostNameError(String);
 
 /// The host of a `Host` header, without its port: a name or an address. Case and a final dot are
@@ -57,7 +57,7 @@ impl FromStr for HostName {
             Some(Host::Name(name)) if unbracketed.is_none() => {
                 Ok(Self(Host::Name(name.to_ascii_lowercase().into())))
             }
-            _ => Err(HostNameError(echo(text))),
+            _ => Err(HostNameError(not_this(text, MAX_ECHO_CHARS))),
         }
     }
 }

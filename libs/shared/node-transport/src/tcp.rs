@@ -79,7 +79,12 @@ impl TcpTransport {
         };
         let result = self
             .proxy
-            .forward(endpoint.target(), outbound, timeouts)
+            .forward_to(
+                Some(&endpoint.key().node),
+                endpoint.target(),
+                outbound,
+                timeouts,
+            )
             .await;
         let is_pool = endpoint.key().replica.is_none();
         response::read(result.map_err(transport_error)?, is_pool, SystemTime::now())

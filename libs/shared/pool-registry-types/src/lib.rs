@@ -41,6 +41,7 @@ mod replica;
 pub mod schema;
 mod shared_str;
 mod slots;
+mod spiffe;
 mod text;
 mod url;
 
@@ -67,7 +68,8 @@ pub use refused::RefusedHandoff;
 pub use register::{Capabilities, RegisterRequest, RegisterResponse};
 pub use replica::{EngineLoad, ReplicaStatus};
 pub use slots::Slots;
-pub use text::{ErrorText, Text, lines, one_line, quoted};
+pub use spiffe::{CONTROL_PLANE_URI, node_of_uri, node_uri};
+pub use text::{ErrorText, Text, lines, not_this, one_line, quoted};
 pub use url::{HttpUrl, UrlError};
 
 /// Compiles the README's examples as tests.

@@ -48,6 +48,17 @@ pub fn quoted(value: &str, max_chars: usize) -> String {
     format!("{shown:?}{more}")
 }
 
+/// `, not "…"` for the end of an error about a text that should be a URL or a host; empty if the
+/// text may have a secret in it. Users and passwords end with `@`, and tokens are in queries; as
+/// the text is wrong, no part of it can be told from the others.
+#[must_use]
+pub fn not_this(value: &str, max_chars: usize) -> String {
+    if value.contains(['@', '?', '#', '\\']) {
+        return String::new();
+    }
+    format!(", not {}", quoted(value, max_chars))
+}
+
 /// Cut before cleaning, so that the work is limited too: a space is never longer than what it
 /// replaces.
 fn cleaned(text: &str, max_bytes: usize, is_bad: impl Fn(char) -> bool) -> String {

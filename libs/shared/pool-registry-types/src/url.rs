@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::{
     limits::MAX_URL_BYTES,
-    text::{MAX_ECHO_CHARS, quoted},
+    text::{MAX_ECHO_CHARS, not_this},
 };
 
 /// The ports if the URL names none.
@@ -21,8 +21,9 @@ const HTTPS_PORT: u16 = 443;
 
 /// A text that is not the URL of a node or an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("must be a URL such as http://192.168.1.100:9200, not {shown}: {reason}")]
+#[error("must be a URL such as http://192.168.1.100:9200{shown}: {reason}")]
 pub struct UrlError {
+    /// ", not …", unless the text may have a password or a token in it.
     shown: String,
     reason: &'static str,
 }
@@ -72,7 +73,7 @@ impl HttpUrl {
     pub fn new(value: &str) -> Result<Self, UrlError> {
         let refuse = |reason| {
             Err(UrlError {
-                shown: quoted(value, MAX_ECHO_CHARS),
+                shown: not_this(value, MAX_ECHO_CHARS),
                 reason,
             })
         };
@@ -107,9 +108,9 @@ impl HttpUrl {
             return refuse("the port is not between 1 and 65535");
         }
         let base_path = path.trim_end_matches('/');
-        // `PathAndQuery` accepts bytes beyond ASCII, which RFC 3986 and request lines do not allow.
         let well_formed = base_path.is_empty()
-            || (base_path.is_ascii() && base_path.parse::<http::uri::PathAndQuery>().is_ok());
+            || (base_path.bytes().all(is_of_path)
+                && base_path.parse::<http::uri::PathAndQuery>().is_ok());
         if !well_formed || base_path.split('/').any(|part| part == "..") {
             return refuse("the path is not valid");
         }
@@ -199,6 +200,12 @@ impl HttpUrl {
         host.eq_ignore_ascii_case("localhost")
             || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
+}
+
+/// Whether a byte may be in a path (RFC 3986, section 3.3). `@` is left out: a base path needs
+/// none, and it looks like a user.
+fn is_of_path(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:/".contains(&byte)
 }
 
 impl TryFrom<String> for HttpUrl {
@@ -353,6 +360,10 @@ mod tests {
             ("http://user:pw@localhost:1", "user or password"),
             ("http://localhost:1/?q=1", "query"),
             ("http://localhost:1/a/../b", "path"),
+            (r"http://localhost:1/\@x", "path"),
+            (r"http://localhost:1/\x", "path"),
+            ("http://localhost:1/@x", "path"),
+            ("http://localhost:1/{x}", "path"),
             ("http://localhost:1/\u{e9}", "path"),
             ("http://localhost:1/\u{9b}31m", "path"),
             ("http://local host:1", "host or port"),
@@ -362,5 +373,31 @@ mod tests {
             assert!(error.contains(reason), "{text:?}: {error}");
         }
         assert!(HttpUrl::new(&format!("http://{}", "a".repeat(2000))).is_err());
+    }
+
+    // spec: WIRE-28
+    #[test]
+    fn no_error_repeats_a_password_or_a_query() {
+        let long = format!("http://u:SECRET@{}", "a".repeat(2000));
+        for text in [
+            "http://u:SECRET@10.0.0.1:1",
+            "http://SECRET@10.0.0.1",
+            "u:SECRET@10.0.0.1",
+            "ftp://u:SECRET@10.0.0.1",
+            "http://u:SEC/RET@10.0.0.1",
+            "http://10.0.0.1:1/?api_key=SECRET",
+            "http://10.0.0.1:1?api_key=SECRET",
+            "http://10.0.0.1:99999/?api_key=SECRET",
+            "http://10.0.0.1:1/#SECRET",
+            r"http://u:SECRET\@10.0.0.1",
+            &long,
+        ] {
+            let error = HttpUrl::new(text).unwrap_err().to_string();
+            assert!(!error.contains("SEC") && !error.contains("RET"), "{error}");
+            assert!(error.starts_with("must be a URL such as "), "{error}");
+        }
+        // Otherwise the text is shown.
+        let error = HttpUrl::new("localhost:8081").unwrap_err().to_string();
+        assert!(error.contains(r#"not "localhost:8081": it has no scheme"#));
     }
 }

@@ -9,7 +9,7 @@ use http::{
     uri::PathAndQuery,
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use pool_registry_types::HttpUrl;
+use pool_registry_types::{HttpUrl, NodeId};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -104,27 +104,45 @@ pub async fn get_authorized(
     max_bytes: usize,
 ) -> Result<(StatusCode, Bytes), GetError> {
     let proxy = StreamProxy::new();
-    get_through(&proxy, target, path, authorization, limit, max_bytes).await
+    let to = Target {
+        node: None,
+        url: target,
+    };
+    get_through(&proxy, to, path, authorization, limit, max_bytes).await
 }
 
-/// As [`get`], with the trust and the allowed addresses of `proxy`, and a connection of its own.
+/// As [`get`] from a node, with the trust and the allowed addresses of `proxy`, and a connection of
+/// its own. With TLS, a server whose certificate is that of another holder is refused.
 ///
 /// # Errors
 /// When no complete response came. A response with an error status is a success here.
 pub async fn get_as(
     proxy: &StreamProxy,
+    node: &NodeId,
     target: &HttpUrl,
     path: PathAndQuery,
     limit: Duration,
     max_bytes: usize,
 ) -> Result<(StatusCode, Bytes), GetError> {
     let proxy = proxy.without_connections();
-    get_through(&proxy, target, path, None, limit, max_bytes).await
+    let to = Target {
+        node: Some(node),
+        url: target,
+    };
+    get_through(&proxy, to, path, None, limit, max_bytes).await
+}
+
+/// Where a response comes from.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    /// The only node that may answer.
+    node: Option<&'a NodeId>,
+    url: &'a HttpUrl,
 }
 
 async fn get_through(
     proxy: &StreamProxy,
-    target: &HttpUrl,
+    target: Target<'_>,
     path: PathAndQuery,
     authorization: Option<HeaderValue>,
     limit: Duration,
@@ -140,7 +158,7 @@ async fn get_through(
 
 async fn request(
     proxy: &StreamProxy,
-    target: &HttpUrl,
+    target: Target<'_>,
     path: PathAndQuery,
     authorization: Option<HeaderValue>,
     limit: Duration,
@@ -165,7 +183,7 @@ async fn request(
     // With a proxy of its own, the connection closes after the response. Engines accept only a few
     // connections.
     let (head, body) = proxy
-        .forward(target, &request, timeouts)
+        .forward_to(target.node, target.url, &request, timeouts)
         .await?
         .into_parts();
     match Limited::new(body, max_bytes).collect().await {

@@ -1,13 +1,13 @@
 //! Sends one request to one upstream.
 
-use std::{future::poll_fn, io, net::IpAddr, pin::pin, sync::Arc, task::Poll};
+use std::{borrow::Cow, future::poll_fn, io, net::IpAddr, pin::pin, sync::Arc, task::Poll};
 
 use address_ranges::AddressRanges;
 use http::Response;
 use http1_client::{
     Destination, IdlePool, IdlePools, ResponseHead, SWEEP_INTERVAL, UpstreamConnection,
 };
-use pool_registry_types::HttpUrl;
+use pool_registry_types::{HttpUrl, NodeId, node_uri};
 use tls_config::ClientTls;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -86,13 +86,30 @@ impl StreamProxy {
         request: &Outbound,
         timeouts: Timeouts,
     ) -> Result<Response<ProxyBody>, ForwardError> {
-        let idle_pool = if target.is_https() {
+        self.forward_to(None, target, request, timeouts).await
+    }
+
+    /// The same for a node: with TLS, a server whose certificate is that of another holder is
+    /// refused, and connections that were opened for another node are not used.
+    ///
+    /// # Errors
+    /// See [`ForwardError`]. Any response is a success here, also one with an HTTP error status.
+    pub async fn forward_to(
+        &self,
+        node: Option<&NodeId>,
+        target: &HttpUrl,
+        request: &Outbound,
+        timeouts: Timeouts,
+    ) -> Result<Response<ProxyBody>, ForwardError> {
+        let idle_pool = match (target.is_https(), node) {
             // A host and port may serve both.
-            self.idle_pools.of(&target.to_string())
-        } else {
-            self.idle_pools.of(target.authority().as_str())
+            (true, Some(node)) => self.idle_pools.of(&format!("{target} {node}")),
+            (true, None) => self.idle_pools.of(&target.to_string()),
+            // Nothing shows who answers.
+            (false, _) => self.idle_pools.of(target.authority().as_str()),
         };
         let exchange = Exchange {
+            node,
             target,
             request,
             timeouts,
@@ -151,6 +168,8 @@ impl From<ForwardError> for ExchangeError {
 
 /// One request and its upstream.
 struct Exchange<'a> {
+    /// The only node that may answer.
+    node: Option<&'a NodeId>,
     target: &'a HttpUrl,
     request: &'a Outbound,
     timeouts: Timeouts,
@@ -242,7 +261,11 @@ impl Exchange<'_> {
         let head = self.request.encode_head(self.target);
         let body = &self.request.body;
         if self.target.is_https() {
-            UpstreamConnection::open_tls(self.tls, destination, head, body).await
+            let tls = match self.node {
+                Some(node) => Cow::Owned(self.tls.expecting(node_uri(node))),
+                None => Cow::Borrowed(self.tls),
+            };
+            UpstreamConnection::open_tls(&tls, destination, head, body).await
         } else {
             UpstreamConnection::open(destination, head, body).await
         }

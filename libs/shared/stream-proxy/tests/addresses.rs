@@ -7,7 +7,7 @@ use std::time::Duration;
 use address_ranges::AddressRanges;
 use bytes::Bytes;
 use http::{HeaderMap, Method, uri::PathAndQuery};
-use pool_registry_types::HttpUrl;
+use pool_registry_types::{HttpUrl, NodeId};
 use stream_proxy::{GetError, Outbound, StreamProxy, Timeouts, get_as};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -36,9 +36,15 @@ async fn refusal(allowed: AddressRanges, target: &str) -> String {
     let forwarded = GetError::from(forwarded.map(drop).unwrap_err());
     assert!(!forwarded.is_own(), "{}", forwarded.with_causes());
     // Probes have the same rule.
-    let probed = get_as(&proxy, &target, path, LONG, 1000).await.unwrap_err();
+    let probed = get_as(&proxy, &node(), &target, path, LONG, 1000)
+        .await
+        .unwrap_err();
     assert_eq!(probed.with_causes(), forwarded.with_causes());
     probed.with_causes()
+}
+
+fn node() -> NodeId {
+    NodeId::new("gpu-1").unwrap()
 }
 
 // spec: JOIN-41, JOIN-43
@@ -86,7 +92,9 @@ async fn a_name_is_judged_by_what_it_resolves_to_at_each_connection() {
         HttpUrl::new(&target).unwrap(),
         PathAndQuery::from_static(PATH),
     );
-    let (got, _open) = tokio::join!(get_as(&proxy, &target, path, LONG, 1000), answering);
+    let node = node();
+    let getting = get_as(&proxy, &node, &target, path, LONG, 1000);
+    let (got, _open) = tokio::join!(getting, answering);
     // A redirect is an answer, and is not followed.
     assert_eq!(got.unwrap().0, 302);
 }

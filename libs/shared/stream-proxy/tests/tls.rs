@@ -11,17 +11,22 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
-use pool_registry_types::HttpUrl;
+use pool_registry_types::{HttpUrl, NodeId};
 use stream_proxy::{ForwardError, Outbound, StreamProxy, Timeouts, get_as};
 use test_certificates::Authority;
 use tls_config::{ClientTls, Fingerprint, IdentityFiles, ServerFiles, ServerTls, Trust, explain};
+use tls_stream::ServerStream;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 
 fn server_tls(ca: &Authority, directory: &Path) -> ServerTls {
-    let issued = ca.issue(&["127.0.0.1"]).unwrap().followed_by(ca);
+    server_named(ca, directory, &["127.0.0.1"])
+}
+
+fn server_named(ca: &Authority, directory: &Path, names: &[&str]) -> ServerTls {
+    let issued = ca.issue(names).unwrap().followed_by(ca);
     let files = issued.write(directory).unwrap();
     ServerTls::load(ServerFiles {
         identity: IdentityFiles {
@@ -54,7 +59,10 @@ fn request(body: &'static [u8]) -> Outbound {
 /// Accepts one connection, and answers each request on it with the number of bytes so far.
 async fn serve(listener: &TcpListener, tls: &ServerTls) -> std::io::Result<()> {
     let (socket, _) = listener.accept().await?;
-    let mut stream = tls_stream::accept(tls, socket).await?.stream;
+    answer(tls_stream::accept(tls, socket).await?.stream).await
+}
+
+async fn answer(mut stream: ServerStream<TcpStream>) -> std::io::Result<()> {
     let mut seen = 0;
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -144,6 +152,70 @@ async fn a_probe_trusts_as_it_is_told() {
         stream
     };
     let proxy = StreamProxy::with_tls(trusted);
-    let (got, _open) = tokio::join!(get_as(&proxy, &target, path, limit, 1000), answering);
+    let node = NodeId::new("gpu-1").unwrap();
+    let getting = get_as(&proxy, &node, &target, path, limit, 1000);
+    let (got, _open) = tokio::join!(getting, answering);
     assert_eq!(&got.unwrap().1[..], b"ok");
+}
+
+// spec: TLS-31
+#[tokio::test]
+async fn a_node_with_the_certificate_of_another_gets_no_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = Authority::new().unwrap();
+    let names = ["127.0.0.1", "spiffe://llorch/node/evil"];
+    let tls = server_named(&ca, directory.path(), &names);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = url("https", listener.local_addr().unwrap());
+    let proxy = StreamProxy::with_tls(pinned(&ca));
+    let (evil, victim) = (NodeId::new("evil").unwrap(), NodeId::new("victim").unwrap());
+    let sent = request(b"end");
+    let requests = async {
+        // The connection of one node is idle when the other is called at the same address.
+        let response = proxy.forward_to(Some(&evil), &target, &sent, Timeouts::default());
+        let body = response.await.unwrap().into_body().collect().await.unwrap();
+        assert!(!body.to_bytes().is_empty());
+        let mut errors = Vec::new();
+        for _ in 0..2 {
+            let response = proxy.forward_to(Some(&victim), &target, &sent, Timeouts::default());
+            let error = response.await.map(drop).unwrap_err();
+            assert!(matches!(error, ForwardError::Connect { .. }), "{error}");
+            errors.push(explain(&error).unwrap());
+        }
+        let limit = Duration::from_secs(60);
+        let probe = get_as(
+            &proxy,
+            &victim,
+            &target,
+            "/health?end".parse().unwrap(),
+            limit,
+            1000,
+        );
+        errors.push(probe.await.unwrap_err().with_causes());
+        errors
+    };
+    let serving = async {
+        let (socket, _) = listener.accept().await.unwrap();
+        let first = answer(tls_stream::accept(&tls, socket).await.unwrap().stream);
+        let others = async {
+            for _ in 0..3 {
+                let (socket, _) = listener.accept().await.unwrap();
+                let mut stream = tls_stream::accept(&tls, socket).await.unwrap().stream;
+                let mut rest = Vec::new();
+                let _ = stream.read_to_end(&mut rest).await;
+                assert_eq!(rest, b"", "a request for another node");
+            }
+        };
+        tokio::join!(first, others)
+    };
+    tokio::select! {
+        _ = serving => panic!("the server has ended"),
+        errors = requests => {
+            for error in errors {
+                let expected = "is that of spiffe://llorch/node/evil, and not that of \
+                                spiffe://llorch/node/victim";
+                assert!(error.contains(expected), "{error}");
+            }
+        }
+    }
 }

@@ -51,8 +51,9 @@ pub(crate) fn provider(service: &Service<'_>) -> Result<Option<SdkTracerProvider
         return Ok(None);
     };
     if !endpoint.starts_with("http://") {
-        // TLS is not built in; the collector usually runs on the same machine.
-        let reason = format!("must be a URL such as http://127.0.0.1:4318, not {endpoint:?}");
+        // TLS is not built in; the collector usually runs on the same machine. The URL may have a
+        // password in it, so the error does not repeat it.
+        let reason = "must begin with http://, such as http://127.0.0.1:4318".to_owned();
         return Err(InitError::Export { variable, reason });
     }
     let exporter = SpanExporter::builder()

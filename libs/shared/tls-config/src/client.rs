@@ -10,6 +10,7 @@ use std::{
 use rustls::{
     CertificateError, ClientConfig, Error, RootCertStore,
     client::{ResolvesClientCert, WebPkiServerVerifier, danger::ServerCertVerifier},
+    pki_types::CertificateDer,
     sign::SingleCertAndKey,
 };
 
@@ -18,6 +19,7 @@ use crate::{
     certificate::Parsed,
     error::TlsProblem,
     files,
+    holder::{self, HolderError},
     pinned::PinnedCa,
     provider::{VERSIONS, provider},
     reloaded::Reloaded,
@@ -44,7 +46,11 @@ pub enum Trust {
 
 /// The TLS of a client, as its files are now. Clones share one state.
 #[derive(Clone)]
-pub struct ClientTls(Arc<Inner>);
+pub struct ClientTls {
+    inner: Arc<Inner>,
+    /// The only holder of a certificate that servers may be.
+    holder: Option<Arc<str>>,
+}
 
 struct Inner {
     trust: Trust,
@@ -56,6 +62,8 @@ struct ClientState {
     /// Empty until the first connection where only the system's roots are needed: reading them
     /// takes milliseconds, and many clients never open a TLS connection.
     config: OnceLock<Arc<ClientConfig>>,
+    /// The CA of the client's own certificate, where its file has it.
+    own_ca: RootCertStore,
 }
 
 impl ClientTls {
@@ -70,11 +78,7 @@ impl ClientTls {
         }
         paths.extend(identity.iter().flat_map(IdentityFiles::paths));
         let state = Reloaded::new(paths, || state(&trust, identity.as_ref()))?;
-        Ok(Self(Arc::new(Inner {
-            trust,
-            identity,
-            state,
-        })))
+        Ok(Self::of(trust, identity, state))
     }
 
     /// A client that trusts the system's CAs and has no certificate.
@@ -82,12 +86,45 @@ impl ClientTls {
     pub fn system() -> Self {
         let state = Reloaded::without_files(ClientState {
             config: OnceLock::new(),
+            own_ca: RootCertStore::empty(),
         });
-        Self(Arc::new(Inner {
-            trust: Trust::System,
-            identity: None,
+        Self::of(Trust::System, None, state)
+    }
+
+    fn of(trust: Trust, identity: Option<IdentityFiles>, state: Reloaded<ClientState>) -> Self {
+        let inner = Inner {
+            trust,
+            identity,
             state,
-        }))
+        };
+        Self {
+            inner: Arc::new(inner),
+            holder: None,
+        }
+    }
+
+    /// The same, for the server with this SPIFFE id only. A server whose certificate has no such id
+    /// is accepted by its host name, unless it is of the CA of the client's own certificate.
+    #[must_use]
+    pub fn expecting(&self, holder: impl Into<Arc<str>>) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            holder: Some(holder.into()),
+        }
+    }
+
+    /// Whether the server with this verified chain is the one that is wanted. Connections call it
+    /// after the handshake, before the first byte is sent; a resumed session has the chain of its
+    /// first handshake.
+    ///
+    /// # Errors
+    /// When it is another one; [`explain`] says so.
+    pub fn check_holder(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<(), HolderError> {
+        let Some(wanted) = &self.holder else {
+            return Ok(());
+        };
+        let state = self.inner.state.current();
+        holder::check(chain, wanted, &state.own_ca)
     }
 
     /// The configuration for the next connection.
@@ -95,32 +132,32 @@ impl ClientTls {
     /// # Errors
     /// When the system has no CA certificates.
     pub fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let state = self.0.state.current();
+        let state = self.inner.state.current();
         if let Some(config) = state.config.get() {
             return Ok(Arc::clone(config));
         }
-        let config = config(&self.0.trust, self.0.identity.as_ref())?;
+        let config = config(&self.inner.trust, self.inner.identity.as_ref())?;
         Ok(Arc::clone(state.config.get_or_init(|| config)))
     }
 
     /// Whether there are files that may change.
     #[must_use]
     pub fn has_files(&self) -> bool {
-        self.0.state.has_files()
+        self.inner.state.has_files()
     }
 
     /// Reads the files again. Connections that are open keep what they began with.
     #[must_use]
     pub fn reload(&self) -> Reload {
-        let (trust, identity) = (&self.0.trust, self.0.identity.as_ref());
-        self.0.state.reload(|| state(trust, identity))
+        let (trust, identity) = (&self.inner.trust, self.inner.identity.as_ref());
+        self.inner.state.reload(|| state(trust, identity))
     }
 }
 
 impl PartialEq for ClientTls {
-    /// Whether both share one state.
+    /// Whether both share one state and want the same server.
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.inner, &other.inner) && self.holder == other.holder
     }
 }
 
@@ -129,8 +166,9 @@ impl Eq for ClientTls {}
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTls")
-            .field("trust", &self.0.trust)
-            .field("identity", &self.0.identity)
+            .field("trust", &self.inner.trust)
+            .field("identity", &self.inner.identity)
+            .field("holder", &self.holder)
             .finish_non_exhaustive()
     }
 }
@@ -138,6 +176,7 @@ impl fmt::Debug for ClientTls {
 fn state(trust: &Trust, identity: Option<&IdentityFiles>) -> Result<ClientState, TlsError> {
     let state = ClientState {
         config: OnceLock::new(),
+        own_ca: identity.map_or_else(|| Ok(RootCertStore::empty()), own_ca)?,
     };
     if *trust != Trust::System || identity.is_some() {
         let config = config(trust, identity)?;
@@ -171,6 +210,17 @@ fn config(trust: &Trust, identity: Option<&IdentityFiles>) -> Result<Arc<ClientC
     };
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The CAs behind a client's own certificate.
+fn own_ca(identity: &IdentityFiles) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for der in identity.chain()?.into_iter().skip(1) {
+        if Parsed::new(&der).is_ok_and(|parsed| parsed.is_ca()) {
+            roots.add_parsable_certificates([der]);
+        }
+    }
+    Ok(roots)
 }
 
 fn verifier(roots: RootCertStore, file: &Path) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
@@ -208,7 +258,10 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
 /// Why the handshake with a server failed, in one sentence; `None` if `error` is not about TLS.
 #[must_use]
 pub fn explain(error: &(dyn StdError + 'static)) -> Option<String> {
-    let error = find(error)?;
+    if let Some(error) = find::<HolderError>(error) {
+        return Some(error.to_string());
+    }
+    let error = find::<Error>(error)?;
     let reason = match error {
         Error::InvalidCertificate(reason) => reason,
         Error::InvalidMessage(_) => {
@@ -234,11 +287,11 @@ pub fn explain(error: &(dyn StdError + 'static)) -> Option<String> {
     })
 }
 
-/// The error of rustls among the causes of `error`.
-fn find<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e Error> {
+/// The error of this type among `error` and its causes.
+fn find<'e, E: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<Error>() {
+        if let Some(error) = error.downcast_ref::<E>() {
             return Some(error);
         }
         next = match error.downcast_ref::<std::io::Error>() {

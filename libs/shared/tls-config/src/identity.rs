@@ -79,10 +79,15 @@ impl IdentityFiles {
         Ok((Fingerprint::of(own), parsed.validity()))
     }
 
-    fn own(&self) -> Result<Parsed, TlsError> {
+    /// The certificate, and those behind it.
+    pub(crate) fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         let file = &self.certificate;
-        let refuse = |problem| TlsError::new(file, problem);
-        let chain = files::certificates(file, &files::read(file)?)?;
+        files::certificates(file, &files::read(file)?)
+    }
+
+    fn own(&self) -> Result<Parsed, TlsError> {
+        let refuse = |problem| TlsError::new(&self.certificate, problem);
+        let chain = self.chain()?;
         let own = chain
             .first()
             .ok_or_else(|| refuse(TlsProblem::NoCertificate))?;
@@ -92,7 +97,7 @@ impl IdentityFiles {
     /// Reads and checks both. `name` is a name for which the certificate must be valid.
     pub(crate) fn load(&self, name: Option<&str>) -> Result<Arc<CertifiedKey>, TlsError> {
         let (file, key_file) = (&self.certificate, &self.key);
-        let chain = files::certificates(file, &files::read(file)?)?;
+        let chain = self.chain()?;
         check_chain(file, &chain, name)?;
         let key = files::key(key_file, &files::read(key_file)?)?;
         let key = provider().key_provider.load_private_key(key);

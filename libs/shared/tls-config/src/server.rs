@@ -62,6 +62,12 @@ impl ServerTls {
         Arc::clone(&self.0.state.current())
     }
 
+    /// The files of the certificate.
+    #[must_use]
+    pub fn identity(&self) -> &IdentityFiles {
+        &self.0.files.identity
+    }
+
     /// Checks that the certificate is valid for `name`, by which clients know this server.
     ///
     /// # Errors

@@ -54,9 +54,13 @@ where
     let name = ServerName::try_from(host)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let config = tls.config().map_err(io::Error::other)?;
-    TlsConnector::from(config)
+    let stream = TlsConnector::from(config)
         .connect(name.to_owned(), io)
-        .await
+        .await?;
+    let (_, session) = stream.get_ref();
+    tls.check_holder(session.peer_certificates())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(stream)
 }
 
 /// Compiles the README's examples as tests.

@@ -61,6 +61,8 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let mut socket = TransportAdapter::new(transport.boxed(), details.current_time.clone());
         socket.set_timeout(details.timeout);
         tls.complete_io(&mut socket)?;
+        let chain = tls.peer_certificates();
+        self.0.check_holder(chain).map_err(io::Error::other)?;
         let config = details.config;
         Ok(Some(Either::B(TlsTransport {
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),

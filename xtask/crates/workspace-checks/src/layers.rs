@@ -40,7 +40,7 @@ const OWNED: [(&str, &[&str]); 18] = [
     ("rustls-native-certs", &["tls-config"]),
     ("rcgen", &["node-ca", "node-join"]),
     ("tokio-rustls", &["tls-stream"]),
-    ("x509-cert", &["tls-config"]),
+    ("x509-cert", &["tls-config", "node-ca"]),
     (
         "ureq",
         &[

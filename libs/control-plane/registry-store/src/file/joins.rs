@@ -3,7 +3,7 @@
 //! A file of an earlier version has no such tables, and that version leaves them alone. So the
 //! schema's version stays the same.
 
-use join_tokens::{Effect, JoinToken, RevokedNode};
+use join_tokens::{Effect, JoinToken, NodeCredentials};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -16,9 +16,11 @@ const REVOKED: Records = TableDefinition::new("revoked-nodes");
 
 /// All of them. One that cannot be read is an error: without a revocation, a node that was revoked
 /// would be let in again.
-pub(super) fn read(database: &Database) -> Result<(Vec<JoinToken>, Vec<RevokedNode>), FileError> {
+pub(super) fn read(
+    database: &Database,
+) -> Result<(Vec<JoinToken>, Vec<NodeCredentials>), FileError> {
     let tokens = read_table(database, TOKENS, |token: &JoinToken| &token.token_id)?;
-    let revoked = read_table(database, REVOKED, |node: &RevokedNode| {
+    let revoked = read_table(database, REVOKED, |node: &NodeCredentials| {
         node.node_id.as_str()
     })?;
     Ok((tokens, revoked))
@@ -71,10 +73,10 @@ pub(super) fn write(database: &Database, changes: &[Effect]) -> Result<(), FileE
                 Effect::ForgetToken(token_id) => {
                     tokens.remove(&**token_id)?;
                 }
-                Effect::SaveRevoked(node) => {
+                Effect::SaveNode(node) => {
                     revoked.insert(node.node_id.as_str(), encode(&**node)?.as_slice())?;
                 }
-                Effect::ForgetRevoked(node_id) => {
+                Effect::ForgetNode(node_id) => {
                     revoked.remove(node_id.as_str())?;
                 }
             }

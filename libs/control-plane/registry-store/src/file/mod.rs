@@ -18,7 +18,7 @@ use std::{
 };
 
 use access_keys::{AccessKey, Effect};
-use join_tokens::{Effect as JoinEffect, JoinToken, RevokedNode};
+use join_tokens::{Effect as JoinEffect, JoinToken, NodeCredentials};
 use parking_lot::Mutex;
 use redb::{Database, DatabaseError};
 
@@ -124,7 +124,7 @@ impl FileStore {
 impl StateStore for FileStore {
     fn load_all(&self) -> Result<StoredState, StoreError> {
         // Only this store writes the file, and not while it lends the database.
-        let (records, keys, (join_tokens, revoked_nodes)) = self.with(|database| {
+        let (records, keys, (join_tokens, node_credentials)) = self.with(|database| {
             let nodes = schema::read(database)?;
             Ok((nodes, keys::read(database)?, joins::read(database)?))
         })?;
@@ -132,7 +132,7 @@ impl StateStore for FileStore {
             nodes: self.nodes_of(records),
             keys,
             join_tokens,
-            revoked_nodes,
+            node_credentials,
         })
     }
 }
@@ -178,7 +178,7 @@ impl KeyStore for FileStore {
 }
 
 impl JoinStore for FileStore {
-    fn load_joins(&self) -> Result<(Vec<JoinToken>, Vec<RevokedNode>), StoreError> {
+    fn load_joins(&self) -> Result<(Vec<JoinToken>, Vec<NodeCredentials>), StoreError> {
         self.with(joins::read)
     }
 

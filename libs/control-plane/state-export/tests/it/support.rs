@@ -58,12 +58,12 @@ pub(crate) fn state(profile: Profile, amounts: Amounts, seed: u64) -> StateExpor
         };
         joins.apply(event, now).unwrap();
     }
-    let mut revoked_nodes = Vec::new();
+    let mut node_credentials = Vec::new();
     for number in 0..amounts.revoked {
         let node = format!("gone-{number:03}").parse().unwrap();
         let effects = joins.apply(JoinEvent::RevokeNode { node }, now).unwrap();
-        revoked_nodes.extend(effects.into_iter().filter_map(|effect| match effect {
-            join_tokens::Effect::SaveRevoked(node) => Some(Arc::unwrap_or_clone(node)),
+        node_credentials.extend(effects.into_iter().filter_map(|effect| match effect {
+            join_tokens::Effect::SaveNode(node) => Some(Arc::unwrap_or_clone(node)),
             _ => None,
         }));
     }
@@ -76,7 +76,7 @@ pub(crate) fn state(profile: Profile, amounts: Amounts, seed: u64) -> StateExpor
             .map(Arc::unwrap_or_clone)
             .collect(),
         join_tokens: joins.tokens().map(|token| token.as_ref().clone()).collect(),
-        revoked_nodes,
+        node_credentials,
     };
     export.usage = (0..amounts.usage).map(|number| row(number, seed)).collect();
     export

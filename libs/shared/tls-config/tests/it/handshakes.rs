@@ -193,3 +193,66 @@ fn an_expired_client_certificate_is_refused_before_it_is_sent() {
         "{error}"
     );
 }
+
+const CONTROL_PLANE: &str = "spiffe://llorch/control-plane";
+
+// spec: TLS-30
+#[test]
+fn a_server_is_the_holder_that_its_client_wants() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ca, public) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let both = directory.path().join("both.pem");
+    fs::write(&both, ca.certificate() + &public.certificate()).unwrap();
+    let own = ca.issue(&["me"]).unwrap().followed_by(&ca);
+    let own = identity(&directory.path().join("client"), &own);
+    let judge = |issuer: &Authority, names: &[&str], own: Option<&IdentityFiles>| {
+        let issued = issuer.issue(&[&["host"], names].concat()).unwrap();
+        let server = server(directory.path(), &issued.followed_by(issuer), None);
+        let tls = ClientTls::load(Trust::CaFile(both.clone()), own.cloned()).unwrap();
+        let (client, _) = handshake(&server, tls.config().unwrap(), "host").unwrap();
+        assert!(tls.check_holder(client.peer_certificates()).is_ok());
+        let wanting = tls.expecting(CONTROL_PLANE);
+        wanting
+            .check_holder(client.peer_certificates())
+            .map_err(|error| explain(&error).unwrap())
+    };
+    for own in [None, Some(&own)] {
+        assert_eq!(judge(&ca, &[CONTROL_PLANE], own), Ok(()));
+        // A certificate of a public CA, or of a company's.
+        assert_eq!(judge(&public, &[], own), Ok(()));
+        assert_eq!(judge(&public, &["spiffe://other/web"], own), Ok(()));
+        for issuer in [&ca, &public] {
+            for names in [
+                &["spiffe://llorch/node/evil"][..],
+                &["spiffe://llorch/node/evil", CONTROL_PLANE],
+                &["SPIFFE://LLORCH/control-plane"],
+            ] {
+                let error = judge(issuer, names, own).unwrap_err();
+                assert!(error.contains("is that of "), "{error}");
+                assert!(error.contains(names[0]) && error.ends_with(CONTROL_PLANE));
+            }
+        }
+    }
+    // The CA of this machine signs no certificates without a holder.
+    assert_eq!(judge(&ca, &[], None), Ok(()));
+    let error = judge(&ca, &[], Some(&own)).unwrap_err();
+    assert!(error.contains("names no one"), "{error}");
+}
+
+// spec: TLS-30
+#[test]
+fn a_resumed_session_is_that_of_its_first_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = Authority::new().unwrap();
+    let evil = ca.issue(&["host", "spiffe://llorch/node/evil"]).unwrap();
+    let server = server(directory.path(), &evil, None);
+    let tls = ClientTls::load(trusting(directory.path(), &ca), None).unwrap();
+    for kind in ["Full", "Resumed"] {
+        let (client, _) = handshake(&server, tls.config().unwrap(), "host").unwrap();
+        assert_eq!(format!("{:?}", client.handshake_kind().unwrap()), kind);
+        let victim = tls.expecting("spiffe://llorch/node/victim");
+        assert!(victim.check_holder(client.peer_certificates()).is_err());
+        let evil = tls.expecting("spiffe://llorch/node/evil");
+        assert!(evil.check_holder(client.peer_certificates()).is_ok());
+    }
+}

@@ -27,12 +27,13 @@ use ureq::{
 };
 use workspace_build::{Binaries, llorch};
 
-const SOON: Duration = Duration::from_secs(90);
+pub(crate) const SOON: Duration = Duration::from_secs(90);
 
 /// Short, so that a test sees several renewals; a certificate is renewed after two thirds of it.
 const LIFETIME_SECS: u64 = 12;
 
 /// What a program wrote, and how it ended.
+#[derive(Clone)]
 pub(crate) struct Output {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
@@ -53,7 +54,7 @@ pub(crate) fn run(program: &Path, arguments: &[&str], settings: &[(&str, &str)])
 }
 
 /// Runs `llorch` against a control plane; it must succeed.
-fn operate(orchestrator: &Orchestrator, arguments: &[&str]) -> Result<Output> {
+pub(crate) fn operate(orchestrator: &Orchestrator, arguments: &[&str]) -> Result<Output> {
     let url = orchestrator.url();
     let done = run(&llorch()?, arguments, &[("LLORCH_URL", &url)])?;
     ensure!(done.code == Some(0), "{arguments:?}: {}", done.err);
@@ -91,7 +92,12 @@ impl Machine {
         })
     }
 
-    fn url(&self, scheme: &str) -> String {
+    /// The certificate of the CA, once it has joined.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.state.join("ca.pem")
+    }
+
+    pub(crate) fn url(&self, scheme: &str) -> String {
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
@@ -119,16 +125,22 @@ impl Machine {
 
     /// Starts the agent: the directories are all of its settings.
     pub(crate) fn start(&self, cluster: &Cluster, name: &str) -> Result<Daemon> {
-        let logs = cluster.logs();
-        let mut daemon = Daemon::new(name, &self.program, &self.directory, &logs, Group::Ours);
-        let state = self.state.to_str().context("a path in UTF-8")?;
-        daemon.set("POOL_MANAGERD_STATE_DIR", state);
+        let mut daemon = self.daemon(cluster, name)?;
         daemon.start()?;
         Ok(daemon)
     }
 
+    /// The agent before it is started.
+    pub(crate) fn daemon(&self, cluster: &Cluster, name: &str) -> Result<Daemon> {
+        let logs = cluster.logs();
+        let mut daemon = Daemon::new(name, &self.program, &self.directory, &logs, Group::Ours);
+        let state = self.state.to_str().context("a path in UTF-8")?;
+        daemon.set("POOL_MANAGERD_STATE_DIR", state);
+        Ok(daemon)
+    }
+
     /// A client that presents the certificate of this node.
-    fn client(&self) -> Result<TlsClient> {
+    pub(crate) fn client(&self) -> Result<TlsClient> {
         let own = IdentityFiles::in_one(self.state.join("identity.pem"));
         let trust = Trust::CaFile(self.state.join("ca.pem"));
         Ok(TlsClient::new(ClientTls::load(trust, Some(own))?))
@@ -136,7 +148,7 @@ impl Machine {
 }
 
 /// A client over TLS.
-struct TlsClient(Agent);
+pub(crate) struct TlsClient(Agent);
 
 impl TlsClient {
     fn new(tls: ClientTls) -> Self {
@@ -153,7 +165,7 @@ impl TlsClient {
     }
 
     /// The status and the body of an answer, or why there is none.
-    fn send(&self, method: &str, url: &str, body: &Value) -> Result<(u16, String)> {
+    pub(crate) fn send(&self, method: &str, url: &str, body: &Value) -> Result<(u16, String)> {
         let answer = match method {
             "get" => self.0.get(url).call(),
             "delete" => self.0.delete(url).call(),
