@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(named("all").unwrap(), TARGETS);
         assert_eq!(named("pool_file").unwrap(), [("pool_file", 512)]);
         let error = named("pool").unwrap_err().to_string();
-        assert!(error.contains("there are all, authorization, "), "{error}");
+        assert!(error.contains("there are all, access_token, "), "{error}");
     }
 
     #[test]

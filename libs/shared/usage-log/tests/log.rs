@@ -329,8 +329,9 @@ proptest! {
                     let path = dir.path().join(format!("{}.log", Day::of(now)));
                     if let Ok(bytes) = fs::read(&path) {
                         let last = bytes.iter().rev().skip(1).position(|byte| *byte == b'\n');
-                        let cut = cut.min(last.unwrap_or(bytes.len().saturating_sub(1)) + 1);
-                        fs::write(&path, &bytes[..bytes.len() - cut]).unwrap();
+                        // A failure may have left nothing of the file already.
+                        let line = last.map_or(bytes.len(), |last| last + 1);
+                        fs::write(&path, &bytes[..bytes.len() - cut.min(line)]).unwrap();
                     }
                     (log, writer) = open(dir.path(), 9);
                     let left = counts(&log);
