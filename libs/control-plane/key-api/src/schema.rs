@@ -37,32 +37,6 @@ pub(crate) struct KeyLimits {
     weight: Option<u32>,
 }
 
-/// A change of limits: one that is absent stays, and `null` removes it.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "it describes `KeyLimitsChange` of another crate")]
-pub(crate) struct KeyLimitsChange {
-    /// The only models that it may use, by their names or by aliases.
-    #[schema(min_items = 1, max_items = 64)]
-    models: Option<Vec<pool_registry_types::ModelName>>,
-    /// Requests in any minute.
-    #[schema(minimum = 1, maximum = 1_000_000)]
-    requests_per_minute: Option<u64>,
-    /// Tokens, read and generated, in any minute.
-    #[schema(minimum = 1, maximum = 1_000_000_000)]
-    tokens_per_minute: Option<u64>,
-    /// The same in a day of UTC.
-    #[schema(minimum = 1, maximum = 1_000_000_000_000_u64)]
-    tokens_per_day: Option<u64>,
-    /// Requests at once.
-    #[schema(minimum = 1, maximum = 100_000)]
-    concurrent_requests: Option<u64>,
-    /// The highest priority; a request with a higher one has this one instead.
-    highest_priority: Option<PriorityName>,
-    /// How many of its requests are served in one turn, beside those of other keys.
-    #[schema(minimum = 1, maximum = 100)]
-    weight: Option<u32>,
-}
-
 /// The name of a priority.
 #[derive(utoipa::ToSchema)]
 #[schema(rename_all = "lowercase")]

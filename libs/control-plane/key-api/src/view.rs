@@ -84,7 +84,7 @@ impl From<RotateRequest> for Rotation {
 pub struct KeyChangeRequest {
     /// Its new limits: one that is absent stays, and `null` removes it.
     #[serde(deserialize_with = "object")]
-    #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::KeyLimitsChange))]
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::KeyLimits))]
     limits: KeyLimitsChange,
 }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use captured_log::Log;
+use rustix::fs::{CWD, Mode, mkfifoat};
 use state_file::{
     LineLog, MAX_SET_ASIDE, ReadError, StateFileError, create_directory, read, read_lines, recover,
     set_aside, write,
@@ -182,6 +183,22 @@ fn a_file_without_an_end_is_read_up_to_its_bound() {
     fs::write(&path, [0xff]).unwrap();
     let error = state_file::read_text(&path, 4).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+}
+
+// spec: AUTH-66
+#[test]
+fn a_file_that_is_read_again_is_a_plain_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys.toml");
+    mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+    for wrong in [&path, Path::new("/dev/zero"), dir.path()] {
+        let error = state_file::read_plain_text(wrong, 4).unwrap_err();
+        assert_eq!(error.to_string(), "it is no plain file", "{wrong:?}");
+    }
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "four").unwrap();
+    let text = state_file::read_plain_text(&path, 4).unwrap();
+    assert_eq!(text.as_deref(), Some("four"));
 }
 
 // spec: KEEP-20

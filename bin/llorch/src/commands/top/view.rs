@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use console::truncate_str;
 use llorch_client::Node;
 
-use crate::keys::Key;
+use crate::{keys::Key, output::count};
 
 /// The end of a line that is cut.
 pub(super) const CUT: &str = "…";
@@ -122,9 +122,9 @@ impl View {
         self.above = self.above.min(body.len() - room.min(body.len()));
         let below = body.len() - (self.above + room).min(body.len());
         let hidden = match (self.above, below) {
-            (above, 0) => format!("{CUT} {above} lines above"),
-            (0, below) => format!("{CUT} {below} more lines"),
-            (above, below) => format!("{CUT} {above} lines above, {below} below"),
+            (above, 0) => format!("{CUT} {} above", lines_of(above)),
+            (0, below) => format!("{CUT} {} below", lines_of(below)),
+            (above, below) => format!("{CUT} {} above, {below} below", lines_of(above)),
         };
         let shown = body.iter().skip(self.above).take(room);
         let mut all: Vec<String> = [title].into_iter().chain(shown).map(cut).collect();
@@ -132,6 +132,10 @@ impl View {
         all.truncate(height);
         all
     }
+}
+
+fn lines_of(number: usize) -> String {
+    count(number as u64, "line")
 }
 
 #[cfg(test)]
@@ -153,11 +157,11 @@ mod tests {
             }
             assert_eq!(view.part(&all, 80, 5), expected, "{key:?}");
         };
-        shows(None, &["0", "1", "2", "3", "… 6 more lines"]);
-        shows(Some(Key::Up), &["0", "1", "2", "3", "… 6 more lines"]);
+        shows(None, &["0", "1", "2", "3", "… 6 lines below"]);
+        shows(Some(Key::Up), &["0", "1", "2", "3", "… 6 lines below"]);
         shows(
             Some(Key::Down),
-            &["0", "2", "3", "4", "… 1 lines above, 5 below"],
+            &["0", "2", "3", "4", "… 1 line above, 5 below"],
         );
         shows(
             Some(Key::PageDown),
@@ -169,7 +173,7 @@ mod tests {
             Some(Key::Letter('k')),
             &["0", "6", "7", "8", "… 5 lines above, 1 below"],
         );
-        shows(Some(Key::Home), &["0", "1", "2", "3", "… 6 more lines"]);
+        shows(Some(Key::Home), &["0", "1", "2", "3", "… 6 lines below"]);
         // In a larger window nothing is scrolled.
         view.press(Key::End, 5);
         assert_eq!(view.part(&all, 80, 10), all);

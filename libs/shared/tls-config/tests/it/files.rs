@@ -7,6 +7,7 @@ use std::{
 };
 
 use captured_log::Log;
+use rustix::fs::{CWD, Mode, mkfifoat};
 use test_certificates::{Authority, Issued, Validity};
 use tls_config::{ClientTls, IdentityFiles, MAX_FILE_BYTES, ServerFiles, ServerTls, Trust};
 
@@ -174,6 +175,16 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 // spec: TLS-1
+// spec: AUTH-66
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("ca.pem");
+    mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+    let error = ClientTls::load(Trust::CaFile(pipe), None).unwrap_err();
+    assert!(error.to_string().contains("it is no plain file"), "{error}");
+}
+
 #[test]
 fn a_certificate_authority_is_checked_too() {
     let directory = tempfile::tempdir().unwrap();

@@ -110,3 +110,27 @@ fn open_routes(stranger: &Client) -> Result<Vec<String>> {
     }
     Ok(open)
 }
+
+// spec: AUTH-64
+#[test]
+fn feeds_end_when_their_key_is_revoked() -> Result<()> {
+    Cluster::test("feeds", |cluster| {
+        let home = cluster.home(&[("LLORCH_API_TOKEN", TOKEN)])?;
+        let operator = home.client().with_token(TOKEN);
+        let request = json!({"name": "watcher", "scopes": ["observer"]});
+        let created = operator.post("/v2/keys", &request)?.json()?;
+        let token = created["token"].as_str().context("no token")?;
+        let id = created["key"]["key_id"].as_str().context("no key_id")?;
+        let watcher = home.client().with_token(token);
+        let feeds = ["/v2/live", "/v2/events"].map(|path| watcher.follow(path));
+        let revoked = operator.delete(&format!("/v2/keys/{id}"))?;
+        assert_eq!(revoked.status, 200, "{}", revoked.body);
+        for feed in feeds {
+            let feed = feed?;
+            assert_eq!(feed.status, 200);
+            // It comes back only when the feed has ended.
+            feed.finish();
+        }
+        Ok(())
+    })
+}

@@ -432,7 +432,7 @@ fn top_scrolls_through_a_hundred_nodes() -> Result<()> {
             llorch()?.display()
         );
         let mut terminal = Terminal::start(cluster, &with_its_end(&top))?;
-        let screen = terminal.wait(&["q quits", "node-000000", "more lines"])?;
+        let screen = terminal.wait(&["q quits", "node-000000", "lines below"])?;
         assert!(
             !screen.contains(&load_gen::fleet::name(NODES - 1)),
             "{screen}"
@@ -441,7 +441,7 @@ fn top_scrolls_through_a_hundred_nodes() -> Result<()> {
         for (keys, shown) in [
             ("\x1b[6~", ["q quits", "lines above,"]),
             ("\x1b[F", ["q quits", "lines above"]),
-            ("\x1b[H", ["node-000000", "more lines"]),
+            ("\x1b[H", ["node-000000", "lines below"]),
             ("sG", ["q quits", "lines above"]),
         ] {
             terminal.type_in(keys)?;

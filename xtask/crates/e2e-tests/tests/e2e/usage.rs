@@ -142,9 +142,10 @@ fn ask_all(
     })
 }
 
-fn llorch_usage(url: &str, arguments: &[&str]) -> Result<String> {
+/// Runs `llorch` as the operator, which must succeed.
+fn operate(url: &str, command: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(llorch()?)
-        .arg("usage")
+        .arg(command)
         .args(arguments)
         .env_clear()
         .envs([("LLORCH_URL", url), ("LLORCH_API_TOKEN", TOKEN)])
@@ -240,28 +241,16 @@ fn usage_is_right_for_each_key_also_after_a_kill() -> Result<()> {
 
         let csv = operator.get("/v2/usage?format=csv&key=key-3")?.body;
         assert!(csv.contains(",key-3,tiny,"), "{csv}");
-        let shown = llorch_usage(&home.url(), &["--key", "key-3", "--json"])?;
+        let shown = operate(&home.url(), "usage", &["--key", "key-3", "--json"])?;
         let shown: Value = serde_json::from_str(&shown)?;
         assert_eq!(shown["usage"][0]["key_name"], "key-3");
-        let table = llorch_usage(&home.url(), &[])?;
+        let table = operate(&home.url(), "usage", &[])?;
         assert!(
             table.contains("REQUESTS") && table.contains("key-19"),
             "{table}"
         );
         Ok(())
     })
-}
-
-/// Runs `llorch token` as the operator, which must succeed.
-fn llorch_token(url: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(llorch()?)
-        .arg("token")
-        .args(arguments)
-        .env_clear()
-        .envs([("LLORCH_URL", url), ("LLORCH_API_TOKEN", TOKEN)])
-        .output()?;
-    ensure!(output.status.success(), "{output:?}");
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 // spec: KEY-30, KEY-31, CLI-60
@@ -284,27 +273,37 @@ fn other_limits_of_a_key_hold_for_its_next_request() -> Result<()> {
         wait_for("usage", SOON, || {
             usage(&operator).is_ok_and(|usage| usage.get("shop").is_some_and(|used| used.2 == 4))
         })?;
-        let said = llorch_token(&url, &["limits", "shop", "--tpd", "4", "--weight", "2"])?;
+        let said = operate(
+            &url,
+            "token",
+            &["limits", "shop", "--tpd", "4", "--weight", "2"],
+        )?;
         ensure!(said.contains("has 4 tpd, 2 a turn"), "{said}");
         let refused = shop.chat(4)?;
         assert_eq!(refused.status, 429, "{}", refused.body);
         ensure!(refused.body.contains("tokens_per_day"), "{}", refused.body);
         // Others stay, and `none` removes.
-        let said = llorch_token(
+        let said = operate(
             &url,
+            "token",
             &["limits", "shop", "--tpd", "none", "--models", "other"],
         )?;
         ensure!(said.contains("has 2 a turn, other"), "{said}");
         assert_eq!(status(&shop)?, 403);
-        llorch_token(&url, &["limits", "shop", "--models", "none", "--rpm", "1"])?;
+        operate(
+            &url,
+            "token",
+            &["limits", "shop", "--models", "none", "--rpm", "1"],
+        )?;
 
         // A stream that runs goes on.
         engine.update(|script| script.token_delay = Duration::from_millis(5));
         let mut stream = shop.chat_stream(200)?;
         let _ = stream.next_text()?;
         assert_eq!(status(&shop)?, 429);
-        llorch_token(
+        operate(
             &url,
+            "token",
             &["limits", "shop", "--rpm", "none", "--concurrent", "1"],
         )?;
         engine.update(|script| script.token_delay = Duration::ZERO);
