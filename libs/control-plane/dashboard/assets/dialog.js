@@ -8,7 +8,7 @@ import { announce, h, show, text } from "./dom.js";
  */
 export function confirmation({ title, words, field, first, verb, cancel: no = "Cancel", warns, act, after }) {
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
-  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, no);
+  const cancel = h("button", { type: "button", onclick: close }, no);
   const go = h("button", { type: "submit", class: warns ? "primary warn" : "primary" }, verb);
   const form = h(
     "form",
@@ -24,12 +24,18 @@ export function confirmation({ title, words, field, first, verb, cancel: no = "C
   dialog.showModal();
   (first ?? go).focus();
 
+  // At once: the event comes later, and the dialog may show a token.
+  function close() {
+    dialog.close();
+    dialog.remove();
+  }
+
   async function submit(event) {
     event.preventDefault();
     go.disabled = true;
     try {
       announce(await act());
-      dialog.close();
+      close();
       after?.();
     } catch (error) {
       text(problem, error.message);

@@ -69,7 +69,8 @@ await withBrowser(async ({ open }) => {
     const dialog = page.getByRole("dialog").filter({ hasText: "Token of shop" });
     const shown = await dialog.getByLabel("Token", { exact: true }).inputValue();
     await dialog.getByRole("button", { name: "Close", exact: true }).click();
-    await dialog.waitFor({ state: "detached" });
+    // A closed one has no role any more, and may still be in the page.
+    await page.locator("dialog").filter({ hasText: "Token of shop" }).waitFor({ state: "detached" });
     assert.match(shown, /^llorch_/);
     assert.ok(!(await page.content()).includes(shown));
     return shown;

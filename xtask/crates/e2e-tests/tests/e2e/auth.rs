@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use test_client::{Client, chain, chat_body};
+use test_client::{Client, End, chain, chat_body};
 use test_clock::wait_for;
 use test_cluster::Cluster;
 
@@ -129,7 +129,8 @@ fn feeds_end_when_their_key_is_revoked() -> Result<()> {
             let feed = feed?;
             assert_eq!(feed.status, 200);
             // It comes back only when the feed has ended.
-            feed.finish();
+            let end = feed.finish().end;
+            assert!(matches!(end, End::Silent(_)), "{end:?}");
         }
         Ok(())
     })
