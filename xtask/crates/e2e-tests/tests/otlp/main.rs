@@ -153,7 +153,7 @@ fn an_endpoint_that_spans_cannot_be_sent_to_is_a_bad_setting() -> Result<()> {
                 .output()?;
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(64), "{said}");
-            let problem = format!("{variable} must be a URL such as http://");
+            let problem = format!("{variable} must begin with http://, such as http://");
             assert!(said.contains(&problem), "{said}");
         }
     }
