@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::test::{add_tests, otlp};
 use crate::{arguments::Arguments, report::Report};
 use workspace_build::cargo;
-use workspace_checks::{layers, metrics, tidy, trace};
+use workspace_checks::{dependencies, layers, metrics, tidy, trace};
 
 pub(super) const USAGE: &str = "\
 cargo xtask ci
@@ -22,6 +22,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     report.check("fmt", || succeed(&mut cargo(&["fmt", "--all", "--check"])));
     report.check("tidy", tidy::check);
     report.check("layers", layers::check);
+    report.check("dependencies", dependencies::check);
     report.check("trace", trace::check);
     report.check("metrics", metrics::check);
     report.check("clippy", || {

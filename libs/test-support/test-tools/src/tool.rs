@@ -28,6 +28,8 @@ pub enum Tool {
     Browser,
     /// `curl`, with the shell that it is typed into.
     Curl,
+    /// `cargo-deny`.
+    Deny,
     /// The `openapi-python-client` package of the Python package index.
     ClientGenerator,
     /// The official clients for Node, and what installs them.
@@ -46,6 +48,7 @@ impl Tool {
     /// What is not tested without it.
     fn tests(self) -> &'static str {
         match self {
+            Self::Deny => "licences, sources and owners of the dependencies",
             Self::Auditable => "the list of dependencies in released programs",
             Self::Bash => "the completion script for bash",
             Self::Browser => "the dashboard in a browser",
@@ -62,6 +65,7 @@ impl Tool {
     /// The variable that makes a missing tool a failure.
     fn required(self) -> &'static str {
         match self {
+            Self::Deny => "LLORCH_DENY_REQUIRED",
             Self::Auditable => "LLORCH_AUDITABLE_REQUIRED",
             Self::Bash => "LLORCH_BASH_REQUIRED",
             Self::Browser => "LLORCH_BROWSER_REQUIRED",
@@ -85,6 +89,7 @@ impl Tool {
             Self::Prometheus => Some("prometheus"),
             Self::Auditable
             | Self::ClientGenerator
+            | Self::Deny
             | Self::PythonClients
             | Self::Schemathesis
             | Self::Sslyze => None,
@@ -94,6 +99,7 @@ impl Tool {
     /// Its programs, where it has any under names that are the same everywhere.
     fn programs(self) -> &'static [&'static str] {
         match self {
+            Self::Deny => &["cargo-deny"],
             Self::Auditable => &["cargo-auditable", "objcopy", "strip"],
             Self::Bash => &["bash"],
             Self::Browser | Self::NodeClients => &["node", "npm"],

@@ -7,6 +7,7 @@
 )]
 
 mod cycles;
+pub mod dependencies;
 mod documents;
 mod features;
 pub mod layers;
