@@ -6,8 +6,10 @@ use test_client::chat_body;
 
 /// The tokens of a streamed answer.
 const STREAM_TOKENS: u32 = 64;
-/// Its events: the role, the tokens, the finish reason, `[DONE]`.
-const STREAM_EVENTS: u32 = STREAM_TOKENS + 3;
+/// The events of a stream beside its tokens: the role, the finish reason, `[DONE]`.
+const OTHER_EVENTS: u32 = 3;
+/// The tokens of an answer of [`SLOW`] engines: four seconds.
+const SLOW_TOKENS: u32 = 8;
 /// The tokens of an unstreamed answer: a body of about 400 bytes.
 const WHOLE_TOKENS: u32 = 16;
 
@@ -20,6 +22,8 @@ pub(super) struct Scenario {
     pub(super) title: &'static str,
     pub(super) connections: u32,
     pub(super) streamed: bool,
+    /// Of one answer.
+    pub(super) tokens: u32,
     /// What the engines are told, see `fake-engine --help`.
     pub(super) engine: &'static str,
     /// Whether the first half second does not count. Where the burst of new connections is part of
@@ -38,8 +42,8 @@ pub(super) const PAUSE: Duration = Duration::from_secs(6);
 
 const FAST: &str = "first_ms=0,token_ms=0,burst=0";
 const LIVE: &str = "first_ms=20,token_ms=10,burst=0";
-/// Slow enough that the events of all streams together keep no part busy.
-const SLOW: &str = "first_ms=20,token_ms=100,burst=0";
+/// Slow enough that the events of all streams together keep no part busy: 2 tokens a second.
+const SLOW: &str = "first_ms=20,token_ms=500,burst=0";
 
 /// What is measured, in this order.
 pub(super) const SCENARIOS: [Scenario; 6] = [
@@ -48,6 +52,7 @@ pub(super) const SCENARIOS: [Scenario; 6] = [
         title: "Unstreamed, 32 connections",
         connections: 32,
         streamed: false,
+        tokens: WHOLE_TOKENS,
         engine: FAST,
         warm_up: true,
         rehearsed: false,
@@ -58,6 +63,7 @@ pub(super) const SCENARIOS: [Scenario; 6] = [
                 connections",
         connections: 32,
         streamed: true,
+        tokens: STREAM_TOKENS,
         engine: FAST,
         warm_up: true,
         rehearsed: false,
@@ -68,6 +74,7 @@ pub(super) const SCENARIOS: [Scenario; 6] = [
         title: "Streamed, 64 chunks an answer, all in one write, 32 connections",
         connections: 32,
         streamed: true,
+        tokens: STREAM_TOKENS,
         engine: "first_ms=0,token_ms=0,burst=1",
         warm_up: true,
         rehearsed: false,
@@ -79,6 +86,7 @@ pub(super) const SCENARIOS: [Scenario; 6] = [
                 ms between tokens, all begun at once",
         connections: 256,
         streamed: true,
+        tokens: STREAM_TOKENS,
         engine: LIVE,
         warm_up: false,
         rehearsed: false,
@@ -89,16 +97,18 @@ pub(super) const SCENARIOS: [Scenario; 6] = [
                 last such burst",
         connections: 256,
         streamed: true,
+        tokens: STREAM_TOKENS,
         engine: LIVE,
         warm_up: false,
         rehearsed: true,
     },
     Scenario {
         name: "crowd",
-        title: "4000 live streams: 20 ms to the first token, 100 ms between tokens, all begun at \
+        title: "4000 live streams: 20 ms to the first token, 500 ms between tokens, all begun at \
                 once on new connections",
         connections: 4000,
         streamed: true,
+        tokens: SLOW_TOKENS,
         engine: SLOW,
         warm_up: false,
         rehearsed: false,
@@ -115,16 +125,11 @@ pub(super) const ENGINE_FAST: &str = FAST;
 impl Scenario {
     /// The options of `load-gen` for it.
     pub(super) fn load(&self, seconds: f64) -> Vec<String> {
-        let tokens = if self.streamed {
-            STREAM_TOKENS
-        } else {
-            WHOLE_TOKENS
-        };
         let mut options = vec![
             "--connections".to_owned(),
             self.connections.to_string(),
             "--body".to_owned(),
-            chat_body(tokens, self.streamed).to_string(),
+            chat_body(self.tokens, self.streamed).to_string(),
             "--seconds".to_owned(),
             seconds.to_string(),
             "--warm-up".to_owned(),
@@ -134,7 +139,7 @@ impl Scenario {
             options.extend([
                 "--stream".to_owned(),
                 "--events".to_owned(),
-                STREAM_EVENTS.to_string(),
+                (self.tokens + OTHER_EVENTS).to_string(),
             ]);
         }
         options
