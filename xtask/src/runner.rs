@@ -78,6 +78,7 @@ impl Runner {
             (Self::CargoTest, Selection::Workspace) => vec![
                 vec![
                     "test",
+                    "--no-fail-fast",
                     "--workspace",
                     "--exclude",
                     E2E,
