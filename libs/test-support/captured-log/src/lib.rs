@@ -4,15 +4,23 @@
 //! everything that it does; lines of other threads are not its own, so tests beside one another do
 //! not meet.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, LazyLock},
+};
 
 use parking_lot::Mutex;
 use serde_json::Value;
 use tracing::{
-    Level, Subscriber,
+    Dispatch, Level, Subscriber,
     subscriber::{DefaultGuard, set_default, with_default},
 };
 use tracing_subscriber::fmt::format::FmtSpan;
+
+/// A second subscriber, of no thread. While there is only one, `tracing` asks none but that of the
+/// thread which reaches an event first. A thread without one then silences the event for every
+/// thread, for ever. Tests of one process are such threads.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
 /// Lines that were logged. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +30,7 @@ impl Log {
     /// Captures the log of this thread until the guard is dropped, as text without time and colour.
     #[must_use]
     pub fn of_this_thread(level: Level) -> (Self, DefaultGuard) {
-        let log = Self::default();
+        let log = Self::new();
         let guard = set_default(log.subscriber(level));
         (log, guard)
     }
@@ -31,7 +39,7 @@ impl Log {
     /// when they begin.
     #[must_use]
     pub fn json_of_this_thread(level: Level) -> (Self, DefaultGuard) {
-        let log = Self::default();
+        let log = Self::new();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
             .json()
@@ -45,9 +53,14 @@ impl Log {
 
     /// The lines that `work` logs at `INFO` and above, as text.
     pub fn of(work: impl FnOnce()) -> String {
-        let log = Self::default();
+        let log = Self::new();
         with_default(log.subscriber(Level::INFO), work);
         log.text()
+    }
+
+    fn new() -> Self {
+        LazyLock::force(&SECOND);
+        Self::default()
     }
 
     fn subscriber(&self, level: Level) -> impl Subscriber + Send + Sync + 'static {
@@ -138,6 +151,15 @@ mod tests {
         tracing::info!("too late");
         assert!(log.text().ends_with(" two\n") && log.count("INFO") == 1);
         assert!(Log::of(|| tracing::warn!("three")).contains("WARN"));
+    }
+
+    #[test]
+    fn a_thread_without_a_log_silences_no_event() {
+        let event = || tracing::info!("reached by two threads");
+        let (log, _guard) = Log::of_this_thread(Level::INFO);
+        std::thread::spawn(event).join().unwrap();
+        event();
+        assert_eq!(log.count("reached by two threads"), 1);
     }
 
     #[test]

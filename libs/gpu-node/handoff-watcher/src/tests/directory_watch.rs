@@ -10,11 +10,9 @@ use std::{
     time::Duration,
 };
 
+use captured_log::Log;
 use parking_lot::Mutex;
-use tracing::{
-    Metadata, Subscriber,
-    span::{Attributes, Id, Record},
-};
+use tracing::Level;
 
 use crate::directory_watch::DirectoryWatch;
 
@@ -57,29 +55,10 @@ fn the_nearest_directory_is_watched_until_the_right_one_exists() {
     assert_eq!(next(), [root.path().join("a")]);
 }
 
-/// Counts warnings.
-struct Warnings(Arc<AtomicUsize>);
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::WARN
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
 #[test]
 fn a_watch_limit_is_logged_once_and_retried_at_each_poll() {
     let dir = tempfile::tempdir().unwrap();
-    let (tries, warnings) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let tries = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&tries);
     let connect =
         Box::new(
@@ -89,26 +68,16 @@ fn a_watch_limit_is_logged_once_and_retried_at_each_poll() {
             },
         );
     let mut watch = DirectoryWatch::new(dir.path().to_owned(), Duration::from_secs(1), connect);
-    tracing::subscriber::with_default(Warnings(Arc::clone(&warnings)), || {
-        for _ in 0..3 {
-            watch.ensure();
-        }
-        assert_eq!(
-            (
-                tries.load(Ordering::SeqCst),
-                warnings.load(Ordering::SeqCst)
-            ),
-            (3, 1)
-        );
+    let (log, _guard) = Log::of_this_thread(Level::WARN);
+    for _ in 0..3 {
         watch.ensure();
-        watch.ensure();
-        assert_eq!(tries.load(Ordering::SeqCst), 4, "watched again");
-        watch.discard();
-        watch.ensure();
-        assert_eq!(
-            warnings.load(Ordering::SeqCst),
-            2,
-            "a new failure is logged again"
-        );
-    });
+    }
+    let logged = || log.text().lines().count();
+    assert_eq!((tries.load(Ordering::SeqCst), logged()), (3, 1));
+    watch.ensure();
+    watch.ensure();
+    assert_eq!(tries.load(Ordering::SeqCst), 4, "watched again");
+    watch.discard();
+    watch.ensure();
+    assert_eq!(logged(), 2, "a new failure is logged again");
 }
