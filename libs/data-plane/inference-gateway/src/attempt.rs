@@ -147,9 +147,9 @@ fn late(is_stream: bool) -> Signal {
     reason = "a failed attempt is returned once a try, and a box would be an allocation"
 )]
 pub(crate) fn classify_response(
-    response: NodeResponse,
+    response: &NodeResponse,
     has_json_error: bool,
-) -> Result<NodeResponse, FailedAttempt> {
+) -> Result<(), FailedAttempt> {
     let busy = |headers: &HeaderMap| {
         let pause = requested_pause(headers, SystemTime::now());
         FailedAttempt::with(
@@ -175,10 +175,10 @@ pub(crate) fn classify_response(
             "a proxy in front of the engine stopped waiting for its response",
         ),
         // Any other error is the engine's word about this request.
-        _ => return Ok(response),
+        _ => return Ok(()),
     };
     Err(FailedAttempt {
-        replica: response.report.replica,
+        replica: response.report.replica.clone(),
         ..failed
     })
 }

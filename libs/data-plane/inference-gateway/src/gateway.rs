@@ -116,28 +116,31 @@ impl Gateway {
             if is_for_a_node(&parts.headers) {
                 return loop_detected(body.request_id());
             }
-            let path = without_final_slash(parts.uri.path());
-            let dialect = route::dialect(path);
             // Anthropic's clients show this id in their errors.
             let id = body.request_id();
             let id = id
-                .filter(|_| ClientApi::of(path) == ClientApi::Anthropic)
+                .filter(|_| ClientApi::of(parts.uri.path()) == ClientApi::Anthropic)
                 .cloned();
             let inference = &self.0.inference;
-            let response = match self.choose(&parts, &body) {
+            let failed =
+                |error, dialect: Dialect| error_response(&error, dialect, None, id.as_ref());
+            let mut response = match self.choose(&parts, &body) {
                 Ok(Responder::Engine(route, owner)) => {
-                    Ok(inference.serve(route, owner, &mut parts, &mut body).await)
+                    inference.serve(route, owner, &mut parts, &mut body).await
                 }
                 // Boxed: it is larger than the others.
                 Ok(Responder::Ollama(route)) => {
                     let request = Request::from_parts(parts, body);
-                    Box::pin(inference.serve_ollama(route, self.0.started, request)).await
+                    let served = inference.serve_ollama(route, self.0.started, request);
+                    let served = Box::pin(served).await;
+                    served.unwrap_or_else(|error| failed(error, Dialect::Ollama))
                 }
-                Ok(Responder::Gateway(response)) => Ok(*response),
-                Err(error) => Err(error),
+                Ok(Responder::Gateway(response)) => *response,
+                Err(error) => {
+                    let path = without_final_slash(parts.uri.path());
+                    failed(error, route::dialect(path))
+                }
             };
-            let mut response =
-                response.unwrap_or_else(|error| error_response(&error, dialect, None, id.as_ref()));
             if let Some(id) = id {
                 let headers = response.headers_mut();
                 headers.insert(headers::ANTHROPIC_REQUEST_ID, id.header_value());

@@ -26,7 +26,7 @@ use crate::{
     log_context::log_request,
     metrics::GatewayMetrics,
     observer::RequestObserver,
-    redirect::without_redirect,
+    redirect::refuse_redirect,
     response::ClientResponse,
     response_headers::insert_quota,
     retry::RetryDecision,
@@ -284,8 +284,9 @@ impl Forwarding<'_> {
             && Box::pin(has_json_error(&mut response.response))
                 .await
                 .unwrap_or(false);
-        let response = classify_response(response, has_json_error)?;
-        without_redirect(response, observer.log_context())
+        classify_response(&response, has_json_error)?;
+        refuse_redirect(&response, observer.log_context())?;
+        Ok(response)
     }
 
     /// An engine has refused the request because it needs a context of `least` tokens. Whether

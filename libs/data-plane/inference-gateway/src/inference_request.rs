@@ -50,8 +50,8 @@ removed_request_headers! {
 }
 
 /// The most headers that are added to most requests: its id, its trace, and for a node the token,
-/// the mark of a gateway, the model and the replica.
-const SET_HEADERS: usize = 6;
+/// the mark of a gateway, the model, the replica and the time limit of an unstreamed answer.
+const SET_HEADERS: usize = 7;
 
 /// How long a request may wait for a slot, instead of the configured time. An extension of requests
 /// that come from within the process: a task can wait longer than a client.

@@ -28,6 +28,10 @@ pub(crate) const STRATEGY: HeaderName = HeaderName::from_static("x-llorch-strate
 /// The node that must serve the request.
 pub(crate) const PIN_NODE: HeaderName = HeaderName::from_static("x-llorch-pin-node");
 
+/// Every header that is an option, or in which a proxy describes the client's connection, begins
+/// with this. Most requests have none, and one comparison tells.
+const OPTION_PREFIX: &str = "x-";
+
 /// The options in a request's headers.
 #[derive(Debug)]
 pub(crate) struct RequestOptions {
@@ -63,6 +67,9 @@ impl RequestOptions {
         };
         // One pass over the headers instead of a lookup for each: most requests have none of these.
         for (name, value) in headers {
+            if !name.as_str().starts_with(OPTION_PREFIX) {
+                continue;
+            }
             match name {
                 name if *name == DEADLINE => options.deadline = Some(deadline(value, now)?),
                 name if *name == PRIORITY => options.priority = parse(value, "X-Priority")?,

@@ -9,6 +9,9 @@ const CREDENTIALS: [&str; 3] = ["api_key", "api-key", "access_token"];
 
 /// The query for the engine: the client's without credentials. `None` when nothing changes.
 pub(crate) fn without_credentials(query: &str) -> Option<String> {
+    if query.is_empty() {
+        return None;
+    }
     let is_credential = |pair: &&str| {
         let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
         CREDENTIALS.contains(&decoded(name).to_ascii_lowercase().as_str())

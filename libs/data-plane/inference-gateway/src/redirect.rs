@@ -10,19 +10,19 @@ use crate::{
     log_context::{LogContext, log_request},
 };
 
-/// The same response, unless it is a redirect. Another endpoint may serve the request then.
+/// Refuses a redirect. Another endpoint may serve the request then.
 #[expect(
     clippy::result_large_err,
     reason = "a failed attempt is returned once a try, and a box would be an allocation"
 )]
-pub(crate) fn without_redirect(
-    response: NodeResponse,
+pub(crate) fn refuse_redirect(
+    response: &NodeResponse,
     context: LogContext<'_>,
-) -> Result<NodeResponse, FailedAttempt> {
+) -> Result<(), FailedAttempt> {
     let status = response.response.status();
     // 304 answers a conditional request and names no address.
     if !status.is_redirection() || status == StatusCode::NOT_MODIFIED {
-        return Ok(response);
+        return Ok(());
     }
     log_request!(
         warn,
@@ -36,6 +36,6 @@ pub(crate) fn without_redirect(
         "the engine redirects this request to another address, which is not followed: it may not \
          have this path",
     );
-    failed.replica = response.report.replica;
+    failed.replica = response.report.replica.clone();
     Err(failed)
 }

@@ -115,6 +115,8 @@ pub(crate) struct UsageScan {
     key_bytes: usize,
     /// The next string of the innermost place is a name.
     expects_key: bool,
+    /// The outermost object has ended.
+    has_ended: bool,
 }
 
 impl Default for UsageScan {
@@ -127,11 +129,22 @@ impl Default for UsageScan {
             key: [0; KEY_BYTES],
             key_bytes: 0,
             expects_key: false,
+            has_ended: false,
         }
     }
 }
 
 impl UsageScan {
+    /// A position at the name of a field at the top.
+    fn at_field() -> Self {
+        Self {
+            depth: 1,
+            open: 1,
+            expects_key: true,
+            ..Self::default()
+        }
+    }
+
     /// Reads the next piece of a response in JSON, or of several.
     pub(crate) fn piece(&mut self, dialect: Dialect, mut rest: &[u8], report: &mut Report) {
         while let Some((&first, after)) = rest.split_first() {
@@ -193,6 +206,7 @@ impl UsageScan {
                     self.open = self.open.saturating_sub(1);
                 }
                 self.depth = self.depth.saturating_sub(1);
+                self.has_ended = self.has_ended || self.depth == 0;
                 self.forget_key();
             }
             b'"' if self.depth > 0 => {
@@ -291,11 +305,11 @@ static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""usage
 static TIMINGS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""timings""#));
 static NATIVE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""tokens_predicted""#));
 
-/// Whether this text may report something. Nearly every event of a stream does not, and some have
-/// `"usage":null`.
-fn may_report(dialect: Dialect, text: &[u8]) -> bool {
-    let has_object = |name: &Finder<'_>| {
-        name.find_iter(text).any(|at| {
+/// Where a text reports something first, if it may. Nearly every event of a stream does not, and
+/// some have `"usage":null`.
+fn first_report(dialect: Dialect, text: &[u8]) -> Option<usize> {
+    let object = |name: &Finder<'_>, text: &[u8]| {
+        name.find_iter(text).find(|at| {
             let after = text.get(at.saturating_add(name.needle().len())..);
             let after = after.unwrap_or_default().trim_ascii_start();
             let value = after.strip_prefix(b":").unwrap_or_default();
@@ -303,28 +317,54 @@ fn may_report(dialect: Dialect, text: &[u8]) -> bool {
         })
     };
     match dialect {
-        Dialect::Completions => has_object(&USAGE) || has_object(&TIMINGS),
-        Dialect::Responses | Dialect::Messages => has_object(&USAGE),
-        Dialect::Plain => has_object(&USAGE) || NATIVE.find(text).is_some(),
-        Dialect::Ollama => false,
+        Dialect::Completions => {
+            let usage = object(&USAGE, text);
+            let before = text.get(..usage.unwrap_or(text.len())).unwrap_or_default();
+            object(&TIMINGS, before).or(usage)
+        }
+        Dialect::Responses | Dialect::Messages => object(&USAGE, text),
+        // The native number of the prompt may come before that of the output.
+        Dialect::Plain => object(&USAGE, text)
+            .or_else(|| NATIVE.find(text))
+            .map(|_| 0),
+        Dialect::Ollama => None,
     }
 }
 
 /// What a whole response reports.
 pub(crate) fn whole_report(dialect: Dialect, response: &[u8]) -> Option<Report> {
-    may_report(dialect, response).then(|| {
+    let first = first_report(dialect, response)?;
+    let (_, rest) = response.split_at_checked(first)?;
+    Some(rest_report(dialect, rest).unwrap_or_else(|| {
         let mut report = Report::default();
         // A number that nothing follows is whole.
         let mut scan = UsageScan::default();
         scan.piece(dialect, response, &mut report);
         scan.piece(dialect, b" ", &mut report);
         report
-    })
+    }))
+}
+
+/// What a response reports from the name of its first report on. Reports are at its end, so most of
+/// it is not read. `None` when that name is not a field at the top: then the object that it belongs
+/// to ends before the response does, or never.
+fn rest_report(dialect: Dialect, rest: &[u8]) -> Option<Report> {
+    let (last, before) = rest.trim_ascii_end().split_last()?;
+    if !before.starts_with(b"\"") {
+        return None;
+    }
+    let (mut scan, mut report) = (UsageScan::at_field(), Report::default());
+    scan.piece(dialect, before, &mut report);
+    if scan.has_ended {
+        return None;
+    }
+    scan.piece(dialect, &[*last], &mut report);
+    scan.has_ended.then_some(report)
 }
 
 /// What whole events report. The last one that reports a number wins.
 pub(crate) fn events_report(dialect: Dialect, events: &[u8]) -> Option<Report> {
-    may_report(dialect, events).then(|| {
+    first_report(dialect, events).map(|_| {
         let mut report = Report::default();
         let mut scan = UsageScan::default();
         for line in events.split(|byte| *byte == b'\n') {

@@ -259,8 +259,8 @@ fn is_of_our_page(request: &Request<RequestBody>) -> Result<(), ApiError> {
 /// A browser is a loopback peer, whatever page it shows. With a body of `text/plain` any page could
 /// send JSON to these routes. But the browser names the origin of the page in `Origin`.
 fn is_our_own(headers: &HeaderMap) -> bool {
-    let host = only(headers, &HOST);
     headers.get_all(ORIGIN).iter().all(|origin| {
+        let host = only(headers, &HOST);
         let authority = origin
             .to_str()
             .ok()

@@ -46,20 +46,31 @@ impl ClientApi {
     #[must_use]
     pub fn of(path: &str) -> Self {
         let path = without_final_slash(path);
-        let is_below = |root: &str| {
-            path.strip_prefix(root)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if is_below("/v1/messages") || path == "/messages" {
+        // Most requests are below `/v1`, so it comes first.
+        if let Some(rest) = below(path, "/v1") {
+            match below(rest, "/messages") {
+                Some(_) => Self::Anthropic,
+                None => Self::OpenAi,
+            }
+        } else if let Some(rest) = below(path, "/api") {
+            match below(rest, "/v1") {
+                Some(_) => Self::OpenAi,
+                None => Self::Ollama,
+            }
+        } else if path == "/messages" {
             Self::Anthropic
-        } else if is_below("/api") && !is_below("/api/v1") {
-            Self::Ollama
-        } else if is_below("/v1") || is_below("/api/v1") || ENGINE_ROUTES.contains(&path) {
+        } else if ENGINE_ROUTES.contains(&path) {
             Self::OpenAi
         } else {
             Self::Own
         }
     }
+}
+
+/// The part of a path after `root`, if the path is `root` or below it.
+fn below<'p>(path: &'p str, root: &str) -> Option<&'p str> {
+    path.strip_prefix(root)
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A path without the slash at its end, which means the same route.

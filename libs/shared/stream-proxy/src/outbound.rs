@@ -62,11 +62,10 @@ impl Outbound {
                 || self.set_headers.iter().any(|(set, _)| set == name)
         };
         let set = self.set_headers.iter().map(|(name, value)| (name, value));
-        let line_bytes = |(name, value)| RequestHead::line_bytes(name, value);
-        let header_bytes = self.headers.iter().chain(set.clone()).map(line_bytes).sum();
+        let lines = self.headers.len() + self.set_headers.len();
         let path = [target.base_path(), self.path.as_str()];
         let authority = target.authority().as_str();
-        let mut head = RequestHead::new(&self.method, &path, authority, header_bytes);
+        let mut head = RequestHead::new(&self.method, &path, authority, lines);
         let forwarded = self.headers.iter().filter(|(name, _)| !is_removed(name));
         for (name, value) in forwarded.chain(set) {
             head.header(name, value);

@@ -26,8 +26,8 @@ impl TraceContext {
     pub fn new() -> Self {
         Self {
             // Zero is not a valid id.
-            trace_id: fastrand::u128(1..),
-            parent_id: fastrand::u64(1..),
+            trace_id: fastrand::u128(..).max(1),
+            parent_id: random_span(),
             flags: SAMPLED,
         }
     }
@@ -51,7 +51,7 @@ impl TraceContext {
     #[must_use]
     pub fn child(self) -> Self {
         Self {
-            parent_id: fastrand::u64(1..),
+            parent_id: random_span(),
             ..self
         }
     }
@@ -100,6 +100,11 @@ impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(std::str::from_utf8(&self.to_header()).unwrap_or_default())
     }
+}
+
+/// A new span id. Zero is not a valid one.
+fn random_span() -> u64 {
+    fastrand::u64(..).max(1)
 }
 
 /// Writes bytes as pairs of hexadecimal digits. `text` has two places for each byte.

@@ -24,6 +24,7 @@ fn what_a_client_sent_is_no_report() {
         r#""tools":[{"usage":{"prompt_tokens":0,"input_tokens":0,"output_tokens":0}}]"#,
         r#""tools":[{"response":{"usage":{"input_tokens":0,"output_tokens":0}}}]"#,
         r#""metadata":{"x":"}","usage":"{\"input_tokens\":0}","timings":{"prompt_n":0}}"#,
+        r#""metadata":{"usage":{"prompt_tokens":0,"input_tokens":0,"output_tokens":0}},"x":"{""#,
         r#""user":"\",\"usage\":{\"prompt_tokens\":0,\"input_tokens\":0}""#,
         r#""user":"usage","x":[{"input_tokens":0,"prompt_tokens":0}]"#,
         r#""user":"\\","input_tokens":0,"output_tokens":0,"prompt_tokens":0"#,
@@ -108,7 +109,7 @@ fn most_events_are_not_scanned() {
         r#"data: {"choices":[{"delta":{"content":"\"usage\":{}"}}]}"#,
         "data: [DONE]",
     ] {
-        assert!(!may_report(Completions, event.as_bytes()), "{event}");
+        assert_eq!(first_report(Completions, event.as_bytes()), None, "{event}");
     }
 }
 
@@ -175,6 +176,19 @@ proptest! {
         prop_assert_eq!((report.prompt, report.predicted), (None, None));
     }
 
+    /// A whole response is read from its first report on, which makes no difference.
+    // spec: KEY-20, SEE-21
+    #[test]
+    fn what_is_skipped_of_a_whole_response_reports_nothing(response in json()) {
+        let text = response.to_string();
+        for dialect in [Completions, Responses, Messages, Plain] {
+            let (mut scan, mut report) = (UsageScan::default(), Report::default());
+            scan.piece(dialect, text.as_bytes(), &mut report);
+            let whole = whole_report(dialect, text.as_bytes());
+            prop_assert_eq!(whole.unwrap_or_default(), report, "{}", text);
+        }
+    }
+
     /// Whatever an engine sends, in whatever pieces, nothing panics.
     #[test]
     fn no_text_panics(
@@ -185,5 +199,6 @@ proptest! {
         let (before, after) = text.as_bytes().split_at(cut.index(text.len() + 1));
         scan.piece(Responses, before, &mut report);
         scan.piece(Responses, after, &mut report);
+        let _ = whole_report(Responses, text.as_bytes());
     }
 }

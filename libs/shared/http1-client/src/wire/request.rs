@@ -5,6 +5,9 @@ use http::{HeaderName, HeaderValue, Method};
 /// Room for the request line, `Host` and `Content-Length`, besides path and authority.
 const OWN_BYTES: usize = 256;
 
+/// Room for a header. Few are longer, and a buffer that is too small grows.
+const LINE_BYTES: usize = 64;
+
 /// Writes the head of a request into one buffer.
 ///
 /// The caller gives the headers without `Host` and `Content-Length`, which this type writes, and
@@ -18,11 +21,11 @@ pub struct RequestHead {
 
 impl RequestHead {
     /// Begins with the request line and `Host`. The path is given in parts, which are joined.
-    /// `header_bytes` is the expected size of all headers; see [`line_bytes`](Self::line_bytes).
+    /// `lines` is the expected number of headers.
     #[must_use]
-    pub fn new(method: &Method, path: &[&str], authority: &str, header_bytes: usize) -> Self {
+    pub fn new(method: &Method, path: &[&str], authority: &str, lines: usize) -> Self {
         let path_bytes: usize = path.iter().map(|part| part.len()).sum();
-        let capacity = OWN_BYTES + path_bytes + authority.len() + header_bytes;
+        let capacity = OWN_BYTES + path_bytes + authority.len() + lines * LINE_BYTES;
         let mut bytes = Vec::with_capacity(capacity);
         bytes.extend_from_slice(method.as_str().as_bytes());
         bytes.extend_from_slice(b" ");
@@ -36,12 +39,6 @@ impl RequestHead {
             bytes,
             expects_body: matches!(*method, Method::POST | Method::PUT | Method::PATCH),
         }
-    }
-
-    /// The size of a header in the head.
-    #[must_use]
-    pub fn line_bytes(name: &HeaderName, value: &HeaderValue) -> usize {
-        name.as_str().len() + value.len() + ": \r\n".len()
     }
 
     /// Adds a header.
