@@ -176,6 +176,9 @@ pub(crate) enum Command {
     /// Create, list and revoke the tokens with which machines join as nodes
     #[command(subcommand)]
     JoinToken(JoinToken),
+    /// Print one line that makes a machine a node: paste it there
+    #[command(name = "join-command")]
+    JoinLine(CreateJoinToken),
     /// Make the certificate authority of a control plane, in a directory of this machine
     #[command(subcommand)]
     Ca(Ca),

@@ -86,6 +86,8 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         .before_new_limits(usage::counted_today(&data_path.gateway, &usage));
     if let Some(ca) = &config.joining.ca {
         ca::keep_renewed(ca, &daemon);
+        // Not the line itself: it has a token, and a log is read by many.
+        tracing::info!("`llorch join-command` prints the line that makes a machine a node");
     }
     let state = LiveState {
         store: Arc::clone(&control_plane.state),

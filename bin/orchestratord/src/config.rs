@@ -18,7 +18,8 @@ use http_server::AllowedOrigins;
 use inference_gateway::{Aliases, GatewayConfig, MAX_ALIASES_FILE_BYTES};
 use join_api::JoinConfig;
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
-use node_ca::Host;
+use node_ca::{CaDirectory, Host};
+use pool_registry_types::HttpUrl;
 use service_runtime::env::{Environment, Problems};
 use state_export::{Profile, registry_dir};
 use stream_proxy::Timeouts;
@@ -99,6 +100,7 @@ impl Config {
             gateway: gateway(&mut reader, &settings),
             registry: registry(&mut reader, &settings, &node_ranges),
             joining: JoinConfig {
+                url: own_url(&settings, ca.as_deref()),
                 ca,
                 own_certificates: settings.tls.iter().map(ListenTls::identity).collect(),
                 own_hosts: listen_host(&settings).into_iter().collect(),
@@ -129,6 +131,16 @@ impl Config {
 }
 
 /// The host of the listen address, where it is one address.
+/// Where nodes reach this control plane. A certificate of an operator's own has hosts that this
+/// program does not choose from.
+fn own_url(settings: &Settings, ca: Option<&CaDirectory>) -> Option<HttpUrl> {
+    if settings.tls.is_none() {
+        return join_api::own_url(settings.addr, None);
+    }
+    let hosts = ca?.server_hosts().ok()?;
+    join_api::own_url(settings.addr, Some(&hosts))
+}
+
 fn listen_host(settings: &Settings) -> Option<Host> {
     let ip = settings.addr.ip();
     (!ip.is_unspecified()).then(|| ip.to_string().parse().ok())?

@@ -4,8 +4,9 @@ use std::{
     ffi::OsString,
     io::{self, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket},
+    os::unix::process::CommandExt as _,
     path::PathBuf,
-    process::ExitCode,
+    process::{Command, ExitCode},
 };
 
 use node_join::{JoinPlan, JoinedFiles};
@@ -26,18 +27,22 @@ const TOKEN_FILE_BYTES: u64 = 4096;
 
 const HELP: &str = "pool-managerd join: make this machine a node of a control plane
 
-Usage: pool-managerd join URL --token-file FILE [OPTIONS]
+Usage: pool-managerd join URL --token-file FILE|--token TOKEN [OPTIONS]
 
   URL                 the control plane, such as https://control:8080
-  --token-file FILE   the join token; `llorch join-token create` makes one
+  --token-file FILE   a file with the join token; `llorch join-token create` makes one
+  --token TOKEN       the join token itself, as in the line of `llorch join-command`; other users
+                      of this machine see it in the list of processes
   --ca-sha256 HEX     the fingerprint of the control plane's CA
   --ca-file FILE      its certificate instead (PEM); without either, the system's CAs are trusted
   --node-id ID        the id of the node [default: POOL_MANAGERD_NODE_ID, or the hostname]
   --address URL       where the control plane reaches the node [default: POOL_MANAGERD_ADDRESS, or
                       the address of this machine towards the control plane, port 9200]
   --replace           join although this machine has joined before
+  --start             serve as this node afterwards, until SIGTERM or Ctrl-C
 
-The key pair is made here. The files go to POOL_MANAGERD_STATE_DIR, and the next start of
+The control plane connects to the address while the machine joins, and tells if it cannot. The key
+pair is made here. The files go to POOL_MANAGERD_STATE_DIR, and the next start of
 pool-managerd uses them. Run it as the user that runs pool-managerd.
 
 Exit codes: 0 joined, 1 not joined, 64 a wrong argument.";
@@ -63,11 +68,12 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitC
         let _ = writeln!(io::stdout(), "{HELP}");
         return Some(ExitCode::SUCCESS);
     }
-    let (exit, reason) = match join(&arguments) {
-        Ok(text) => {
-            let _ = writeln!(io::stdout(), "{text}");
-            return Some(ExitCode::SUCCESS);
-        }
+    let joined = join(&arguments).and_then(|joined| {
+        let _ = writeln!(io::stdout(), "{}", joined.text);
+        if joined.starts { serve() } else { Ok(()) }
+    });
+    let (exit, reason) = match joined {
+        Ok(()) => return Some(ExitCode::SUCCESS),
         Err(Failure::Usage(reason)) => (ExitCode::from(EXIT_BAD_CONFIGURATION), reason),
         Err(Failure::NotJoined(reason)) => (ExitCode::FAILURE, reason),
     };
@@ -75,16 +81,31 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitC
     Some(exit)
 }
 
+/// What has happened, and whether this process serves as the node from now on.
+struct Done {
+    text: String,
+    starts: bool,
+}
+
+/// Goes on as the agent: the settings are in the state directory now. It returns only a failure.
+fn serve() -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::NotJoined(format!("cannot start the agent: {error}"));
+    let program = std::env::current_exe().map_err(failed)?;
+    Err(failed(Command::new(program).exec()))
+}
+
 /// The arguments, as they are written.
 #[derive(Default)]
 struct Arguments {
     url: Option<String>,
     token_file: Option<String>,
+    token: Option<String>,
     ca_sha256: Option<String>,
     ca_file: Option<String>,
     node_id: Option<String>,
     address: Option<String>,
     replace: bool,
+    start: bool,
 }
 
 fn parse(arguments: &[String]) -> Result<Arguments, Failure> {
@@ -100,6 +121,11 @@ fn parse(arguments: &[String]) -> Result<Arguments, Failure> {
                 parsed.replace = true;
                 continue;
             }
+            "--start" => {
+                parsed.start = true;
+                continue;
+            }
+            "--token" => &mut parsed.token,
             "--token-file" => &mut parsed.token_file,
             "--ca-sha256" => &mut parsed.ca_sha256,
             "--ca-file" => &mut parsed.ca_file,
@@ -125,11 +151,19 @@ fn parse(arguments: &[String]) -> Result<Arguments, Failure> {
     Ok(parsed)
 }
 
-fn join(arguments: &[String]) -> Result<String, Failure> {
+fn join(arguments: &[String]) -> Result<Done, Failure> {
     let arguments = parse(arguments)?;
     let environment = Environment::from_process(&[PROGRAM.prefix]);
     let files = JoinedFiles::in_directory(state_dir(&environment));
     if files.settings().exists() && !arguments.replace {
+        if let Some(url) = arguments.url.as_ref().filter(|_| arguments.start)
+            && files.has_joined(&value("URL", url)?)
+        {
+            return Ok(Done {
+                text: format!("this machine has joined {url} before, and serves as its node"),
+                starts: true,
+            });
+        }
         return Err(Failure::NotJoined(format!(
             "this machine has joined before, as {} says; --replace joins again",
             files.settings().display()
@@ -143,22 +177,34 @@ fn join(arguments: &[String]) -> Result<String, Failure> {
     } else {
         "a token; without TLS it travels in clear text"
     };
-    Ok(format!(
-        "joined {} as node {} at {}, with {credential}\nsettings: {}\nnext: start pool-managerd \
-         as this user, or restart it",
+    let reached = if joined.is_reached {
+        "the control plane reaches it there"
+    } else {
+        "it is unknown whether the control plane reaches it there"
+    };
+    let next = if arguments.start {
+        "serving as this node until SIGTERM or Ctrl-C"
+    } else {
+        "next: start pool-managerd as this user, or restart it"
+    };
+    let text = format!(
+        "joined {} as node {} at {}, with {credential}\n{reached}\nsettings: {}\n{next}",
         plan.control_plane,
         plan.node_id,
         plan.address,
         joined.files.settings().display()
-    ))
+    );
+    Ok(Done {
+        text,
+        starts: arguments.start,
+    })
 }
 
 fn plan(arguments: &Arguments, environment: &Environment) -> Result<JoinPlan, Failure> {
     let url = needed(arguments.url.as_deref(), "URL", "https://control:8080")?;
     let control_plane: HttpUrl = value("URL", url)?;
     let trust = trust(arguments, &control_plane)?;
-    let token_file = needed(arguments.token_file.as_deref(), "--token-file", "FILE")?;
-    let token = token(token_file)?;
+    let token = token(arguments)?;
     let own = |given: Option<&String>, variable: String| {
         given
             .cloned()
@@ -178,6 +224,8 @@ fn plan(arguments: &Arguments, environment: &Environment) -> Result<JoinPlan, Fa
         address,
         token,
         trust,
+        // The agent of a node that has joined before listens there.
+        connect_back: !arguments.replace,
     })
 }
 
@@ -211,7 +259,18 @@ fn trust(arguments: &Arguments, control_plane: &HttpUrl) -> Result<Trust, Failur
 }
 
 /// The token is not shown in any error.
-fn token(file: &str) -> Result<SecretText, Failure> {
+fn token(arguments: &Arguments) -> Result<SecretText, Failure> {
+    let file = match (&arguments.token, &arguments.token_file) {
+        (Some(_), Some(_)) => {
+            let reason = "--token-file: must not be given with --token";
+            return Err(Failure::Usage(reason.to_owned()));
+        }
+        (Some(token), None) => {
+            let token = SecretText::new(token.trim());
+            return token.map_err(|error| Failure::Usage(format!("--token: {error}")));
+        }
+        (None, file) => needed(file.as_deref(), "--token-file", "FILE")?,
+    };
     let failed = |reason: String| Failure::Usage(format!("--token-file: {file}: {reason}"));
     let text = state_file::read_text(file.as_ref(), TOKEN_FILE_BYTES);
     let text = text.map_err(|error| failed(format!("cannot be read: {error}")))?;

@@ -8,9 +8,6 @@ use service_runtime::env::Environment;
 
 use crate::settings::PROGRAM;
 
-/// The longest file of settings: a dozen lines.
-const JOINED_FILE_BYTES: u64 = 64 * 1024;
-
 /// Settings that only make sense together: where one is set, the others of the file do not count.
 const TOGETHER: &[&[&str]] = &[
     &["POOL_MANAGERD_TLS_CERT_FILE", "POOL_MANAGERD_TLS_KEY_FILE"],
@@ -29,11 +26,11 @@ pub(crate) fn state_dir(environment: &Environment) -> PathBuf {
 /// # Errors
 /// When the file cannot be read, or a line is wrong; the text names the file.
 pub(crate) fn add_settings(environment: &mut Environment) -> Result<(), String> {
-    let file = JoinedFiles::in_directory(state_dir(environment)).settings();
+    let files = JoinedFiles::in_directory(state_dir(environment));
+    let file = files.settings();
     let shown = file.display();
-    let text = match state_file::read_plain_text(&file, JOINED_FILE_BYTES) {
-        Ok(Some(text)) => text,
-        Ok(None) => return Err(format!("{shown} has more than {JOINED_FILE_BYTES} bytes")),
+    let text = match files.read_settings() {
+        Ok(text) => text,
         // A state directory that is none is told with the other settings.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(());

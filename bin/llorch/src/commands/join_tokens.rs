@@ -1,6 +1,8 @@
 //! `join-token`: how machines become nodes. And `nodes revoke`.
 
-use llorch_client::{NewJoinToken, NodeId};
+use std::net::IpAddr;
+
+use llorch_client::{HttpUrl, NewJoinToken, NewJoinTokenAnswer, NodeId};
 use serde_json::json;
 
 use super::{App, cells::NONE};
@@ -22,27 +24,20 @@ impl App {
 
     /// The token on standard output, so that a script can keep it; all else beside it.
     fn create_join_token(&self, create: args::CreateJoinToken) -> Outcome {
-        let answer = self.client.create_join_token(&NewJoinToken {
-            node: create.node,
-            uses: create.uses,
-            expires_in: create.expires,
-        })?;
+        let answer = self.client.create_join_token(&new_token(create))?;
         if self.output.json {
             return Ok(self.output.json(&answer.raw)?);
         }
         let created = answer.read()?;
         let token = &created.join_token;
-        let uses = match token.max_uses {
-            1 => "one node".to_owned(),
-            uses => format!("{uses} nodes"),
-        };
+        let uses = machines(token.max_uses);
         let life = left(token.expires_at_ms, now_ms()).unwrap_or_default();
         note(&format!(
             "join token {} for {uses} within {life}, shown this once:",
             token.token_id
         ));
         self.output.line(&created.token)?;
-        let url = self.client.url();
+        let url = self.url_for_nodes(&created);
         let pin = match &created.ca_sha256 {
             Some(fingerprint) => format!(" --ca-sha256 {fingerprint}"),
             None => String::new(),
@@ -52,6 +47,55 @@ impl App {
              F{pin}"
         ));
         Ok(())
+    }
+
+    /// One line on standard output, with the token: it ends within the hour, and lets one machine
+    /// join.
+    pub(super) fn join_command(&self, create: args::CreateJoinToken) -> Outcome {
+        let created = self.client.create_join_token(&new_token(create))?.read()?;
+        let url = self.url_for_nodes(&created);
+        let mut line = format!("pool-managerd join {url} --token {}", created.token);
+        if let Some(fingerprint) = &created.ca_sha256 {
+            line.push_str(" --ca-sha256 ");
+            line.push_str(fingerprint);
+        }
+        line.push_str(" --start");
+        if self.output.json {
+            let value = json!({
+                "command": line,
+                "token_id": created.join_token.token_id,
+                "expires_at_ms": created.join_token.expires_at_ms,
+            });
+            return Ok(self.output.json(&value)?);
+        }
+        let life = left(created.join_token.expires_at_ms, now_ms()).unwrap_or_default();
+        note(&format!(
+            "run this on the machine within {life}, as the user of the engines; it lets {} join:",
+            machines(created.join_token.max_uses)
+        ));
+        if is_loopback(&url) {
+            note(
+                "the control plane is known by an address of loopback only, so this works on its \
+                 own machine alone; for others set ORCHESTRATORD_ADDR=0.0.0.0:8080 there, or name \
+                 its address with --url",
+            );
+        }
+        Ok(self.output.line(&line)?)
+    }
+
+    /// The URL of the server, or what it says of itself where this program talks to it over
+    /// loopback.
+    fn url_for_nodes(&self, created: &NewJoinTokenAnswer) -> String {
+        let own = self.client.url().to_string();
+        let url = match &created.url {
+            Some(url) if is_loopback(&own) => url.clone(),
+            _ => own,
+        };
+        // One port has both, and a control plane with a CA lets machines join over TLS only.
+        match url.strip_prefix("http://") {
+            Some(rest) if created.ca_sha256.is_some() => format!("https://{rest}"),
+            _ => url,
+        }
     }
 
     fn list_join_tokens(&self) -> Outcome {
@@ -110,4 +154,28 @@ impl App {
             .output
             .line(&format!("the credentials of {node} are revoked"))?)
     }
+}
+
+fn new_token(create: args::CreateJoinToken) -> NewJoinToken {
+    NewJoinToken {
+        node: create.node,
+        uses: create.uses,
+        expires_in: create.expires,
+    }
+}
+
+fn machines(uses: u32) -> String {
+    match uses {
+        1 => "one node".to_owned(),
+        uses => format!("{uses} nodes"),
+    }
+}
+
+fn is_loopback(url: &str) -> bool {
+    let Ok(url) = url.parse::<HttpUrl>() else {
+        return false;
+    };
+    let host = url.host();
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -79,6 +79,7 @@ impl App {
             Command::Token(args::Token::Revoke { key }) => self.revoke_key(&key),
             Command::Usage(usage) => self.usage(usage),
             Command::JoinToken(command) => self.join_token(command),
+            Command::JoinLine(create) => self.join_command(create),
             Command::Store(args::Store::Export(export)) => self.export_state(&export),
             Command::Bench(bench) => self.bench(&bench),
             // `run_offline` runs these before there is an `App`.

@@ -51,6 +51,9 @@ pub struct NewJoinTokenAnswer {
     /// The fingerprint of the CA, where there is one.
     #[serde(default)]
     pub ca_sha256: Option<String>,
+    /// The URL at which nodes reach the control plane, where it knows one.
+    #[serde(default)]
+    pub url: Option<String>,
 }
 
 impl fmt::Debug for NewJoinTokenAnswer {
@@ -58,6 +61,7 @@ impl fmt::Debug for NewJoinTokenAnswer {
         f.debug_struct("NewJoinTokenAnswer")
             .field("join_token", &self.join_token)
             .field("ca_sha256", &self.ca_sha256)
+            .field("url", &self.url)
             .finish_non_exhaustive()
     }
 }

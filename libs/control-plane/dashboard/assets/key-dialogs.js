@@ -3,6 +3,7 @@
 import { confirmation } from "./dialog.js";
 import { announce, h } from "./dom.js";
 import { limitFields } from "./key-limits.js";
+import { showOnce } from "./once.js";
 import { field, options } from "./parts.js";
 import { ask } from "./server.js";
 
@@ -119,24 +120,11 @@ export function revokeKey(key, changed) {
 
 /** Shows a token until the dialog is closed. */
 function showToken({ key, token }) {
-  const shown = h("input", { type: "text", readonly: true, class: "id", value: token, autocomplete: "off", spellcheck: "false" });
-  confirmation({
+  showOnce({
     title: `Token of ${key.name}`,
     words: "Copy it now: it is not shown again, and the server keeps only its SHA-256.",
-    field: field("Token", shown),
-    first: shown,
-    verb: "Copy and close",
-    async act() {
-      shown.select();
-      // Pages over plain HTTP have no clipboard of the newer kind.
-      const copied = await (navigator.clipboard?.writeText(token) ?? Promise.reject()).then(
-        () => true,
-        () => document.execCommand("copy"),
-      );
-      if (!copied) throw new Error("The browser does not copy: copy the selected text, and close.");
-      return "The token is copied.";
-    },
-    cancel: "Close",
+    label: "Token",
+    value: token,
   });
   announce("The token is shown once.");
 }

@@ -1,10 +1,11 @@
 // All nodes: found by words, sorted, each one line until it is opened.
 
+import { addNode } from "./add-node.js";
 import { h, keyed, show, text } from "./dom.js";
 import { ago, plural } from "./format.js";
 import { nodeLine } from "./node.js";
 import { busySlots, empty, field, options, poolState } from "./parts.js";
-import { ask } from "./server.js";
+import { ask, session } from "./server.js";
 import { notListed, state, subscribe } from "./store.js";
 
 /** Up to so many nodes are open from the start: they fit a screen or two. */
@@ -42,6 +43,7 @@ export function nodes() {
   const sort = h("select", { onchange: redraw });
   const open = h("button", { type: "button", class: "quiet", onclick: () => setAll(true) }, "Open all");
   const close = h("button", { type: "button", class: "quiet", onclick: () => setAll(false) }, "Close all");
+  const add = h("button", { type: "button", class: "primary", hidden: true, onclick: addNode }, "Add a node");
   const summary = h("p", { class: "faint", role: "status" });
   const refused = h("ul", { class: "refused", "aria-label": "Refused nodes", hidden: true });
   const list = h("ul", { class: "nodes" });
@@ -56,7 +58,7 @@ export function nodes() {
       field("Find", search),
       field("Show", which),
       field("Sort by", sort),
-      h("p", { class: "field buttons" }, open, close),
+      h("p", { class: "field buttons" }, open, close, add),
       summary,
     ),
     refused,
@@ -123,6 +125,7 @@ export function nodes() {
         return line;
       },
     );
+    show(add, mayAdd());
     keyed(refused, state.refusedNodes, (node) => `${node.from} ${node.node_id ?? ""}`, refusedLine);
     show(refused, state.refusedNodes.length > 0);
     const all = found.length === state.nodes.length;
@@ -152,7 +155,13 @@ function refusedLine() {
 }
 
 function none() {
-  return empty("No node yet", "Start pool-managerd on a GPU machine with ORCHESTRATORD_URL set to this server; it appears here by itself.");
+  const how = "“Add a node” makes a line to paste on a GPU machine. One with ORCHESTRATORD_URL set to this server appears here by itself.";
+  return empty("No node yet", mayAdd() ? how : "A machine on which pool-managerd joins this server appears here.");
+}
+
+/** In the HOME profile this machine is the only node. */
+function mayAdd() {
+  return session.may("operator") && state.status?.profile === "cloud";
 }
 
 function haystack(node) {

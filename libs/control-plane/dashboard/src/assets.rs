@@ -30,6 +30,7 @@ type Source = (&'static str, &'static str, &'static [u8]);
 const PAGE: &str = include_str!("../assets/index.html");
 
 const FILES: &[Source] = embedded! {
+    "add-node.js": SCRIPT,
     "app.css": CSS,
     "app.js": SCRIPT,
     "chart.js": SCRIPT,
@@ -47,6 +48,7 @@ const FILES: &[Source] = embedded! {
     "mark.svg": SVG,
     "node.js": SCRIPT,
     "nodes.js": SCRIPT,
+    "once.js": SCRIPT,
     "overview.js": SCRIPT,
     "parts.js": SCRIPT,
     "playground.js": SCRIPT,

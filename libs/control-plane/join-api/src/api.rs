@@ -11,7 +11,7 @@ use bearer_auth::{AuthPolicy, CertificateHolder, TokenDigest};
 use join_tokens::{Effect, Event, JoinError, JoinState, JoinToken, JoinTokenError};
 use key_api::KeyApi;
 use node_ca::{CaDirectory, DEFAULT_NODE_LIFETIME, Host, SignError};
-use pool_registry_types::NodeId;
+use pool_registry_types::{HttpUrl, NodeId};
 use registry_store::{JoinStore, StoreError};
 use tls_config::IdentityFiles;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -32,6 +32,9 @@ pub struct JoinConfig {
     pub own_certificates: Vec<IdentityFiles>,
     /// Further hosts of this control plane, such as its listen address.
     pub own_hosts: Vec<Host>,
+    /// The URL at which nodes reach this control plane, where it is known:
+    /// [`own_url`](crate::own_url).
+    pub url: Option<HttpUrl>,
     /// Whether nodes may join at all. In the HOME profile they may not.
     pub takes_nodes: bool,
 }
@@ -45,6 +48,7 @@ impl Default for JoinConfig {
             addresses: AddressRanges::default(),
             own_certificates: Vec::new(),
             own_hosts: Vec::new(),
+            url: None,
             takes_nodes: true,
         }
     }

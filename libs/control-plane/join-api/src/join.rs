@@ -17,6 +17,7 @@ use tls_config::IdentityFiles;
 use crate::{
     api::JoinApi,
     errors::{internal, refused},
+    reach::reach,
 };
 
 /// The longest wait until a certificate is valid. Times in certificates are whole seconds.
@@ -32,6 +33,11 @@ impl JoinApi {
         let may_join = self.check(digest, &node_id).await;
         may_join.map_err(|error| refused(&error))?;
         let host = self.check_address(&request.address).await?;
+        if let Some(challenge) = &request.challenge {
+            let address = &request.address;
+            let reached = reach(address, challenge, &self.inner().config.addresses).await;
+            reached.map_err(|why| ApiError::invalid(format!("address: {address} {why}")))?;
+        }
         match &self.inner().config.ca {
             Some(ca) => {
                 let csr = request.csr.ok_or_else(|| {

@@ -7,11 +7,14 @@
 mod api;
 mod errors;
 mod join;
+mod own_url;
+mod reach;
 mod routes;
 mod view;
 
 pub use crate::{
     api::{JoinApi, JoinConfig},
+    own_url::own_url,
     routes::{JOIN_PATH, LIMITS, MAX_JOIN_BODY_BYTES},
     view::{CreatedJoinTokenAnswer, JoinTokenAnswer, JoinTokensAnswer, NewJoinTokenRequest},
 };

@@ -129,8 +129,9 @@ async fn create(
     let join_token = changed?.ok_or_else(internal)?;
     let ca = &api.inner().config.ca;
     let fingerprint = ca.as_ref().map(|ca| ca.fingerprint().to_string());
+    let url = api.inner().config.url.clone();
     let now = SystemTime::now();
-    let answer = CreatedJoinTokenAnswer::new(&join_token, token, fingerprint, now);
+    let answer = CreatedJoinTokenAnswer::new(&join_token, token, fingerprint, url, now);
     Ok(not_cached(Json(answer)))
 }
 

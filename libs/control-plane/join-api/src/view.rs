@@ -7,7 +7,7 @@ use std::{
 
 use bearer_auth::AccessToken;
 use join_tokens::{JoinToken, NewJoinToken};
-use pool_registry_types::{NodeId, PemText};
+use pool_registry_types::{HttpUrl, NodeId, PemText};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -134,6 +134,10 @@ pub struct CreatedJoinTokenAnswer {
     /// there is no CA.
     #[serde(skip_serializing_if = "Option::is_none")]
     ca_sha256: Option<String>,
+    /// The URL at which nodes reach the control plane. Absent where it listens on loopback only, or
+    /// does not know its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<HttpUrl>,
 }
 
 impl CreatedJoinTokenAnswer {
@@ -141,12 +145,14 @@ impl CreatedJoinTokenAnswer {
         join_token: &JoinToken,
         token: AccessToken,
         ca_sha256: Option<String>,
+        url: Option<HttpUrl>,
         now: SystemTime,
     ) -> Self {
         Self {
             join_token: JoinTokenAnswer::new(join_token, now),
             token,
             ca_sha256,
+            url,
         }
     }
 }

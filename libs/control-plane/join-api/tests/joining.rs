@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use std::{
+    io::Write as _,
     net::IpAddr,
     sync::{
         Arc,
@@ -192,6 +193,71 @@ async fn a_machine_joins_with_a_token_and_renews_its_certificate() {
         .send(Method::POST, "/v2/nodes/gpu-1/certificate", renewal)
         .await;
     assert_eq!(status, 403);
+}
+
+/// A server that sends `text` to each client that connects.
+fn listener(text: &'static str) -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(text.as_bytes());
+        }
+    });
+    at
+}
+
+// spec: JOIN-36
+#[tokio::test]
+async fn a_machine_that_is_not_reached_at_its_address_does_not_join() {
+    let api = Api::with_ca();
+    let token = api.token(Value::Null).await;
+    let key = KeyPair::generate().unwrap();
+    let closed = {
+        let bound = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        bound.local_addr().unwrap()
+    };
+    let other = listener("HTTP/1.1 400 Bad Request\r\n\r\n and more than a line has");
+    let silent = listener("");
+    let right = listener("llorch-join 0123456789abcdef0123456789abcdef\n");
+    for (at, challenge, status, text) in [
+        (right, "short", 400, "challenge"),
+        (
+            closed,
+            "0123456789abcdef0123456789abcdef",
+            400,
+            "is not reached by the control plane: Connection refused",
+        ),
+        (
+            other,
+            "0123456789abcdef0123456789abcdef",
+            400,
+            "is answered by another program",
+        ),
+        (
+            silent,
+            "0123456789abcdef0123456789abcdef",
+            400,
+            "is answered by another program",
+        ),
+        (
+            right,
+            "00000000000000000000000000000000",
+            400,
+            "is answered by another program",
+        ),
+        (right, "0123456789abcdef0123456789abcdef", 200, ""),
+    ] {
+        let body = json!({
+            "token": token, "node_id": "gpu-1", "address": format!("https://{at}"),
+            "csr": csr(&key), "challenge": challenge,
+        });
+        let (found, answer) = api.join(body).await;
+        assert_eq!(found, status, "{challenge}: {answer}");
+        if status != 200 {
+            assert!(message(&answer).contains(text), "{text}: {answer}");
+        }
+    }
 }
 
 // spec: JOIN-11, JOIN-12, JOIN-40, JOIN-41

@@ -1,6 +1,6 @@
 //! Why a machine did not join, in one sentence that names the file or the field.
 
-use std::{io, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use pool_registry_types::HttpUrl;
 use thiserror::Error;
@@ -43,6 +43,17 @@ pub enum JoinError {
          both machines"
     )]
     BadCertificate(TlsError),
+    /// Nothing can listen where the control plane would connect to.
+    #[error(
+        "{address}: cannot listen there: {source}; stop the program that does, or join with \
+         --address URL and another port"
+    )]
+    NotListening {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
     /// A file cannot be written.
     #[error("{}: cannot be written: {source}", .file.display())]
     NotWritten {

@@ -5,9 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pool_registry_types::HttpUrl;
 use tls_config::{IdentityFiles, ServerFiles, ServerTls};
 
 use crate::error::JoinError;
+
+/// The longest file of settings: a dozen lines.
+const SETTINGS_BYTES: u64 = 64 * 1024;
+
+/// The setting with the URL of the control plane.
+pub(crate) const CONTROL_PLANE_SETTING: &str = "ORCHESTRATORD_URL";
 
 /// The files in the state directory of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +35,23 @@ impl JoinedFiles {
     #[must_use]
     pub fn settings(&self) -> PathBuf {
         self.directory.join("joined.env")
+    }
+
+    /// Whether this machine has joined the control plane at `url`, as its settings say.
+    #[must_use]
+    pub fn has_joined(&self, url: &HttpUrl) -> bool {
+        let wanted = format!("{CONTROL_PLANE_SETTING}={url}");
+        let text = self.read_settings();
+        text.is_ok_and(|text| text.lines().any(|line| line == wanted))
+    }
+
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are longer than joining writes them.
+    pub fn read_settings(&self) -> io::Result<String> {
+        let text = state_file::read_plain_text(&self.settings(), SETTINGS_BYTES)?;
+        text.ok_or_else(|| io::Error::other(format!("has more than {SETTINGS_BYTES} bytes")))
     }
 
     /// Certificate, CA and private key of the node.

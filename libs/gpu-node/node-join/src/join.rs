@@ -1,6 +1,9 @@
 //! A machine joins.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 use pool_registry_types::{HttpUrl, JoinRequest, JoinResponse, NodeId, PemText, SecretText};
 use tls_config::{ClientTls, Trust};
@@ -9,8 +12,9 @@ use zeroize::Zeroizing;
 use crate::{
     client::post,
     error::JoinError,
-    files::{JoinedFiles, not_written, write_private},
+    files::{CONTROL_PLANE_SETTING, JoinedFiles, not_written, write_private},
     key::NodeKey,
+    reachable::Reachable,
 };
 
 const PATH: &str = "/v2/join";
@@ -28,6 +32,9 @@ pub struct JoinPlan {
     pub token: SecretText,
     /// Which control plane is trusted, where it has TLS.
     pub trust: Trust,
+    /// Whether the control plane is asked to connect to the address before. Something else may
+    /// listen there already: the `pool-managerd` of a node that joins again.
+    pub connect_back: bool,
 }
 
 /// A machine that has joined.
@@ -37,6 +44,8 @@ pub struct Joined {
     pub files: JoinedFiles,
     /// Whether it has a certificate. Otherwise it has a token.
     pub has_certificate: bool,
+    /// Whether the control plane has connected to the address.
+    pub is_reached: bool,
 }
 
 /// Joins, and writes `files`. The key pair is made here, and the private key stays here.
@@ -50,8 +59,17 @@ pub fn join(plan: &JoinPlan, files: &JoinedFiles) -> Result<Joined, JoinError> {
     let key = NodeKey::generate()?;
     let (token, node, address) = (&plan.token, &plan.node_id, &plan.address);
     let request = JoinRequest::new(token.clone(), node.clone(), address.clone());
-    let request = request.with_csr(key.request(node)?);
+    let mut request = request.with_csr(key.request(node)?);
+    let reachable = if plan.connect_back {
+        Reachable::listen(listen_address(address))?
+    } else {
+        None
+    };
+    if let Some(reachable) = &reachable {
+        request = request.with_challenge(reachable.challenge());
+    }
     let response: JoinResponse = post(&plan.control_plane, PATH, &request, &tls)?;
+    let is_reached = reachable.is_some_and(|reachable| reachable.was_asked());
     let has_certificate = match (response.certificate, response.ca_certificate) {
         (Some(certificate), Some(ca)) => {
             with_certificate(plan, &files, &key.behind(&certificate), &ca)?;
@@ -66,6 +84,7 @@ pub fn join(plan: &JoinPlan, files: &JoinedFiles) -> Result<Joined, JoinError> {
     Ok(Joined {
         files,
         has_certificate,
+        is_reached,
     })
 }
 
@@ -135,10 +154,13 @@ fn settings(plan: &JoinPlan) -> Zeroizing<String> {
     );
     for (name, value) in [
         ("POOL_MANAGERD_CLOUD_PROFILE", "true".to_owned()),
-        ("ORCHESTRATORD_URL", plan.control_plane.to_string()),
+        (CONTROL_PLANE_SETTING, plan.control_plane.to_string()),
         ("POOL_MANAGERD_NODE_ID", plan.node_id.to_string()),
         ("POOL_MANAGERD_ADDRESS", plan.address.to_string()),
-        ("POOL_MANAGERD_ADDR", listen_address(&plan.address)),
+        (
+            "POOL_MANAGERD_ADDR",
+            listen_address(&plan.address).to_string(),
+        ),
         ("POOL_MANAGERD_REQUIRE_AUTH", "true".to_owned()),
     ] {
         line(&mut text, name, &value);
@@ -147,13 +169,10 @@ fn settings(plan: &JoinPlan) -> Zeroizing<String> {
 }
 
 /// The listen address of a node at `address`: its IP address, or every one where it has a name.
-fn listen_address(address: &HttpUrl) -> String {
-    let port = address.port();
-    match address.host().parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => format!("{ip}:{port}"),
-        Ok(IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
-        Err(_) => format!("0.0.0.0:{port}"),
-    }
+fn listen_address(address: &HttpUrl) -> SocketAddr {
+    let ip = address.host().parse();
+    let ip = ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    SocketAddr::new(ip, address.port())
 }
 
 fn trust_line(text: &mut String, trust: &Trust) {
@@ -195,7 +214,8 @@ mod tests {
             ("https://gpu-1.example:9300", "0.0.0.0:9300"),
             ("http://127.0.0.1:9200", "127.0.0.1:9200"),
         ] {
-            assert_eq!(listen_address(&address.parse().unwrap()), listens);
+            let listen = listen_address(&address.parse().unwrap());
+            assert_eq!(listen.to_string(), listens);
         }
     }
 }

@@ -5,6 +5,7 @@ mod error;
 mod files;
 mod join;
 mod key;
+mod reachable;
 mod renew;
 
 pub use crate::{

@@ -49,6 +49,7 @@ fn plan(answer: Answer) -> JoinPlan {
         address: "https://10.0.0.7:9200".parse().unwrap(),
         token: "llorch_canary".try_into().unwrap(),
         trust: Trust::System,
+        connect_back: false,
     }
 }
 

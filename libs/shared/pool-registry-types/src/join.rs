@@ -10,6 +10,9 @@ use crate::{
     limits::{MAX_PEM_BYTES, MAX_SECRET_BYTES},
 };
 
+/// 128 random bits.
+const CHALLENGE_DIGITS: usize = 32;
+
 /// A secret on its way. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String")]
@@ -92,6 +95,39 @@ impl TryFrom<String> for PemText {
     }
 }
 
+/// What a machine that joins says at its address, so that the control plane knows that it has
+/// reached that machine: 32 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Challenge(String);
+
+impl Challenge {
+    /// From random bytes.
+    #[must_use]
+    pub fn new(random: [u8; 16]) -> Self {
+        Self(format!("{:032x}", u128::from_be_bytes(random)))
+    }
+
+    /// The line that the machine sends to each client that connects, with its end.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("llorch-join {}\n", self.0)
+    }
+}
+
+impl TryFrom<String> for Challenge {
+    type Error = InvalidField;
+
+    fn try_from(text: String) -> Result<Self, InvalidField> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() == CHALLENGE_DIGITS && text.bytes().all(is_digit) {
+            return Ok(Self(text));
+        }
+        let reason = format!("must be {CHALLENGE_DIGITS} hexadecimal digits in lower case");
+        Err(InvalidField::new("challenge", reason))
+    }
+}
+
 /// `POST /v2/join`: a machine joins with a join token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -108,6 +144,14 @@ pub struct JoinRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, max_length = 16384))]
     pub csr: Option<PemText>,
+    /// What the machine sends to each client that connects to `address` while it joins, on a line
+    /// behind `llorch-join` and a space. The control plane then connects, and refuses a machine
+    /// that it does not reach. Without it nothing is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(
+        value_type = Option<String>, min_length = 32, max_length = 32, pattern = "^[0-9a-f]{32}$"
+    ))]
+    pub challenge: Option<Challenge>,
 }
 
 impl JoinRequest {
@@ -119,6 +163,7 @@ impl JoinRequest {
             node_id,
             address,
             csr: None,
+            challenge: None,
         }
     }
 
@@ -126,6 +171,13 @@ impl JoinRequest {
     #[must_use]
     pub fn with_csr(mut self, csr: PemText) -> Self {
         self.csr = Some(csr);
+        self
+    }
+
+    /// Asks the control plane to connect to the address before the machine joins.
+    #[must_use]
+    pub fn with_challenge(mut self, challenge: Challenge) -> Self {
+        self.challenge = Some(challenge);
         self
     }
 }
@@ -208,5 +260,30 @@ mod tests {
             "{error}"
         );
         assert!(SecretText::new("x".repeat(MAX_SECRET_BYTES + 1)).is_err());
+    }
+
+    // spec: JOIN-36
+    #[test]
+    fn a_challenge_is_read_as_it_was_written_and_has_one_form() {
+        let challenge = Challenge::new([7; 16]);
+        let text = serde_json::to_string(&challenge).unwrap();
+        assert_eq!(serde_json::from_str::<Challenge>(&text).unwrap(), challenge);
+        assert_eq!(
+            challenge.line(),
+            format!("llorch-join {}\n", "07".repeat(16))
+        );
+        for wrong in [
+            "",
+            "07",
+            &"0F".repeat(16),
+            &"07".repeat(17),
+            &"é".repeat(16),
+        ] {
+            let error = Challenge::try_from(wrong.to_owned()).unwrap_err();
+            assert!(
+                error.to_string().starts_with("challenge must be 32"),
+                "{error}"
+            );
+        }
     }
 }

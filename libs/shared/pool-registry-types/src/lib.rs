@@ -54,7 +54,7 @@ pub use health::{HealthAnswer, ORCHESTRATORD, POOL_MANAGERD};
 pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
 pub use id::{BootId, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use invalid::InvalidField;
-pub use join::{CertificateRequest, JoinRequest, JoinResponse, PemText, SecretText};
+pub use join::{CertificateRequest, Challenge, JoinRequest, JoinResponse, PemText, SecretText};
 pub use key_file::KeyFile;
 pub use limits::{
     MAX_CONTEXT_LENGTH, MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES,

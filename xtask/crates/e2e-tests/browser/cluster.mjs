@@ -80,6 +80,15 @@ await withBrowser(async ({ open }) => {
     const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
     return (await fetch(`${url}/v1/chat/completions`, { method: "POST", headers, body })).status;
   };
+  await view("Nodes");
+  await tabTo(page, page.getByRole("button", { name: "Add a node", exact: true }));
+  await page.keyboard.press("Enter");
+  await page.getByRole("dialog").getByRole("button", { name: "Make the line", exact: true }).click();
+  const joining = page.getByRole("dialog").filter({ hasText: "Run this on the new machine" });
+  const line = await joining.getByLabel("Line", { exact: true }).inputValue();
+  assert.ok(line.startsWith(`pool-managerd join ${url} --token llorch_`) && line.endsWith(" --start"), line);
+  await picture(page, "add-node");
+  await joining.getByRole("button", { name: "Close", exact: true }).click();
   await view("Keys");
   const shop = page.getByRole("row").filter({ hasText: "shop" });
   await tabTo(page, page.getByRole("button", { name: "Create key", exact: true }));

@@ -16,7 +16,7 @@ const SLOTS: u32 = 2;
 /// Slow enough that an answer of thousands of words outlasts a drain.
 const PAD_MB: u32 = 60;
 
-// spec: DASH-9, DASH-10, DASH-11, DASH-12, DASH-32, DASH-40, DASH-41
+// spec: DASH-9, DASH-10, DASH-11, DASH-12, DASH-32, DASH-40, DASH-41, DASH-50
 #[test]
 fn an_operator_sees_and_steers_three_nodes() -> Result<()> {
     let Some(browser) = Browser::find()? else {

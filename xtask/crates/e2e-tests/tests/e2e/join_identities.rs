@@ -46,7 +46,8 @@ fn a_node_passes_for_no_one_else() -> Result<()> {
         );
         let machine = Machine::new(cluster, "third")?;
         let mut misled = printed.clone();
-        misled.err = misled.err.replace(&orchestrator.url(), &evil.url("http"));
+        let own = https(&orchestrator.url());
+        misled.err = misled.err.replace(&own, &evil.url("https"));
         let joined = machine.join("third", &misled, "https")?;
         ensure!(
             joined.code == Some(1) && joined.err.contains(is_of_evil),

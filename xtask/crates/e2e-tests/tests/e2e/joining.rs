@@ -74,8 +74,8 @@ pub(crate) fn with_ca(cluster: &Cluster, settings: &[(&str, &str)]) -> Result<Or
 /// A machine that may become a node.
 pub(crate) struct Machine {
     pub(crate) directory: PathBuf,
-    state: PathBuf,
-    program: PathBuf,
+    pub(crate) state: PathBuf,
+    pub(crate) program: PathBuf,
     /// Where its node listens.
     port: u16,
 }
@@ -421,7 +421,7 @@ fn a_machine_that_may_not_join_is_told_why() -> Result<()> {
                 "--ca-sha256: must be the SHA-256",
             ),
             (
-                edit(&good, "", ""),
+                edit(&good, "join https://", "join http://"),
                 "http",
                 64,
                 "URL: must begin with https://",

@@ -30,6 +30,7 @@ mod gpus;
 mod handoff;
 mod home;
 mod http2;
+mod join_command;
 mod join_identities;
 mod joining;
 mod load;
