@@ -6,8 +6,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-/// The tables, one for each version of IP.
-const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+/// The tables, one for each version of IP. A sandbox may hide `/proc/net` itself.
+const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 
 /// How much of a table is read. A line has about 150 bytes, and the listening sockets come first.
 pub(crate) const MAX_SOCKET_TABLE_BYTES: u64 = 1024 * 1024;

@@ -81,7 +81,7 @@ impl HandoffStore {
     pub fn write(&self, handoff: &Handoff) -> Result<PathBuf, StoreError> {
         let mut text = serde_json::to_vec_pretty(handoff)?;
         text.push(b'\n');
-        state_file::create_directory(&self.dir).map_err(|error| failed(&self.dir, error))?;
+        self.create().map_err(|error| failed(&self.dir, error))?;
         let name = format!("{}_{}.json", handoff.pool_id, handoff.replica_id);
         let path = self.dir.join(name);
         let written = if handoff.api_key_file.is_some() {
@@ -90,18 +90,24 @@ impl HandoffStore {
             state_file::write(&path, &text)
         };
         written
-            .and_then(|()| self.give_away(&path))
+            .and_then(|()| give_away(&path, &self.dir))
             .map_err(|error| failed(&path, error))?;
         Ok(path)
     }
 
-    /// Gives a file to the owner of the directory.
-    fn give_away(&self, path: &Path) -> io::Result<()> {
-        let owner = fs::metadata(&self.dir)?;
-        if !geteuid().is_root() || owner.uid() == 0 {
-            return Ok(());
-        }
-        std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
+    /// Creates the directory. It belongs to the owner of the one above it, as do those between.
+    fn create(&self) -> io::Result<()> {
+        let missing: Vec<&Path> = self
+            .dir
+            .ancestors()
+            .take_while(|path| !path.as_os_str().is_empty() && !path.exists())
+            .collect();
+        state_file::create_directory(&self.dir)?;
+        let mut made = missing.into_iter().rev();
+        made.try_for_each(|path| match path.parent() {
+            Some(above) if !above.as_os_str().is_empty() => give_away(path, above),
+            _ => Ok(()),
+        })
     }
 
     /// Removes a file of [`list`](Self::list).
@@ -113,6 +119,15 @@ impl HandoffStore {
             .and_then(|()| state_file::sync_directory(&self.dir))
             .map_err(|error| failed(path, error))
     }
+}
+
+/// Gives `path` to the owner of the directory `above`, where this user may.
+fn give_away(path: &Path, above: &Path) -> io::Result<()> {
+    let owner = fs::metadata(above)?;
+    if !geteuid().is_root() || owner.uid() == 0 {
+        return Ok(());
+    }
+    std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
 }
 
 fn failed(path: &Path, source: io::Error) -> StoreError {
@@ -184,5 +199,28 @@ mod tests {
         store.remove(&open).unwrap();
         assert_eq!(store.list().unwrap().len(), 1);
         assert!(store.remove(&open).is_err());
+    }
+
+    // spec: FIND-10
+    #[test]
+    fn what_root_writes_belongs_to_the_owner_of_the_directory() {
+        if !geteuid().is_root() {
+            eprintln!("not tested: this user may not give files away");
+            return;
+        }
+        /// A user that no process has.
+        const DAEMON: u32 = 54_321;
+        let root = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(root.path(), Some(DAEMON), Some(DAEMON)).unwrap();
+        let store = HandoffStore::new(root.path().join("a/handoffs"));
+        let file = store.write(&handoff("r0")).unwrap();
+        for path in [&file, store.dir(), &root.path().join("a")] {
+            assert_eq!(
+                fs::metadata(path).unwrap().uid(),
+                DAEMON,
+                "{}",
+                path.display()
+            );
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{StatusCode, uri::PathAndQuery};
-use pool_registry::EngineKey;
+use pool_registry::{EngineKey, ProbeOutcome};
 use pool_registry_types::{
     EngineKind, HealthAnswer, HttpUrl, KnownEngine, ORCHESTRATORD, POOL_MANAGERD,
 };
@@ -16,7 +16,7 @@ use crate::{
     dialect::{MODELS, Mark, Shows},
     kinds::dialect,
     parse::json,
-    probe::{MAX_BODY_BYTES, NotAsked},
+    probe::{EngineAt, MAX_BODY_BYTES, NotAsked},
 };
 
 /// Where our own daemons, and some engines, report their health.
@@ -88,22 +88,60 @@ pub async fn identify(
     Ok(evidence.conclude())
 }
 
-/// Whether an engine that was announced as `kind` is still one, from the owner that it names for
-/// its models, and else from what it answers. `None` when nothing contradicts; otherwise what
-/// answers in its place.
+/// What answers in the place of an engine that was announced as `kind`; `None` when nothing
+/// contradicts that. `outcome` is that of a good probe, which may show it without another request.
 pub(crate) async fn contradiction(
-    url: &HttpUrl,
-    kind: &EngineKind,
-    key: Option<&EngineKey>,
-    owned_by: Option<&str>,
+    engine: EngineAt<'_>,
+    outcome: &ProbeOutcome,
     limit: Duration,
 ) -> Result<Option<Identity>, NotAsked> {
-    let known = kind.known();
-    if known.is_some() && owned_by.and_then(kind_of_owner) == known {
-        return Ok(None);
+    let EngineAt { kind, url, key } = engine;
+    match kind.known().filter(|kind| *kind != KnownEngine::OpenAi) {
+        Some(known) => {
+            let owner = outcome.owned_by.as_deref();
+            if owner.and_then(kind_of_owner) == Some(known)
+                || has_mark(engine, known, limit).await?
+            {
+                return Ok(None);
+            }
+        }
+        // Any server that lists models is one, except a daemon of this project.
+        None if outcome
+            .models
+            .as_ref()
+            .is_some_and(|names| !names.is_empty()) =>
+        {
+            let answer = own_errors(ask(url, key, HEALTH, limit).await)?;
+            let daemon = answer.and_then(|(_, body)| daemon(&body));
+            return Ok(daemon.map(Identity::Ours));
+        }
+        None => {}
     }
     let found = identify(url, key, limit).await?;
     Ok(Some(found).filter(|found| contradicts(kind, found)))
+}
+
+/// Whether an answer of the engine is one that only `kind` gives.
+async fn has_mark(
+    engine: EngineAt<'_>,
+    kind: KnownEngine,
+    limit: Duration,
+) -> Result<bool, NotAsked> {
+    for mark in marks(kind) {
+        let answer = ask(engine.url, engine.key, mark.path, limit).await;
+        if own_errors(answer)?.is_some_and(|(_, body)| shows(mark.shows, &body)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// An answer, if there is one. An error of this process says nothing about the engine.
+fn own_errors<T>(answer: Result<T, GetError>) -> Result<Option<T>, NotAsked> {
+    match answer {
+        Err(error) if error.is_own() => Err(NotAsked::new(error.with_causes())),
+        answer => Ok(answer.ok()),
+    }
 }
 
 /// Whether `found` cannot be an engine that was announced as `kind`.
@@ -157,7 +195,7 @@ async fn ask(
 
 /// What the answers so far show. No I/O.
 #[derive(Debug, Default)]
-pub(crate) struct Evidence {
+struct Evidence {
     has_answer: bool,
     kind: Option<KnownEngine>,
     ours: Option<&'static str>,
@@ -170,7 +208,7 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     /// Takes an answer of `path`.
-    pub(crate) fn learn(&mut self, path: &str, status: StatusCode, body: &[u8]) {
+    fn learn(&mut self, path: &str, status: StatusCode, body: &[u8]) {
         self.has_answer = true;
         if path == HEALTH {
             self.ours = daemon(body);
@@ -207,7 +245,7 @@ impl Evidence {
     }
 
     /// What answers, once no further answer can change it.
-    pub(crate) fn decided(&self) -> Option<Identity> {
+    fn decided(&self) -> Option<Identity> {
         if let Some(daemon) = self.ours {
             return Some(Identity::Ours(daemon));
         }
@@ -222,7 +260,7 @@ impl Evidence {
     }
 
     /// What answers, after the last answer.
-    pub(crate) fn conclude(self) -> Identity {
+    fn conclude(self) -> Identity {
         if let Some(decided) = self.decided() {
             return decided;
         }
@@ -243,6 +281,19 @@ impl Evidence {
             Identity::Engine(kind)
         }
     }
+}
+
+/// What a server is that answers every request with this status and body.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn identity_of(status: StatusCode, body: &[u8]) -> Identity {
+    let mut evidence = Evidence::default();
+    for path in paths() {
+        evidence.learn(path, status, body);
+        if let Some(identity) = evidence.decided() {
+            return identity;
+        }
+    }
+    evidence.conclude()
 }
 
 /// The daemon of this project that gives this answer.

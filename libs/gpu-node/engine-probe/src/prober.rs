@@ -99,7 +99,7 @@ impl Prober {
         };
         let outcome = match probe(engine, scope, self.timing.timeout).await {
             Ok(outcome) if target.verifies_kind && scope.traits && outcome.ready => {
-                self.check_kind(&target, key.as_ref(), outcome).await
+                self.check_kind(engine, outcome).await
             }
             outcome => outcome,
         };
@@ -109,13 +109,11 @@ impl Prober {
     /// Fails the probe of an engine that is not the announced one.
     async fn check_kind(
         &self,
-        target: &ReplicaTarget,
-        key: Option<&EngineKey>,
+        engine: EngineAt<'_>,
         outcome: ProbeOutcome,
     ) -> Result<ProbeOutcome, NotAsked> {
-        let (url, kind) = (&target.url, &target.engine);
-        let owner = outcome.owned_by.as_deref();
-        let other = contradiction(url, kind, key, owner, self.timing.timeout).await?;
+        let other = contradiction(engine, &outcome, self.timing.timeout).await?;
+        let EngineAt { kind, url, .. } = engine;
         Ok(other.map_or(outcome, |other| {
             ProbeOutcome::refused(format!(
                 "{url} was announced as {kind}, but {other}; stop it, or announce it as what it is"

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use pool_registry::EngineKey;
+use pool_registry::{EngineKey, ProbeOutcome};
 use pool_registry_types::{EngineKind, KnownEngine};
 
 use super::stand_in::{Reply, StandIn, closed_port};
 use crate::{
-    Identity, identify,
+    EngineAt, Identity, identify,
     identify::{contradiction, contradicts},
 };
 
@@ -260,14 +260,60 @@ async fn another_engine_at_the_url_of_one_contradicts_its_kind() {
             "{found:?} {kind}"
         );
     }
-    let other = server(ENGINES[0].1);
-    let found = contradiction(&other.url(), &vllm, None, Some("llamacpp"), LIMIT).await;
-    assert_eq!(
-        found.unwrap(),
-        Some(Identity::Engine(KnownEngine::LlamaCpp))
-    );
-    let asked = other.paths().len();
-    // The owner of its models is enough.
-    let found = contradiction(&other.url(), &vllm, None, Some("vllm"), LIMIT).await;
-    assert_eq!((found.unwrap(), other.paths().len()), (None, asked));
+}
+
+// spec: FIND-4
+#[tokio::test]
+async fn a_good_probe_that_shows_the_kind_costs_little() {
+    let of_owner = |owner: &str| ProbeOutcome {
+        owned_by: Some(owner.to_owned()),
+        ..ProbeOutcome::ready().with_models(vec!["m".to_owned()])
+    };
+    let vllm = EngineKind::from(KnownEngine::Vllm);
+    let openai = EngineKind::from(KnownEngine::OpenAi);
+    let tgi = EngineKind::from(KnownEngine::Tgi);
+    let llama = Some(Identity::Engine(KnownEngine::LlamaCpp));
+    let daemon: Answers = &[(
+        "/health",
+        200,
+        r#"{"status":"ok","service":"orchestratord"}"#,
+    )];
+    for (answers, kind, owner, expected, asked) in [
+        (ENGINES[0].1, &vllm, "llamacpp", llama, None),
+        // The owner of its models is enough, or else an answer that only its kind gives.
+        (ENGINES[0].1, &vllm, "vllm", None, Some(0)),
+        (
+            &[("/info", 200, r#"{"max_concurrent_requests":1}"#)],
+            &tgi,
+            "x",
+            None,
+            Some(1),
+        ),
+        // Any server with models is an engine of unknown kind, except one of ours.
+        (ENGINES[0].1, &openai, "llamacpp", None, Some(1)),
+        (
+            daemon,
+            &openai,
+            "llorch",
+            Some(Identity::Ours("orchestratord")),
+            Some(1),
+        ),
+    ] {
+        let server = server(answers);
+        let engine = EngineAt {
+            kind,
+            url: &server.url(),
+            key: None,
+        };
+        let found = contradiction(engine, &of_owner(owner), LIMIT)
+            .await
+            .unwrap();
+        assert_eq!(found, expected, "{kind} {owner}");
+        let requests = server.paths().len();
+        assert!(
+            asked.is_none_or(|asked| asked == requests),
+            "{:?}",
+            server.paths()
+        );
+    }
 }
