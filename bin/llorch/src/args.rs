@@ -1,6 +1,7 @@
 //! The command line.
 
 mod ca;
+mod engine;
 mod join_token;
 mod key_limits;
 mod store;
@@ -12,6 +13,7 @@ use llorch_client::{DrainTarget, NodeId, NodeStatus, TaskId};
 
 pub(crate) use self::{
     ca::{Ca, CaFiles},
+    engine::{AddEngine, Engine, HandoffDirectory},
     join_token::{CreateJoinToken, JoinToken},
     key_limits::{ChangeKeyLimits, KeyLimitArgs},
     store::{ExportState, ImportState, Profile, Store},
@@ -131,6 +133,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         watch: Watch,
     },
+    /// Find, announce, list and restart engines
+    #[command(subcommand)]
+    Engine(Box<Engine>),
     /// List the models and their endpoints
     Models {
         #[command(flatten)]

@@ -10,14 +10,14 @@ use address_ranges::AddressRanges;
 use admission::AdmissionConfig;
 use bearer_auth::ApiToken;
 use daemon::{
-    DirectoryUse, ListenTls, REQUIRE_AUTH, RUNTIME_DIR, Settings, SettingsReader,
+    DirectoryUse, ListenTls, REQUIRE_AUTH, RUNTIME_DIR, ScanSettings, Settings, SettingsReader,
     require_directory, require_regular_file,
 };
 use http::HeaderValue;
 use http_server::AllowedOrigins;
 use inference_gateway::{Aliases, GatewayConfig, MAX_ALIASES_FILE_BYTES};
 use join_api::JoinConfig;
-use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
+use local_node::{NodeConfig, PoolFileAt, ScanConfig, StateDir, WatchConfig};
 use node_ca::{CaDirectory, Host};
 use pool_registry_types::HttpUrl;
 use service_runtime::env::{Environment, Problems};
@@ -236,6 +236,8 @@ fn home(
         node: NodeConfig {
             watch: WatchConfig {
                 pools: pools.map(|pool| pool.pool_id.clone()).collect(),
+                engines_dir: Some(settings.engines_dir.clone()),
+                scan: settings.scan.clone().map(scan),
                 ..WatchConfig::new(&settings.runtime_dir)
             },
             state_dir: StateDir::Optional(settings.state_dir.clone()),
@@ -251,6 +253,11 @@ fn home(
         },
         registry_dir: registry_dir(&settings.state_dir, Profile::Home),
     }
+}
+
+fn scan(settings: ScanSettings) -> ScanConfig {
+    let ScanSettings { interval, ports } = settings;
+    ScanConfig { interval, ports }
 }
 
 /// The engines that this machine starts. The file is read now, so that its mistakes are reported

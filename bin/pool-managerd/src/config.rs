@@ -4,10 +4,10 @@
 use std::fs;
 
 use daemon::{
-    DirectoryUse, RUNTIME_DIR, STATE_DIR, Settings, SettingsReader, TLS_IDENTITY_FILE,
-    require_directory, require_regular_file,
+    DirectoryUse, RUNTIME_DIR, STATE_DIR, ScanSettings, Settings, SettingsReader,
+    TLS_IDENTITY_FILE, require_directory, require_regular_file,
 };
-use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
+use local_node::{NodeConfig, PoolFileAt, ScanConfig, StateDir, WatchConfig};
 use node_api::DataPathConfig;
 use node_join::{JoinedFiles, Renewal};
 use node_registration::RegistrationConfig;
@@ -85,6 +85,8 @@ impl Config {
                         placeholder: placeholder.clone(),
                         // The operator has listed the pools, so others get no engines.
                         only_pools: listed.is_some().then(|| pools.clone()),
+                        engines_dir: Some(settings.engines_dir.clone()),
+                        scan: settings.scan.clone().map(scan),
                         ..WatchConfig::new(&settings.runtime_dir)
                     },
                     state_dir: StateDir::Required(settings.state_dir.clone()),
@@ -103,6 +105,11 @@ impl Config {
             renewal,
         })
     }
+}
+
+fn scan(settings: ScanSettings) -> ScanConfig {
+    let ScanSettings { interval, ports } = settings;
+    ScanConfig { interval, ports }
 }
 
 fn check_runtime_dir(reader: &mut SettingsReader, settings: &Settings) {

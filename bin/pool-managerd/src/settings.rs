@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use daemon::{DescribeSetting, Program, Setting};
+use daemon::{DescribeSetting, Program, SCAN_INTERVAL, SCAN_PORTS, Setting};
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, limits::Limit};
 
 use crate::api;
@@ -99,6 +99,8 @@ const ONLY_IN_CLOUD: &[&dyn DescribeSetting] = &[
     &MACHINE_ID,
     &HEARTBEAT_INTERVAL,
     &WATCH_INTERVAL,
+    &SCAN_INTERVAL,
+    &SCAN_PORTS,
 ];
 
 /// All but the listen address and the common ones.

@@ -6,6 +6,7 @@ mod ca;
 mod cells;
 mod chat;
 mod drain;
+mod engine;
 mod events;
 mod explain;
 mod gpus;
@@ -38,6 +39,7 @@ pub(crate) fn run_offline(command: &Command, output: Output) -> Option<Outcome> 
         Command::Man { out } => Some(pages::man(out.as_deref())),
         Command::Token(args::Token::Generate) => Some(token::generate(output)),
         Command::Ca(command) => Some(ca::run(command, output)),
+        Command::Engine(command) => engine::run_offline(command, output),
         Command::Store(command) => store::run_offline(command, output),
         _ => None,
     }
@@ -48,7 +50,8 @@ impl App {
     pub(crate) fn run(&self, command: Command) -> Outcome {
         if self.output.names && !has_names(&command) {
             return Err(Failure::usage(
-                "-o name is for lists: nodes, pools, gpus, models, token list, join-token list",
+                "-o name is for lists: nodes, pools, gpus, models, engine list, engine discover, \
+                 token list, join-token list",
             ));
         }
         match command {
@@ -57,6 +60,7 @@ impl App {
             Command::Pools { node, watch } => self.watched(watch, || self.pools(node.as_ref())),
             Command::Gpus { node, watch } => self.watched(watch, || self.gpus(node.as_ref())),
             Command::Models { watch } => self.watched(watch, || self.models()),
+            Command::Engine(command) => self.engine(&command),
             Command::Top { interval } => self.top(interval),
             Command::Drain(drain) => self.drain(&drain),
             Command::Undrain { target } => self.undrain(&target),
@@ -102,5 +106,12 @@ fn has_names(command: &Command) -> bool {
             | Command::Models { .. }
             | Command::Token(args::Token::List)
             | Command::JoinToken(args::JoinToken::List)
-    )
+    ) || is_list_of_engines(command)
+}
+
+fn is_list_of_engines(command: &Command) -> bool {
+    let Command::Engine(command) = command else {
+        return false;
+    };
+    matches!(**command, args::Engine::List { .. })
 }

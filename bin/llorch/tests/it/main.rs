@@ -12,6 +12,7 @@ mod chat;
 mod config;
 mod conversation;
 mod ends;
+mod engine;
 mod events;
 mod pages;
 mod support;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bearer_auth::ApiToken;
-use pool_registry_types::{HttpUrl, NodeId, TaskId};
+use pool_registry_types::{HttpUrl, NodeId, PoolId, TaskId};
 use serde_json::{Value, json};
 use tls_config::ClientTls;
 
@@ -249,6 +249,20 @@ impl Client {
         self.transport
             .post::<Value>(&format!("{}/undrain", target.path()), &json!({}))
             .map(drop)
+    }
+
+    /// Restarts the engines of a pool, one after the other, and waits until all have started. Its
+    /// node must have started them.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn restart_pool(
+        &self,
+        node: &NodeId,
+        pool: &PoolId,
+    ) -> Result<Response<Value>, ClientError> {
+        let path = format!("/v2/pools/{node}/{pool}/restart");
+        self.transport.post_and_wait(&path, &json!({}))
     }
 
     /// `POST /v2/tasks` with the task in `body`.

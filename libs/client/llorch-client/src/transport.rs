@@ -104,6 +104,17 @@ impl Transport {
         self.json(path, response)
     }
 
+    /// As [`post`](Self::post), without a timeout: the server answers when it is done.
+    pub(crate) fn post_and_wait<T>(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<Response<T>, ClientError> {
+        let request = self.request(Method::POST, path);
+        let response = self.send(request, Some(body), None)?;
+        self.json(path, response)
+    }
+
     pub(crate) fn patch<T>(&self, path: &str, body: &Value) -> Result<Response<T>, ClientError> {
         let request = self.request(Method::PATCH, path);
         let response = self.send(request, Some(body), Some(self.config.response_timeout))?;

@@ -12,6 +12,15 @@ pub fn log_changes(pool_id: &PoolId, replica_id: &ReplicaId, changes: &[ReplicaC
                 "Engine is not ready and gets no requests; read its log, then restart it or remove \
                  its handoff"
             ),
+            ReplicaChange::NotVerified { reason } => tracing::warn!(
+                %pool_id, %replica_id, %reason,
+                "Engine does not answer as announced, and gets no requests until it does; start \
+                 it, or remove its handoff"
+            ),
+            ReplicaChange::Verified => tracing::info!(
+                %pool_id, %replica_id,
+                "Engine answers as announced, and gets requests from now on"
+            ),
             ReplicaChange::ReadyAgain => {
                 tracing::info!(%pool_id, %replica_id, "Engine is ready again");
             }

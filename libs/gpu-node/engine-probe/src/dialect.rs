@@ -10,6 +10,8 @@ pub(crate) const MODELS: &str = "/v1/models";
 /// What is known of a kind of engine without asking it.
 #[derive(Debug)]
 pub(crate) struct Profile {
+    /// How an engine at an unknown URL is recognised as one of this kind.
+    pub(crate) identity: Identity,
     /// The path at which it reports, at little cost, whether it takes requests.
     pub(crate) readiness: &'static str,
     /// What else it is asked, in this order.
@@ -19,6 +21,38 @@ pub(crate) struct Profile {
     /// A probe interrupts a request that runs, or waits for its end, so it is only asked while none
     /// runs.
     pub(crate) is_asked_when_idle: bool,
+}
+
+/// What only engines of one kind say.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    /// The owners that it names for its models (`owned_by`), where they name the engine.
+    pub(crate) owners: &'static [&'static str],
+    /// Answers that no other kind gives. One of them is enough.
+    pub(crate) marks: &'static [Mark],
+}
+
+/// An answer that shows the kind of an engine.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    pub(crate) path: &'static str,
+    pub(crate) shows: Shows,
+}
+
+/// What an answer has to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shows {
+    /// JSON with a value at this pointer.
+    Value(&'static str),
+    /// JSON with a text at this pointer that holds this part.
+    Text(&'static str, &'static str),
+    /// A line of metrics that begins with this.
+    Metric(&'static str),
+}
+
+/// `path` shows the kind.
+pub(crate) const fn mark(path: &'static str, shows: Shows) -> Mark {
+    Mark { path, shows }
 }
 
 /// A request for figures.

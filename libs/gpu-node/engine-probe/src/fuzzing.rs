@@ -1,10 +1,12 @@
 //! Entry points for the fuzz targets. Not a part of the API.
 
+use http::StatusCode;
 use pool_registry_types::{EngineKind, EngineLoad};
 
 use crate::{
     answer,
     dialect::{MODELS, Report as EngineReport},
+    identify::identity_of,
     kinds::dialect,
 };
 
@@ -23,6 +25,12 @@ pub struct Report {
     pub load: EngineLoad,
     /// Its error.
     pub error: Option<String>,
+}
+
+/// What a server is that answers every request with `body`, in the words of a log.
+#[must_use]
+pub fn identity(status: StatusCode, body: &[u8]) -> String {
+    identity_of(status, body).to_string()
 }
 
 /// Parses `body` as each of the answers of this kind of engine.

@@ -5,6 +5,8 @@
 //! afterwards, and passes the outcome to the registry, which decides what three failures in a row
 //! mean. [`probe`] probes one engine once.
 //!
+//! [`identify`] finds out which kind of engine answers at a URL, if any does.
+//!
 //! `kinds` has one file for each kind of engine: its paths as data, and what its answers mean
 //! (`dialect`). Answers are parsed tolerantly: one in an unknown format is ignored.
 //! `schedule` decides which engine is probed when, without a clock. [`AbandonedRequests`] keeps the
@@ -17,6 +19,7 @@ mod dialect;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod identify;
 mod key_file;
 mod kinds;
 mod limits;
@@ -30,6 +33,7 @@ mod tests;
 
 pub use abandoned_requests::{AbandonedRequests, AbandonedRequestsTask, TrackedRequest};
 pub use changes::log_changes;
+pub use identify::{Identity, identify};
 pub use key_file::read_key;
 pub use limits::LIMITS;
 pub use probe::{EngineAt, NotAsked, ProbeScope, probe};

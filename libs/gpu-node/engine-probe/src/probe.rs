@@ -59,6 +59,12 @@ impl ProbeScope {
 #[error("{0}")]
 pub struct NotAsked(String);
 
+impl NotAsked {
+    pub(crate) fn new(why: String) -> Self {
+        Self(why)
+    }
+}
+
 /// The engine to probe.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineAt<'a> {

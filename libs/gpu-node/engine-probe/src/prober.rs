@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     changes::log_changes,
+    identify::contradiction,
     key_file::read_key,
     kinds::dialect,
     probe::{EngineAt, NotAsked, probe},
@@ -96,8 +97,28 @@ impl Prober {
             url: &target.url,
             key: key.as_ref(),
         };
-        let outcome = probe(engine, scope, self.timing.timeout).await;
+        let outcome = match probe(engine, scope, self.timing.timeout).await {
+            Ok(outcome) if target.verifies_kind && scope.traits && outcome.ready => {
+                self.check_kind(engine, outcome).await
+            }
+            outcome => outcome,
+        };
         (target, outcome)
+    }
+
+    /// Fails the probe of an engine that is not the announced one.
+    async fn check_kind(
+        &self,
+        engine: EngineAt<'_>,
+        outcome: ProbeOutcome,
+    ) -> Result<ProbeOutcome, NotAsked> {
+        let other = contradiction(engine, &outcome, self.timing.timeout).await?;
+        let EngineAt { kind, url, .. } = engine;
+        Ok(other.map_or(outcome, |other| {
+            ProbeOutcome::refused(format!(
+                "{url} was announced as {kind}, but {other}; stop it, or announce it as what it is"
+            ))
+        }))
     }
 
     /// The key in the file of the engine, read anew: it may have been replaced.

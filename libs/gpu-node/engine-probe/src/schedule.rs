@@ -152,7 +152,10 @@ impl Schedule {
         };
         let asked = entry.running.take().unwrap_or_default();
         entry.next = now + jittered(self.timing.readiness, drift);
-        if asked.traits && outcome.ready && (outcome.models.is_some() || !asked.models) {
+        if !outcome.ready {
+            // Another engine may answer next time.
+            entry.models_due = now;
+        } else if asked.traits && (outcome.models.is_some() || !asked.models) {
             entry.models_due = now + self.timing.models;
         }
         if outcome.load.is_some() {

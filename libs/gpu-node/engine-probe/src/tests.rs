@@ -2,6 +2,7 @@
 
 mod answer;
 mod figures;
+mod identify;
 mod probe;
 mod prober;
 mod schedule;

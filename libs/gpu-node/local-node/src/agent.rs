@@ -136,7 +136,7 @@ impl InProcessAgent {
                     self.report();
                 }
                 // An error means that the watcher is gone, so there is nothing to wait for.
-                _ = scanned.wait_for(|scanned| *scanned), if known.is_some() => {
+                _ = scanned.wait_for(|left| *left == 0), if known.is_some() => {
                     self.report();
                     known.take().into_iter().for_each(Latch::release);
                 }

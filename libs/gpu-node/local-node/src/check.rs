@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use daemon::{DirectoryUse, Program, RUNTIME_DIR, Report, STATE_DIR, check_directory};
+use daemon::{DirectoryUse, ENGINES_DIR, Program, RUNTIME_DIR, Report, STATE_DIR, check_directory};
 use engine_provisioner::PoolFile;
 use gpu_inventory::{GpuReading, Inventory, Snapshot};
 
@@ -33,6 +33,10 @@ pub fn check(report: &mut Report, program: &Program, config: &NodeConfig) {
         own_addresses: config.watch.own_addresses.clone(),
     };
     check_handoffs::handoffs(report, &config.watch.runtime_dir, &filter);
+    if let Some(dir) = &config.watch.engines_dir {
+        check_directory(report, program, &ENGINES_DIR, dir, DirectoryUse::Read);
+        check_handoffs::handoffs(report, dir, &filter);
+    }
     state_dir(report, program, &config.state_dir, starts_engines);
     let snapshot = Inventory::detect().read();
     gpus(report, &snapshot);

@@ -1,4 +1,4 @@
-//! Applies handoff events to the pool registry.
+//! Applies what directories and scans announce to the pool registry.
 
 use std::{
     collections::HashMap,
@@ -8,12 +8,18 @@ use std::{
 use engine_probe::read_key;
 use handoff_watcher::HandoffEvent;
 use pool_registry::PoolRegistry;
-use pool_registry_types::{Handoff, KnownEngine, PoolId, ReplicaId};
+use pool_registry_types::{Handoff, HttpUrl, KnownEngine, PoolId, ReplicaId};
 
-/// Keeps a registry in step with the handoff files.
+use crate::handoff_merge::{HandoffMerge, MergeAction, Source};
+
+/// The place of an engine that no file announces.
+const SCAN: &str = "a scan of this machine";
+
+/// Keeps a registry in step with the handoff files and with what scans find.
 #[derive(Debug)]
 pub(crate) struct HandoffApplier {
     registry: PoolRegistry,
+    merge: HandoffMerge,
     /// The file of each handoff that the registry itself refused.
     refused: HashMap<(PoolId, ReplicaId), PathBuf>,
 }
@@ -22,39 +28,63 @@ impl HandoffApplier {
     pub(crate) fn new(registry: PoolRegistry) -> Self {
         Self {
             registry,
+            merge: HandoffMerge::default(),
             refused: HashMap::new(),
         }
     }
 
-    pub(crate) fn apply(&mut self, event: HandoffEvent) {
-        match event {
-            HandoffEvent::Appeared { path, handoff, .. } => self.upsert(path, handoff),
-            HandoffEvent::Changed { path, new, .. } => self.upsert(path, new),
-            HandoffEvent::Gone { path, handoff, .. } => {
-                let (pool_id, replica_id) = (&handoff.pool_id, &handoff.replica_id);
-                let path = path.display();
-                tracing::info!(
-                    %pool_id, %replica_id, %path, "Handoff removed, retiring the replica"
-                );
-                self.registry.remove(pool_id, replica_id);
-                self.clear_refusal(pool_id, replica_id);
+    /// Applies an event of a directory.
+    pub(crate) fn apply(&mut self, source: Source, event: HandoffEvent) {
+        let actions = self.merge.apply(source, event);
+        self.carry_out(actions);
+    }
+
+    /// Offers an engine that a scan has found.
+    pub(crate) fn offer(&mut self, handoff: Handoff) {
+        let actions = self.merge.claim(Source::Scan, SCAN.into(), handoff);
+        self.carry_out(actions);
+    }
+
+    /// Withdraws an engine that a scan has offered.
+    pub(crate) fn withdraw(&mut self, handoff: &Handoff) {
+        let actions = self.merge.withdraw(Source::Scan, handoff);
+        self.carry_out(actions);
+    }
+
+    /// The URLs in the files of both directories.
+    pub(crate) fn urls_of_files(&self) -> Vec<HttpUrl> {
+        self.merge.urls_of_files()
+    }
+
+    fn carry_out(&mut self, actions: Vec<MergeAction>) {
+        for action in actions {
+            match action {
+                MergeAction::Upsert(source, path, handoff) => self.upsert(source, path, handoff),
+                MergeAction::Remove(handoff) => {
+                    let (pool_id, replica_id) = (&handoff.pool_id, &handoff.replica_id);
+                    tracing::info!(
+                        %pool_id, %replica_id, url = %handoff.url,
+                        "Handoff removed, retiring the replica"
+                    );
+                    self.registry.remove(pool_id, replica_id);
+                    self.clear_refusal(pool_id, replica_id);
+                }
+                MergeAction::Refuse(path, reason) => {
+                    tracing::warn!(
+                        path = %path.display(), %reason,
+                        "Handoff refused; correct or remove the file"
+                    );
+                    (self.registry).set_refused(&path.to_string_lossy(), Some(&reason));
+                }
+                MergeAction::Resolve(path) => {
+                    tracing::info!(path = %path.display(), "Handoff is not refused any more");
+                    self.registry.set_refused(&path.to_string_lossy(), None);
+                }
             }
-            HandoffEvent::Refused { path, reason, .. } => {
-                tracing::warn!(
-                    path = %path.display(), %reason,
-                    "Handoff refused; correct or remove the file"
-                );
-                (self.registry).set_refused(&path.to_string_lossy(), Some(&reason.to_string()));
-            }
-            HandoffEvent::Resolved { path, .. } => {
-                tracing::info!(path = %path.display(), "Handoff is not refused any more");
-                self.registry.set_refused(&path.to_string_lossy(), None);
-            }
-            _ => {}
         }
     }
 
-    fn upsert(&mut self, path: PathBuf, handoff: Handoff) {
+    fn upsert(&mut self, source: Source, path: PathBuf, handoff: Handoff) {
         tracing::info!(
             pool_id = %handoff.pool_id,
             replica_id = %handoff.replica_id,
@@ -70,7 +100,7 @@ impl HandoffApplier {
         if let Err(reason) = &key {
             tracing::warn!(%pool_id, %replica_id, %reason, "Engine without a key gets no requests");
         }
-        if let Err(error) = self.registry.upsert_with_key(handoff, key) {
+        if let Err(error) = self.registry.upsert_as(handoff, key, source.trust()) {
             tracing::warn!(
                 %pool_id, %replica_id, %error, path = %path.display(),
                 "Handoff refused; remove handoffs that this node cannot report"

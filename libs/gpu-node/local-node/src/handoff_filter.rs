@@ -2,9 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use engine_discovery::own_machine::leads_here;
 use pool_registry_types::{Handoff, HttpUrl, PoolId};
-
-use crate::own_machine::is_own;
 
 /// The rules for the handoffs of a node.
 #[derive(Debug, Default)]
@@ -30,7 +29,7 @@ impl HandoffFilter {
                 handoff.pool_id
             ));
         }
-        if !is_on_this_machine(url, self.hostname.as_deref()) {
+        if !leads_here(url, self.hostname.as_deref()) {
             return Err(format!(
                 "url must lead to this machine, for example http://127.0.0.1:{}, not {url}; of an \
                  engine in a container, publish its port on 127.0.0.1, or name the address of the \
@@ -44,19 +43,6 @@ impl HandoffFilter {
             ));
         }
         Ok(())
-    }
-}
-
-/// Whether a URL leads to this machine. Names are not resolved: a slow name server would delay
-/// every handoff, and a malicious one would redirect requests.
-fn is_on_this_machine(url: &HttpUrl, hostname: Option<&str>) -> bool {
-    let host = url.host();
-    match host.parse::<IpAddr>() {
-        Ok(ip) => is_own(ip),
-        Err(_) => {
-            let is = |name: &str| host.eq_ignore_ascii_case(name);
-            is("localhost") || hostname.is_some_and(is)
-        }
     }
 }
 
@@ -105,7 +91,7 @@ mod tests {
             ("224.0.0.1", false),
         ] {
             let url = url(&format!("{host}:8081"));
-            assert_eq!(is_on_this_machine(&url, Some("gpu-1")), expected, "{host}");
+            assert_eq!(leads_here(&url, Some("gpu-1")), expected, "{host}");
         }
     }
 

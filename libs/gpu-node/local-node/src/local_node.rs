@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use engine_probe::{AbandonedRequests, Prober};
 use gpu_inventory::Inventory;
 use handoff_watcher::{DEFAULT_POLL_INTERVAL, HandoffEvent, HandoffWatcher};
+use parking_lot::Mutex;
 use pool_registry::{DrainTarget, PoolRegistry, UnknownTarget};
 use pool_registry_types::{Capabilities, GpuStatus, PoolId, PoolStatus};
 use prometheus_client::registry::Registry;
@@ -12,14 +13,24 @@ use service_runtime::{Latch, Shutdown, Tasks};
 use tokio::sync::watch;
 
 use crate::{
-    handoff_applier::HandoffApplier, handoff_filter::HandoffFilter, handoff_metrics::HandoffMetrics,
+    handoff_applier::HandoffApplier,
+    handoff_filter::HandoffFilter,
+    handoff_merge::Source,
+    handoff_metrics::HandoffMetrics,
+    scan::{EngineScan, ScanConfig},
 };
 
 /// What to watch, and how.
 #[derive(Debug, Clone)]
 pub struct WatchConfig {
-    /// The directory of handoff files; it need not exist yet.
+    /// The directory of handoff files of the starters of engines; it need not exist yet. They are
+    /// trusted at once.
     pub runtime_dir: PathBuf,
+    /// The directory of handoff files that survive a restart of the machine, if there is one. Their
+    /// engines are ready after their first good probe.
+    pub engines_dir: Option<PathBuf>,
+    /// How this machine is searched for engines; `None` when it is not.
+    pub scan: Option<ScanConfig>,
     /// How often all files are checked, in case an event was lost.
     pub watch_interval: Duration,
     /// Pools that are shown before they have an engine.
@@ -41,6 +52,8 @@ impl WatchConfig {
     pub fn new(runtime_dir: impl Into<PathBuf>) -> Self {
         Self {
             runtime_dir: runtime_dir.into(),
+            engines_dir: None,
+            scan: None,
             watch_interval: DEFAULT_POLL_INTERVAL,
             pools: Vec::new(),
             placeholder: None,
@@ -51,7 +64,8 @@ impl WatchConfig {
     }
 }
 
-/// This machine as a node. Clones are cheap and share it; dropping the last one stops the watcher.
+/// This machine as a node. Clones are cheap and share it; dropping the last one stops the
+/// watchers.
 #[derive(Clone)]
 pub struct LocalNode {
     registry: PoolRegistry,
@@ -60,8 +74,9 @@ pub struct LocalNode {
     gpus: watch::Sender<Arc<[GpuStatus]>>,
     abandoned_requests: AbandonedRequests,
     handoffs: HandoffMetrics,
-    scanned: watch::Receiver<bool>,
-    _watcher: Arc<HandoffWatcher>,
+    /// How many directories have not been read yet.
+    scanned: watch::Receiver<usize>,
+    _watchers: Arc<[HandoffWatcher]>,
 }
 
 impl std::fmt::Debug for LocalNode {
@@ -73,31 +88,41 @@ impl std::fmt::Debug for LocalNode {
 }
 
 impl LocalNode {
-    /// Watches the directory and probes the announced engines, until `shutdown` is requested.
+    /// Watches the directories and probes the announced engines, until `shutdown` is requested.
     ///
     /// # Errors
     /// When the watcher's thread cannot be started.
     pub fn start(config: WatchConfig, tasks: &Tasks, shutdown: &Shutdown) -> io::Result<Self> {
         let registry = registry(config.pools, config.placeholder, config.drained);
-        let filter = HandoffFilter {
+        let filter = Arc::new(HandoffFilter {
             only_pools: config.only_pools,
             hostname: gpu_inventory::hostname().ok(),
             own_addresses: config.own_addresses,
-        };
-        let (first_scan, scanned) = watch::channel(false);
+        });
         let handoffs = HandoffMetrics::new();
-        let metrics = handoffs.clone();
-        let mut applier = HandoffApplier::new(registry.clone());
-        let watcher = HandoffWatcher::builder(config.runtime_dir)
-            .poll_interval(config.watch_interval)
-            .filter(move |handoff| filter.check(handoff))
-            .start(move |event| {
-                metrics.count(&event);
-                match event {
-                    HandoffEvent::Scanned => drop(first_scan.send(true)),
-                    event => applier.apply(event),
-                }
-            })?;
+        let applier = Arc::new(Mutex::new(HandoffApplier::new(registry.clone())));
+        let mut directories = vec![(Source::Runtime, config.runtime_dir)];
+        directories.extend(config.engines_dir.map(|dir| (Source::Persistent, dir)));
+        let (first_scans, scanned) = watch::channel(directories.len());
+        let watchers = directories.into_iter().map(|(source, dir)| {
+            let (filter, metrics) = (Arc::clone(&filter), handoffs.clone());
+            let (applier, first_scans) = (Arc::clone(&applier), first_scans.clone());
+            HandoffWatcher::builder(dir)
+                .poll_interval(config.watch_interval)
+                .filter(move |handoff| filter.check(handoff))
+                .start(move |event| {
+                    metrics.count(&event);
+                    match event {
+                        HandoffEvent::Scanned => first_scans.send_modify(|left| *left -= 1),
+                        event => applier.lock().apply(source, event),
+                    }
+                })
+        });
+        let watchers = watchers.collect::<io::Result<Vec<_>>>()?;
+        if let Some(scan) = config.scan {
+            let scan = EngineScan::new(scan, filter, applier);
+            tasks.spawn("engine-scan", scan.run(shutdown.clone()));
+        }
         tasks.spawn(
             "engine-probe",
             Prober::new(registry.clone()).run(shutdown.clone()),
@@ -111,7 +136,7 @@ impl LocalNode {
             scanned,
             inventory: Arc::new(Inventory::detect()),
             gpus: watch::Sender::new(Arc::default()),
-            _watcher: Arc::new(watcher),
+            _watchers: watchers.into(),
         })
     }
 
@@ -128,13 +153,14 @@ impl LocalNode {
             tokio::select! {
                 () = shutdown.requested() => {}
                 // An error means that the watcher is gone, so there is nothing to wait for.
-                _ = scanned.wait_for(|scanned| *scanned) => latch.release(),
+                _ = scanned.wait_for(|left| *left == 0) => latch.release(),
             }
         });
     }
 
-    /// Whether every handoff that existed at the start is known.
-    pub(crate) fn scanned(&self) -> watch::Receiver<bool> {
+    /// How many directories have not been read yet. At 0 every handoff that existed at the start is
+    /// known.
+    pub(crate) fn scanned(&self) -> watch::Receiver<usize> {
         self.scanned.clone()
     }
 

@@ -145,7 +145,10 @@ impl Node {
             data_path,
         } = config;
         let mut locks = Vec::new();
-        locks.extend(lock_runtime_dir(&watch.runtime_dir)?);
+        locks.extend(lock_directory_of_handoffs(&watch.runtime_dir)?);
+        if let Some(dir) = &watch.engines_dir {
+            locks.extend(lock_directory_of_handoffs(dir)?);
+        }
         let (drains, lock) = load_drains(&state_dir, engines.is_some(), tasks, shutdown)?;
         locks.extend(lock);
         watch.drained = drains.targets();
@@ -279,9 +282,9 @@ impl Node {
 
 /// Creates the directory if possible, and locks it. A directory that cannot be created or written
 /// is not locked: the starter of engines may create it later.
-fn lock_runtime_dir(dir: &Path) -> Result<Option<DirectoryLock>, InUse> {
+fn lock_directory_of_handoffs(dir: &Path) -> Result<Option<DirectoryLock>, InUse> {
     if let Err(error) = state_file::create_directory(dir) {
-        tracing::debug!(dir = %dir.display(), %error, "cannot create the runtime directory");
+        tracing::debug!(dir = %dir.display(), %error, "cannot create the handoff directory");
     }
     lock_directory(dir, "node", "the node")
 }

@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::{
     engine_key::EngineKey,
     probe::{ProbeOutcome, ReplicaChange},
-    replica::{Replica, RetiredReplica, ScaledToZeroReplica},
+    replica::{Replica, RetiredReplica, ScaledToZeroReplica, Trust},
 };
 
 /// The error of a pool without replicas.
@@ -147,6 +147,7 @@ impl RegistryCore {
         &mut self,
         handoff: Handoff,
         key: Result<Option<EngineKey>, String>,
+        trust: Trust,
     ) -> Result<ReportUrgency, UpsertError> {
         if !self.pools.contains_key(&handoff.pool_id) && self.pools.len() >= MAX_POOLS {
             return Err(UpsertError::TooManyPools);
@@ -155,7 +156,7 @@ impl RegistryCore {
         let full = pool.replicas.len() >= MAX_REPLICAS;
         match pool.replicas.get_mut(&handoff.replica_id) {
             Some(replica) if replica.is_same_engine(&handoff) => {
-                return Ok(replica.update_handoff(handoff, key).into());
+                return Ok(replica.update_handoff(handoff, key, trust).into());
             }
             None if full => return Err(UpsertError::TooManyReplicas),
             _ => {}
@@ -165,7 +166,10 @@ impl RegistryCore {
             Replica::started(handoff, offered.generation, offered.claimed)
         } else {
             self.last_generation += 1;
-            Replica::new(handoff, self.last_generation)
+            match trust {
+                Trust::Fresh => Replica::new(handoff, self.last_generation),
+                Trust::Unverified => Replica::unverified(handoff, self.last_generation),
+            }
         };
         new.set_key(key);
         if let Some(old) = (pool.replicas).insert(new.handoff.replica_id.clone(), new) {

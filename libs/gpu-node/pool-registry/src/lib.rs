@@ -45,7 +45,7 @@ pub use lease::SlotLease;
 pub use pending::{Claim, PendingSlot};
 pub use probe::{ProbeOutcome, ReplicaChange, ReplicaTarget};
 pub use registry::PoolRegistry;
-pub use replica::FAILURE_THRESHOLD;
+pub use replica::{FAILURE_THRESHOLD, Trust};
 pub use status::{ClaimedSlots, PoolUsage, Slots};
 
 /// Compiles the examples of the README as doctests.

@@ -27,6 +27,8 @@ pub struct ReplicaTarget {
     pub declares_models: bool,
     /// The file with the key that it demands.
     pub api_key_file: Option<KeyFile>,
+    /// Its handoff may be older than its engine, so a probe also checks the kind.
+    pub verifies_kind: bool,
 }
 
 /// What one probe of a replica found.
@@ -62,6 +64,13 @@ pub enum ReplicaChange {
     },
     /// It takes requests again.
     ReadyAgain,
+    /// The first probe of a replica that is not trusted has failed.
+    NotVerified {
+        /// Why.
+        reason: String,
+    },
+    /// The first probe of a replica that is not trusted has succeeded: it takes requests now.
+    Verified,
     /// The engine has fewer slots than its handoff announces. It gets no more requests than it has
     /// slots.
     FewerSlots {

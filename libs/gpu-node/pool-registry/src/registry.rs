@@ -13,6 +13,7 @@ use crate::{
     lease::SlotLease,
     pending::{Claim, PendingSlot},
     probe::{ProbeOutcome, ReplicaChange, ReplicaTarget},
+    replica::Trust,
     shared::Shared,
     status::{PoolUsage, Slots},
 };
@@ -61,7 +62,21 @@ impl PoolRegistry {
         handoff: Handoff,
         key: Result<Option<EngineKey>, String>,
     ) -> Result<(), UpsertError> {
-        let urgency = self.shared.core.lock().upsert(handoff, key)?;
+        self.upsert_as(handoff, key, Trust::Fresh)
+    }
+
+    /// As [`upsert_with_key`](Self::upsert_with_key), for a handoff that is trusted as much as
+    /// `trust` says.
+    ///
+    /// # Errors
+    /// When the node has more pools, or the pool more replicas, than a heartbeat can carry.
+    pub fn upsert_as(
+        &self,
+        handoff: Handoff,
+        key: Result<Option<EngineKey>, String>,
+        trust: Trust,
+    ) -> Result<(), UpsertError> {
+        let urgency = self.shared.core.lock().upsert(handoff, key, trust)?;
         self.shared.notify(urgency);
         self.shared.notify_scaled_to_zero();
         Ok(())
@@ -285,6 +300,7 @@ impl PoolRegistry {
                 engine: replica.handoff.engine.clone(),
                 declares_models: replica.declares_models(),
                 api_key_file: replica.handoff.api_key_file.clone(),
+                verifies_kind: replica.verifies_kind(),
             })
             .collect()
     }

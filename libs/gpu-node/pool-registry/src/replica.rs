@@ -41,7 +41,34 @@ pub(crate) struct Replica {
     owned_by: Option<Text>,
     key: Option<EngineKey>,
     load: EngineLoad,
+    verification: Verification,
 }
+
+/// Whether the first probe of a replica decides that it takes requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verification {
+    /// Its starter has just announced it.
+    NotNeeded,
+    /// No probe has ended yet.
+    Pending,
+    /// No probe has succeeded yet, which was reported.
+    Failed,
+    Done,
+}
+
+/// How much a handoff says about its engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// The starter of the engine has written it just now: the replica is ready at once.
+    #[default]
+    Fresh,
+    /// The engine may have ended since: the replica is ready after its first good probe, and each
+    /// probe checks the kind of its engine.
+    Unverified,
+}
+
+/// Why a replica takes no requests yet.
+const NOT_VERIFIED: &str = "the engine has not answered a probe yet";
 
 impl Replica {
     /// A replica that was just announced. It is ready until probes fail.
@@ -62,7 +89,23 @@ impl Replica {
             owned_by: None,
             key: None,
             load: EngineLoad::default(),
+            verification: Verification::NotNeeded,
         }
+    }
+
+    /// A replica that takes no requests before its first good probe.
+    pub(crate) fn unverified(handoff: Handoff, generation: u64) -> Self {
+        Self {
+            verification: Verification::Pending,
+            failures_in_a_row: FAILURE_THRESHOLD,
+            not_ready: Some(NOT_VERIFIED.into()),
+            ..Self::new(handoff, generation)
+        }
+    }
+
+    /// Whether probes also check the kind of its engine.
+    pub(crate) fn verifies_kind(&self) -> bool {
+        self.verification != Verification::NotNeeded
     }
 
     /// A replica that was scaled to zero and has `claimed` requests waiting for it.
@@ -78,21 +121,29 @@ impl Replica {
         self.handoff.url == handoff.url && self.handoff.engine == handoff.engine
     }
 
-    /// Applies a new handoff of the same engine, which makes it ready like the first one. Probed
-    /// models and slots stay until the next probe. Returns false when nothing changed.
+    /// Applies a new handoff of the same engine. A trusted one makes it ready like the first one.
+    /// Probed models and slots stay until the next probe. Returns false when nothing changed.
     pub(crate) fn update_handoff(
         &mut self,
         handoff: Handoff,
         key: Result<Option<EngineKey>, String>,
+        trust: Trust,
     ) -> bool {
-        if *self.handoff == handoff {
+        let trusts = trust == Trust::Fresh;
+        if *self.handoff == handoff && trusts != self.verifies_kind() {
             return false;
         }
         self.declared_models = declared_models(&handoff);
         self.handoff = Arc::new(handoff);
         self.revision += 1;
-        self.failures_in_a_row = 0;
-        self.not_ready = None;
+        if trusts {
+            self.verification = Verification::NotNeeded;
+            self.failures_in_a_row = 0;
+            self.not_ready = None;
+        } else if self.verification == Verification::NotNeeded {
+            // It stays as the probes have found it.
+            self.verification = Verification::Done;
+        }
         self.set_key(key);
         true
     }
@@ -158,7 +209,14 @@ impl Replica {
 
     fn succeeded(&mut self) -> Option<ReplicaChange> {
         self.failures_in_a_row = 0;
-        self.not_ready.take().map(|_| ReplicaChange::ReadyAgain)
+        let was_not_ready = self.not_ready.take().is_some();
+        match self.verification {
+            Verification::Pending | Verification::Failed => {
+                self.verification = Verification::Done;
+                Some(ReplicaChange::Verified)
+            }
+            _ => was_not_ready.then_some(ReplicaChange::ReadyAgain),
+        }
     }
 
     fn failed(&mut self, reason: Option<&str>) -> Option<ReplicaChange> {
@@ -170,6 +228,10 @@ impl Replica {
         // The last reported load is outdated.
         self.load = EngineLoad::default();
         let before = self.not_ready.replace(reason.as_str().into());
+        if self.verification == Verification::Pending {
+            self.verification = Verification::Failed;
+            return Some(ReplicaChange::NotVerified { reason });
+        }
         before
             .is_none()
             .then_some(ReplicaChange::NotReady { reason })

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    num::NonZeroUsize,
+    num::{NonZeroU16, NonZeroUsize},
     path::PathBuf,
     thread,
     time::Duration,
@@ -185,6 +185,38 @@ pub static STATE_DIR: Setting<PathBuf> = Setting::path("STATE_DIR", || ".runtime
          In HOME without a pool file it need not be writable: drains are forgotten then",
     );
 
+/// The directory of handoff files that survive a restart of the machine.
+pub static ENGINES_DIR: Setting<Option<PathBuf>> = Setting::optional_path("ENGINES_DIR")
+    .after_prefix()
+    .unset_means("handoffs in the state directory")
+    .help("directory of persistent handoffs")
+    .document(
+        "the directory of handoff files that survive a restart of the machine, as `llorch engine \
+         add` writes them: [discovery](DISCOVERY.md). Their engines get requests after their first \
+         good probe. Used in the profiles in which the directory of handoff \
+         files is",
+    );
+
+/// How often this machine is searched for engines.
+pub static SCAN_INTERVAL: Setting<Duration> =
+    Setting::seconds("SCAN_INTERVAL_SECS", || Duration::ZERO, 0..=86_400)
+        .after_prefix()
+        .help("interval of scans for engines; 0: none")
+        .document(
+            "how often this machine is [searched for engines](DISCOVERY.md#scans); 0, the default, \
+             is never. What is found is offered after its first good probe",
+        );
+
+/// Where engines usually are.
+pub static SCAN_PORTS: Setting<Option<Vec<NonZeroU16>>> = Setting::list("SCAN_PORTS")
+    .after_prefix()
+    .unset_means("the usual ones")
+    .help("ports at which scans look for engines")
+    .document(
+        "the ports at which a scan looks on loopback, separated by commas; by default \
+         8000,8080,8081,11434,30000,1234,5000. Ports that containers publish are looked at as well",
+    );
+
 pub(crate) static FIRST_BYTE_TIMEOUT: Setting<Duration> = Setting::millis(
     "FIRST_BYTE_TIMEOUT_MS",
     || Timeouts::default().first_byte,
@@ -272,6 +304,9 @@ pub(crate) static COMMON: &[&dyn DescribeSetting] = &[
     &TLS_IDENTITY_FILE,
     &RUNTIME_DIR,
     &STATE_DIR,
+    &ENGINES_DIR,
+    &SCAN_INTERVAL,
+    &SCAN_PORTS,
     &FIRST_BYTE_TIMEOUT,
     &MAX_BODY,
     &THREADS,

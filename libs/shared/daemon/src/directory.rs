@@ -42,10 +42,10 @@ enum Usable {
 }
 
 /// Reports whether the directory of `setting` can be used.
-pub fn check_directory(
+pub fn check_directory<T>(
     report: &mut Report,
     program: &Program,
-    setting: &Setting<PathBuf>,
+    setting: &Setting<T>,
     path: &Path,
     purpose: DirectoryUse,
 ) {

@@ -81,7 +81,10 @@ mod settings;
 mod tls;
 mod unused;
 
-pub use common::{REQUIRE_AUTH, RUNTIME_DIR, SECRET_VARIABLES, STATE_DIR, TLS_IDENTITY_FILE};
+pub use common::{
+    ENGINES_DIR, REQUIRE_AUTH, RUNTIME_DIR, SCAN_INTERVAL, SCAN_PORTS, SECRET_VARIABLES, STATE_DIR,
+    TLS_IDENTITY_FILE,
+};
 pub use directory::{DirectoryUse, check_directory, require_directory, require_regular_file};
 pub use entry::main;
 pub use program::Program;
@@ -90,7 +93,7 @@ pub use report::{Finding, Report, Verdict};
 pub use require_auth::RequireAuth;
 pub use running::{Daemon, JOIN_TIMEOUT, LIMITS, Listeners, StartError};
 pub use setting::{DescribeSetting, Setting, SettingDescription, Unset};
-pub use settings::Settings;
+pub use settings::{ScanSettings, Settings};
 pub use telemetry::Metrics;
 pub use tls::ListenTls;
 

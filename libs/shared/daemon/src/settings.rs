@@ -1,6 +1,11 @@
 //! The common settings, checked and turned into types that cannot be wrong.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU16, NonZeroUsize},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bearer_auth::{ApiToken, AuthPolicy};
 use http_server::{AllowedHosts, HostName};
@@ -47,6 +52,10 @@ pub struct Settings {
     pub runtime_dir: PathBuf,
     /// The directory for what outlives a restart.
     pub state_dir: PathBuf,
+    /// The directory of handoff files that survive a restart of the machine.
+    pub engines_dir: PathBuf,
+    /// How this machine is searched for engines; `None` when it is not.
+    pub scan: Option<ScanSettings>,
     /// The longest time until an engine's first byte.
     pub first_byte_timeout: Duration,
     /// The largest request body in bytes.
@@ -63,6 +72,18 @@ pub struct Settings {
     pub node: Option<String>,
 }
 
+/// How this machine is searched for engines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanSettings {
+    /// How often.
+    pub interval: Duration,
+    /// At which ports; `None` for the usual ones.
+    pub ports: Option<Vec<u16>>,
+}
+
+/// The directory of persistent handoffs in the state directory.
+const ENGINES_IN_STATE: &str = "handoffs";
+
 impl Settings {
     /// Reads the common settings of `program`. `reader` collects the problems.
     pub fn read(reader: &mut SettingsReader, program: &Program) -> Self {
@@ -77,7 +98,11 @@ impl Settings {
         };
         let (auth, requires_auth) = auth(reader, token.clone(), addr, others);
         let keys_file = keys_file.and_then(|path| open_keys_file(reader, path, &auth));
+        let runtime_dir = reader.read(&common::RUNTIME_DIR);
+        let state_dir = reader.read(&common::STATE_DIR);
         Self {
+            engines_dir: engines_dir(reader, &runtime_dir, &state_dir),
+            scan: scan(reader),
             addr,
             metrics_addr: metrics_addr(reader, program, addr),
             is_cloud: reader.read(&common::CLOUD_PROFILE),
@@ -88,8 +113,8 @@ impl Settings {
             allowed_hosts: allowed_hosts(reader),
             tls,
             client_tls: tls::read_client(reader),
-            runtime_dir: reader.read(&common::RUNTIME_DIR),
-            state_dir: reader.read(&common::STATE_DIR),
+            runtime_dir,
+            state_dir,
             first_byte_timeout: reader.read(&common::FIRST_BYTE_TIMEOUT),
             max_body_bytes: reader.read(&common::MAX_BODY).saturating_mul(MIB),
             drain_timeout: reader.read(&common::DRAIN_TIMEOUT),
@@ -109,6 +134,28 @@ impl Settings {
             |node| tracing::error_span!("node", node_id = %node),
         )
     }
+}
+
+fn engines_dir(reader: &mut SettingsReader, runtime_dir: &Path, state_dir: &Path) -> PathBuf {
+    let set = reader.read(&common::ENGINES_DIR);
+    let dir = set.unwrap_or_else(|| state_dir.join(ENGINES_IN_STATE));
+    if dir == runtime_dir {
+        let other = reader.variable(&common::RUNTIME_DIR);
+        reader.problem(
+            &common::ENGINES_DIR,
+            format!("must differ from {other}, whose handoffs are trusted at once"),
+        );
+    }
+    dir
+}
+
+fn scan(reader: &mut SettingsReader) -> Option<ScanSettings> {
+    let interval = reader.read(&common::SCAN_INTERVAL);
+    let ports = reader.read(&common::SCAN_PORTS);
+    (!interval.is_zero()).then(|| ScanSettings {
+        interval,
+        ports: ports.map(|ports| ports.into_iter().map(NonZeroU16::get).collect()),
+    })
 }
 
 /// It is opened at the start; `check` creates no file.
@@ -217,9 +264,44 @@ mod tests {
         assert!(!settings.is_cloud && !settings.auth.has_token() && settings.token.is_none());
         assert_eq!(settings.runtime_dir, PathBuf::from(".runtime/engines"));
         assert_eq!(settings.state_dir, PathBuf::from(".runtime/state"));
+        assert_eq!(
+            settings.engines_dir,
+            PathBuf::from(".runtime/state/handoffs")
+        );
+        assert_eq!(settings.scan, None);
         assert_eq!(settings.first_byte_timeout, Duration::from_secs(120));
         assert_eq!(settings.drain_timeout, Duration::from_secs(120));
         assert_eq!(settings.max_body_bytes, 32 * MIB);
+    }
+
+    // spec: FIND-8, FIND-15
+    #[test]
+    fn persistent_handoffs_and_scans_are_settings() {
+        let settings = read(&[
+            ("DEMO_STATE_DIR", "/var/lib/demo"),
+            ("DEMO_SCAN_INTERVAL_SECS", "30"),
+            ("DEMO_SCAN_PORTS", "8000, 9000"),
+        ])
+        .unwrap();
+        assert_eq!(
+            settings.engines_dir,
+            PathBuf::from("/var/lib/demo/handoffs")
+        );
+        let scan = settings.scan.unwrap();
+        assert_eq!(scan.interval, Duration::from_secs(30));
+        assert_eq!(scan.ports, Some(vec![8000, 9000]));
+        for (name, value, words) in [
+            ("DEMO_SCAN_PORTS", "8000,0", "DEMO_SCAN_PORTS"),
+            ("DEMO_SCAN_INTERVAL_SECS", "-1", "DEMO_SCAN_INTERVAL_SECS"),
+            (
+                "DEMO_ENGINES_DIR",
+                ".runtime/engines",
+                "must differ from DEMO_RUNTIME_DIR",
+            ),
+        ] {
+            let problem = read(&[(name, value)]).unwrap_err();
+            assert!(problem.contains(words), "{problem}");
+        }
     }
 
     // spec: CONF-40

@@ -4,8 +4,10 @@
 //!
 //! * Whatever an engine writes, reading it goes on.
 //! * What is said of its trouble is short.
+//! * What a server is that answers so is said in a few words.
 
-use engine_probe::fuzzing::read;
+use engine_probe::fuzzing::{identity, read};
+use http::StatusCode;
 use pool_registry_types::EngineKind;
 
 /// The most characters of an engine's own words.
@@ -24,6 +26,14 @@ pub fn engine_report(input: &[u8]) {
     else {
         return;
     };
+    for status in [
+        StatusCode::OK,
+        StatusCode::UNAUTHORIZED,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ] {
+        let identity = identity(status, body.get(1..).unwrap_or_default());
+        assert!(identity.chars().count() <= MAX_WORDS, "{identity}");
+    }
     let report = read(&kind, body.get(1..).unwrap_or_default());
     if let Some(error) = report.error {
         assert!(error.chars().count() <= MAX_WORDS);

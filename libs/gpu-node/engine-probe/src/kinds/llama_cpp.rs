@@ -4,7 +4,7 @@ use pool_registry_types::{ModelName, usable_models};
 use serde_json::Value;
 
 use crate::{
-    dialect::{Dialect, Figures, Profile, Report, ask},
+    dialect::{Dialect, Figures, Identity, Profile, Report, Shows, ask, mark},
     parse::{count, gauges, json, text},
 };
 
@@ -14,6 +14,15 @@ const ROUTER_MODELS: &str = "/models";
 
 /// How it is asked.
 const PROFILE: Profile = Profile {
+    identity: Identity {
+        owners: &["llamacpp"],
+        marks: &[
+            mark(PROPS, Shows::Value("/total_slots")),
+            mark(PROPS, Shows::Value("/max_instances")),
+            // While it loads a model, every path answers with this error.
+            mark("/health", Shows::Text("/error/message", "Loading model")),
+        ],
+    },
     // 503 while it loads the model.
     readiness: "/health",
     // `/slots` wakes a sleeping server and keeps it awake; these do neither.

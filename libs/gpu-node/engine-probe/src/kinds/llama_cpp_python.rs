@@ -4,7 +4,7 @@
 //! running stream in a proper way, so that a client cannot see that its answer is cut off.
 
 use crate::{
-    dialect::{Dialect, Figures, MODELS, Profile, Report, ask},
+    dialect::{Dialect, Figures, Identity, MODELS, Profile, Report, Shows, ask, mark},
     parse::{json, text},
 };
 
@@ -13,6 +13,10 @@ const DESCRIPTION: &str = "/openapi.json";
 
 /// How it is asked.
 const PROFILE: Profile = Profile {
+    identity: Identity {
+        owners: &[],
+        marks: &[mark(DESCRIPTION, Shows::Text("/info/title", "llama.cpp"))],
+    },
     readiness: MODELS,
     questions: &[ask(DESCRIPTION, Figures::Traits)],
     reports_tasks: false,

@@ -4,7 +4,7 @@ use pool_registry_types::usable_models;
 use serde_json::Value;
 
 use crate::{
-    dialect::{Dialect, Figures, MODELS, Profile, Report, ask},
+    dialect::{Dialect, Figures, Identity, MODELS, Profile, Report, Shows, ask, mark},
     parse::{count, json, text},
 };
 
@@ -13,6 +13,10 @@ const OWN_MODELS: &str = "/api/v0/models";
 
 /// How it is asked.
 const PROFILE: Profile = Profile {
+    identity: Identity {
+        owners: &["organization_owner"],
+        marks: &[mark(OWN_MODELS, Shows::Value("/data"))],
+    },
     readiness: MODELS,
     questions: &[ask(OWN_MODELS, Figures::Both)],
     reports_tasks: false,

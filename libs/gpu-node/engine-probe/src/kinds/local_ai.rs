@@ -3,7 +3,7 @@
 use pool_registry_types::{ModelName, usable_models};
 
 use crate::{
-    dialect::{Dialect, Figures, Profile, Report, ask},
+    dialect::{Dialect, Figures, Identity, Profile, Report, Shows, ask, mark},
     parse::{json, text, version},
 };
 
@@ -12,6 +12,10 @@ const SYSTEM: &str = "/system";
 
 /// How it is asked.
 const PROFILE: Profile = Profile {
+    identity: Identity {
+        owners: &[],
+        marks: &[mark(SYSTEM, Shows::Value("/loaded_models"))],
+    },
     readiness: "/readyz",
     questions: &[ask(VERSION, Figures::Traits), ask(SYSTEM, Figures::Load)],
     reports_tasks: false,

@@ -4,7 +4,7 @@ use pool_registry_types::{ModelName, usable_models};
 
 use crate::{
     answer::ModelList,
-    dialect::{Dialect, Figures, Profile, Report, ask},
+    dialect::{Dialect, Figures, Identity, Profile, Report, Shows, ask, mark},
     parse::{json, text, version},
 };
 
@@ -16,6 +16,10 @@ const DEFAULT_TAG: &str = ":latest";
 
 /// How it is asked.
 const PROFILE: Profile = Profile {
+    identity: Identity {
+        owners: &["library"],
+        marks: &[mark(LOADED, Shows::Value("/models"))],
+    },
     // It has no health endpoint, but always answers with its version.
     readiness: VERSION,
     // It reports no slots. The context length of a model is known only while it is loaded,

@@ -1,9 +1,13 @@
 //! Any server with the OpenAI API: only its list of models is known to exist.
 
-use crate::dialect::{Dialect, MODELS, Profile, Report};
+use crate::dialect::{Dialect, Identity, MODELS, Profile, Report};
 
 /// How it is asked.
 const PROFILE: Profile = Profile {
+    identity: Identity {
+        owners: &[],
+        marks: &[],
+    },
     readiness: MODELS,
     questions: &[],
     reports_tasks: false,

@@ -3,7 +3,7 @@
 use pool_registry_types::EngineLoad;
 
 use crate::{
-    dialect::{Dialect, Figures, Profile, Report, ask},
+    dialect::{Dialect, Figures, Identity, Profile, Report, Shows, ask, mark},
     parse::{count, gauges, json, text},
 };
 
@@ -13,6 +13,13 @@ const METRICS: &str = "/metrics";
 
 /// How it is asked.
 const PROFILE: Profile = Profile {
+    identity: Identity {
+        owners: &["sglang"],
+        marks: &[
+            mark(LOADS, Shows::Value("/loads")),
+            mark(METRICS, Shows::Metric("sglang")),
+        ],
+    },
     // Its /health generates a token and takes a second.
     readiness: "/ready",
     questions: &[ask(LOADS, Figures::Both), ask(METRICS, Figures::Load)],

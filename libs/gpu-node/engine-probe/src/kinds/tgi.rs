@@ -1,7 +1,7 @@
 //! Hugging Face's text-generation-inference.
 
 use crate::{
-    dialect::{Dialect, Figures, Profile, Report, ask},
+    dialect::{Dialect, Figures, Identity, Profile, Report, Shows, ask, mark},
     parse::{count, gauges, json, text},
 };
 
@@ -10,6 +10,10 @@ const METRICS: &str = "/metrics";
 
 /// How it is asked.
 const PROFILE: Profile = Profile {
+    identity: Identity {
+        owners: &[],
+        marks: &[mark(INFO, Shows::Value("/max_concurrent_requests"))],
+    },
     // 503 when its backend is not healthy.
     readiness: "/health",
     questions: &[ask(INFO, Figures::Traits), ask(METRICS, Figures::Load)],

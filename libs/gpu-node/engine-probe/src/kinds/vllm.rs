@@ -1,7 +1,7 @@
 //! vLLM.
 
 use crate::{
-    dialect::{Dialect, Figures, Profile, Report, ask},
+    dialect::{Dialect, Figures, Identity, Profile, Report, Shows, ask, mark},
     parse::{gauges, sum_whole, version},
     prometheus::samples,
 };
@@ -11,6 +11,10 @@ const METRICS: &str = "/metrics";
 
 /// How it is asked.
 const PROFILE: Profile = Profile {
+    identity: Identity {
+        owners: &["vllm"],
+        marks: &[mark(METRICS, Shows::Metric("vllm:"))],
+    },
     // 503 when its engine has died. It refuses connections while it loads.
     readiness: "/health",
     questions: &[ask(VERSION, Figures::Traits), ask(METRICS, Figures::Load)],

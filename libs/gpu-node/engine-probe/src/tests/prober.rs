@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use pool_registry::PoolRegistry;
+use pool_registry::{PoolRegistry, Trust};
 use pool_registry_types::{HttpUrl, PoolStatus};
 use service_runtime::Shutdown;
 
@@ -335,4 +335,56 @@ async fn an_engine_that_was_not_asked_in_time_stays_ready() {
         shutdown.request();
     };
     tokio::join!(biased; prober, story);
+}
+
+fn announce_unverified(registry: &PoolRegistry, engine: &str, url: &HttpUrl) {
+    let text = format!(
+        r#"{{"pool_id":"p","replica_id":"r","engine":"{engine}","url":"{url}","slots":1}}"#
+    );
+    registry
+        .upsert_as(
+            serde_json::from_str(&text).unwrap(),
+            Ok(None),
+            Trust::Unverified,
+        )
+        .unwrap();
+}
+
+fn says(pool: &PoolStatus, words: &str) -> bool {
+    let error = pool.last_error.as_deref();
+    !pool.ready && error.is_some_and(|error| error.contains(words))
+}
+
+// spec: FIND-4, FIND-8
+#[tokio::test]
+async fn an_unverified_engine_is_ready_only_while_it_is_of_its_kind() {
+    let owner = Arc::new(AtomicUsize::new(0));
+    let shown = Arc::clone(&owner);
+    let engine = StandIn::start(move |path| match (path, shown.load(Ordering::Relaxed)) {
+        ("/health", _) => Reply::Json(200, "{}".into()),
+        ("/v1/models", 0) => Reply::Json(200, r#"{"data":[{"id":"m","owned_by":"vllm"}]}"#.into()),
+        ("/v1/models", 1) => {
+            Reply::Json(200, r#"{"data":[{"id":"m","owned_by":"llamacpp"}]}"#.into())
+        }
+        _ => Reply::Json(200, "<html>Jupyter</html>".into()),
+    });
+    let registry = PoolRegistry::new(vec![]);
+    while_probing(&registry, TIMING, async {
+        announce_unverified(&registry, "vllm", &engine.url());
+        until(&registry, |pool| pool.ready).await;
+        owner.store(1, Ordering::Relaxed);
+        until(&registry, |pool| {
+            says(
+                pool,
+                "was announced as vllm, but there is an engine of the kind llamacpp",
+            )
+        })
+        .await;
+        owner.store(0, Ordering::Relaxed);
+        until(&registry, |pool| pool.ready).await;
+        // A page for every path looks ready to a probe of the readiness alone.
+        owner.store(2, Ordering::Relaxed);
+        until(&registry, |pool| says(pool, "a web page (HTML)")).await;
+    })
+    .await;
 }

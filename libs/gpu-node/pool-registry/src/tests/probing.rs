@@ -1,7 +1,7 @@
 //! Tests of what probes change and report.
 
 use super::support::{claim_all, handoff, pool, replica};
-use crate::{PoolRegistry, ProbeOutcome, ReplicaChange};
+use crate::{PoolRegistry, ProbeOutcome, ReplicaChange, Trust};
 use pool_registry_types::{EngineLoad, MAX_MODELS};
 
 fn generation(registry: &PoolRegistry) -> u64 {
@@ -171,4 +171,44 @@ fn the_load_is_reported_until_it_changes_or_the_engine_is_not_ready() {
         probe(ProbeOutcome::failed("gone"));
     }
     assert_eq!(shown(), EngineLoad::default());
+}
+
+// spec: FIND-8
+#[test]
+fn an_unverified_replica_is_ready_after_its_first_good_probe() {
+    let registry = PoolRegistry::new(vec![]);
+    let announce = |slots, trust| {
+        let handoff = handoff("p", "r0", 8081, slots);
+        registry.upsert_as(handoff, Ok(None), trust).unwrap();
+    };
+    let probe =
+        |outcome| registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
+    let is_ready = || registry.statuses()[0].ready;
+    announce(1, Trust::Unverified);
+    assert!(!is_ready() && registry.claim(&pool("p"), None).is_err());
+    assert!(registry.replicas()[0].verifies_kind);
+    // One failure is enough to say why, and is said once.
+    let failed = |reason: &str| ReplicaChange::NotVerified {
+        reason: reason.to_owned(),
+    };
+    assert_eq!(probe(ProbeOutcome::failed("refused")), [failed("refused")]);
+    assert_eq!(probe(ProbeOutcome::failed("refused")), []);
+    let error = registry.statuses().remove(0).last_error;
+    assert_eq!(error.as_deref(), Some("refused"));
+    // A corrected file proves nothing either.
+    announce(2, Trust::Unverified);
+    assert!(!is_ready());
+    assert_eq!(probe(ProbeOutcome::ready()), [ReplicaChange::Verified]);
+    assert!(is_ready() && registry.claim(&pool("p"), None).is_ok());
+    announce(3, Trust::Unverified);
+    assert!(is_ready(), "it has been verified");
+    for _ in 0..2 {
+        assert_eq!(probe(ProbeOutcome::failed("refused")), []);
+    }
+    assert_eq!(probe(ProbeOutcome::failed("refused")).len(), 1);
+    assert_eq!(probe(ProbeOutcome::ready()), [ReplicaChange::ReadyAgain]);
+    // The starter of an engine is trusted at once.
+    assert_eq!(probe(ProbeOutcome::refused("key")).len(), 1);
+    announce(3, Trust::Fresh);
+    assert!(is_ready() && !registry.replicas()[0].verifies_kind);
 }

@@ -20,6 +20,7 @@ mod conversations;
 mod crowd;
 mod dashboard;
 mod disconnects;
+mod discovery;
 mod documents;
 mod engine;
 mod engines;

@@ -8,30 +8,55 @@ use std::{
 };
 
 use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
+use pool_registry_types::HttpUrl;
 
 /// Where Linux describes network interfaces.
 const INTERFACES: &str = "/sys/class/net";
 
 /// Whether a packet to `ip` stays on this machine.
-pub(crate) fn is_own(ip: IpAddr) -> bool {
+#[must_use]
+pub fn is_own(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     // Copied from `--host 0.0.0.0`; a connection to it is one to loopback.
     if ip.is_loopback() || ip.is_unspecified() {
         return true;
     }
-    let Ok(interfaces) = getifaddrs() else {
-        return false;
-    };
-    interfaces
-        .filter_map(|interface| {
-            let address = address_of(interface.address.as_ref()?)?;
-            let mask = interface.netmask.as_ref().and_then(address_of);
-            Some((interface.interface_name, address, mask))
-        })
-        .any(|(name, address, mask)| {
-            address == ip
-                || mask.is_some_and(|mask| in_subnet(ip, address, mask)) && is_bridge(&name)
-        })
+    interfaces().any(|(name, address, mask)| {
+        address == ip || mask.is_some_and(|mask| in_subnet(ip, address, mask)) && is_bridge(&name)
+    })
+}
+
+/// The addresses of this machine on its bridges to containers.
+#[must_use]
+pub fn bridge_addresses() -> Vec<IpAddr> {
+    interfaces()
+        .filter(|(name, _, _)| is_bridge(name))
+        .map(|(_, address, _)| address)
+        .collect()
+}
+
+/// Whether a URL leads to this machine, which has the name `hostname`. Names are not resolved: a
+/// slow name server would delay every handoff, and a malicious one would redirect requests.
+#[must_use]
+pub fn leads_here(url: &HttpUrl, hostname: Option<&str>) -> bool {
+    let host = url.host();
+    match host.parse::<IpAddr>() {
+        Ok(ip) => is_own(ip),
+        Err(_) => {
+            let is = |name: &str| host.eq_ignore_ascii_case(name);
+            is("localhost") || hostname.is_some_and(is)
+        }
+    }
+}
+
+/// The name, address and netmask of each interface.
+fn interfaces() -> impl Iterator<Item = (String, IpAddr, Option<IpAddr>)> {
+    let all = getifaddrs().into_iter().flatten();
+    all.filter_map(|interface| {
+        let address = address_of(interface.address.as_ref()?)?;
+        let mask = interface.netmask.as_ref().and_then(address_of);
+        Some((interface.interface_name, address, mask))
+    })
 }
 
 fn address_of(address: &SockaddrStorage) -> Option<IpAddr> {
