@@ -18,10 +18,15 @@ use crate::{
 /// Reports bad settings, one finding for each.
 pub(crate) fn bad_settings(report: &mut Report, program: &Program, problems: &Problems) {
     for (name, text) in problems.iter() {
-        let hint = format!(
-            "correct {name}, or unset it; `{} --help` describes it",
-            program.name
-        );
+        let is_variable = !name.contains([':', '-', '/', '"']);
+        let hint = if is_variable {
+            format!(
+                "correct {name}, or unset it; `{} --help` describes it",
+                program.name
+            )
+        } else {
+            format!("correct it there; see `{} --help`", program.name)
+        };
         report.error(name, text, hint);
     }
 }

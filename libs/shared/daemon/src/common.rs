@@ -16,7 +16,8 @@ use tls_config::Fingerprint;
 
 use crate::{
     require_auth::RequireAuth,
-    setting::{DescribeSetting, Setting},
+    secrets::TOKEN_VARIABLE,
+    setting::{DescribeSetting, Setting, ValueKind},
 };
 
 /// An example for `METRICS_ADDR`: exporters for Prometheus often use this port.
@@ -52,11 +53,6 @@ pub(crate) static CLOUD_PROFILE: Setting<bool> = Setting::flag("CLOUD_PROFILE", 
          HOME profile, one machine",
     );
 
-const TOKEN_VARIABLE: &str = "LLORCH_API_TOKEN";
-
-/// The variables that hold secrets of a daemon. No process that it starts may inherit them.
-pub const SECRET_VARIABLES: [&str; 1] = [TOKEN_VARIABLE];
-
 pub(crate) static TOKEN: Setting<Option<ApiToken>> =
     Setting::parsed_by(TOKEN_VARIABLE, |_, name, text, problems| {
         problems.secret(name, text, ApiToken::new)
@@ -74,6 +70,7 @@ pub(crate) static TOKEN: Setting<Option<ApiToken>> =
 pub static REQUIRE_AUTH: Setting<RequireAuth> =
     Setting::value("REQUIRE_AUTH", || RequireAuth::Never)
         .after_prefix()
+        .of_kind(ValueKind::Switch)
         .help("refuse to start without a token")
         .document(
             "refuse to start without a token: `true`, or `beyond-loopback` for when other \
@@ -275,6 +272,7 @@ pub(crate) static LOG_FILTER: Setting<String> =
 
 /// Read by OpenTelemetry, in builds that include it.
 pub(crate) static SPANS: Setting<Option<String>> = Setting::optional("OTEL_EXPORTER_OTLP_ENDPOINT")
+    .only_variable()
     .unset_means("none: no export")
     .help("OTLP collector (builds with otlp only)")
     .document(

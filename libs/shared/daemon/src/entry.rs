@@ -19,12 +19,14 @@ use tokio::time::Instant;
 use crate::{
     check,
     common::{AUDIT_FILE, LOG_FILTER},
+    flags::{self, Mode},
     help::{limits, lines},
     program::Program,
     report::Report,
     running::{Daemon, JOIN_TIMEOUT, StartError},
     settings::Settings,
-    unused::{names_in_process, unused_settings},
+    sources::{Loaded, Sources},
+    unused::unused_settings,
 };
 
 /// The most threads for everything but connections: reports, timers, the registry, tasks.
@@ -58,43 +60,40 @@ where
     C: AsRef<Settings>,
     E: Display + From<StartError>,
 {
-    let arguments: Vec<String> = std::env::args_os()
+    let arguments: Result<Vec<String>, _> = std::env::args_os()
         .skip(1)
-        .map(|argument| argument.to_string_lossy().into_owned())
+        .map(std::ffi::OsString::into_string)
         .collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments.as_slice() {
-        [] => {}
-        ["--help" | "-h", ..] => return print(&program.help()),
-        ["--settings", ..] => return print(&lines(&program.settings())),
-        ["--limits", ..] => return print(&limits(program.limits)),
-        ["--openapi", ..] => return print((program.openapi)().trim_end()),
-        ["--version" | "-V", ..] => return print(&program.version_line()),
-        ["check"] => return print_report(&check_start(program, configure, preflight), false),
-        ["check", "--json"] => {
-            return print_report(&check_start(program, configure, preflight), true);
-        }
-        ["check", other, ..] | [other, ..] => {
-            return program.refuse(&format!(
-                "unknown argument {other:?}; settings come from the environment, see --help"
-            ));
+    let Ok(arguments) = arguments else {
+        return program.refuse("every argument must be valid UTF-8 text");
+    };
+    let arguments = flags::parse(&arguments, &program.settings());
+    let sources = Sources::new(program, &arguments);
+    match arguments.mode {
+        Mode::Run => {}
+        Mode::Help => return print(&program.help()),
+        Mode::Settings => return print(&lines(&program.settings())),
+        Mode::Limits => return print(&limits(program.limits)),
+        Mode::OpenApi => return print((program.openapi)().trim_end()),
+        Mode::Version => return print(&program.version_line()),
+        Mode::Check { as_json } => {
+            let report = check_start(program, &sources.load(), configure, preflight);
+            return print_report(&report, as_json);
         }
     }
     forbid_core_dumps();
-    let mut environment = program.environment();
     // Now, while there are no threads.
     let listener = match inherited_listener() {
         Ok(listener) => listener,
         Err(error) => return program.refuse(&error.to_string()),
     };
-    if let Some(addr) = listener
-        .as_ref()
-        .and_then(|listener| listener.local_addr().ok())
-        && let Err(reason) = program.settle_address(&mut environment, addr)
-    {
-        return program.refuse(&reason);
+    let inherited = listener.as_ref().and_then(|it| it.local_addr().ok());
+    let sources = sources.with_inherited(inherited);
+    let loaded = sources.load();
+    if let Some(reason) = &loaded.conflict {
+        return program.refuse(reason);
     }
-    let config = match configure(environment) {
+    let config = match loaded.configure(configure) {
         Ok(config) => config,
         Err(problems) => return program.refuse(&format!("bad settings\n{problems}")),
     };
@@ -108,14 +107,16 @@ where
         Ok(audit) => audit,
         Err(refusal) => return program.refuse(&refusal),
     };
-    let filter = LOG_FILTER.default_value();
+    let filter = loaded.environment.value(&LOG_FILTER.variable(""));
+    let filter = filter.map_or_else(|| LOG_FILTER.default_value(), str::to_owned);
     let exporting = match telemetry::init_for(&service, settings.log_format, &filter, audit) {
         Ok(exporting) => exporting,
         Err(error) => return program.refuse(&error.to_string()),
     };
     let span = config.as_ref().span();
     let _entered = span.enter();
-    log_unused_settings(program, config.as_ref());
+    log_unused_settings(program, &loaded, config.as_ref());
+    log_sources(&loaded);
     let result = run_on_threads(program, config, listener, run);
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -155,9 +156,9 @@ fn open_audit_file(program: &Program, settings: &Settings) -> Result<Option<Audi
 }
 
 /// Warns of variables that have no effect, so that a typing error does not go unnoticed.
-fn log_unused_settings(program: &Program, settings: &Settings) {
+fn log_unused_settings(program: &Program, loaded: &Loaded, settings: &Settings) {
     let mut report = Report::default();
-    let names = names_in_process();
+    let names = loaded.names();
     unused_settings(&mut report, program, &names, Some(settings.is_cloud));
     for finding in report.findings() {
         tracing::warn!(
@@ -170,16 +171,28 @@ fn log_unused_settings(program: &Program, settings: &Settings) {
     }
 }
 
+/// Says which file was read.
+fn log_sources(loaded: &Loaded) {
+    if let Some(exposed) = &loaded.exposed {
+        tracing::warn!("the configuration file {exposed}; run chmod o-r");
+    }
+    if let Some(path) = &loaded.file {
+        tracing::info!(file = %path.display(), "read the configuration file");
+    }
+}
+
 /// Looks at everything that a start needs.
 fn check_start<C: AsRef<Settings>>(
     program: &Program,
+    loaded: &Loaded,
     configure: impl FnOnce(Environment) -> Result<C, Problems>,
     preflight: impl FnOnce(&C, &mut Report),
 ) -> Report {
     let mut report = Report::default();
-    let config = configure(program.environment());
+    let config = loaded.configure(configure);
     let is_cloud = config.as_ref().ok().map(|config| config.as_ref().is_cloud);
-    unused_settings(&mut report, program, &names_in_process(), is_cloud);
+    unused_settings(&mut report, program, &loaded.names(), is_cloud);
+    loaded.describe(&mut report);
     match config {
         Err(problems) => check::bad_settings(&mut report, program, &problems),
         Ok(config) => {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use pool_registry_types::limits::Limit;
 
+use crate::flags::CONFIG_FLAG;
 use crate::setting::{SettingDescription, Unset};
 
 impl Unset {
@@ -36,8 +37,21 @@ pub(crate) fn rows(settings: &[SettingDescription]) -> String {
     })
 }
 
+/// What `--help` says about the sources of settings, for a daemon whose variables begin with
+/// `prefix`, and whose configuration file is `usual_file`.
+pub(crate) fn sources(prefix: &str, usual_file: &str) -> String {
+    format!(
+        "A setting comes from its flag, its variable, its key in the configuration file, or its \
+         default:\nthe first of them that sets it. Flag and key have the words of the variable \
+         without the prefix:\n{prefix}MAX_BODY_MIB=8, --max-body-mib 8 or --max-body-mib=8, and \
+         max_body_mib = 8.\nThe file is {usual_file}, if it exists, or the FILE of {CONFIG_FLAG} \
+         FILE."
+    )
+}
+
 /// The lines of `--settings`, one for each setting: its name, `=` and its default (or words for
-/// it), its help and its document, separated by tabs.
+/// it), its help, its document, its key in the configuration file and its flag, separated by tabs.
+/// The last two are empty where there is none.
 pub(crate) fn lines(settings: &[SettingDescription]) -> String {
     let line = |row: &SettingDescription| {
         [
@@ -45,6 +59,8 @@ pub(crate) fn lines(settings: &[SettingDescription]) -> String {
             &row.unset.for_programs(),
             row.help,
             row.document,
+            row.key().unwrap_or_default(),
+            &row.flag().unwrap_or_default(),
         ]
         .join("\t")
     };
@@ -76,6 +92,7 @@ pub(crate) fn limits(tables: &[&[(&str, &[Limit])]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{OtherWays, ValueKind};
 
     fn settings() -> [SettingDescription; 2] {
         [
@@ -84,12 +101,16 @@ mod tests {
                 unset: Unset::Value("127.0.0.1:80".to_owned()),
                 help: "where it listens",
                 document: "",
+                kind: ValueKind::Text,
+                other_ways: OtherWays::FileAndFlag("demo_addr".to_owned()),
             },
             SettingDescription {
                 name: "TOKEN".to_owned(),
                 unset: Unset::Words("none"),
                 help: "what to present",
                 document: "a *secret*",
+                kind: ValueKind::Text,
+                other_ways: OtherWays::File("token".to_owned()),
             },
         ]
     }
@@ -104,8 +125,9 @@ mod tests {
         );
         assert_eq!(
             lines(&settings()),
-            "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\nTOKEN\tnone\twhat to present\ta \
-             *secret*"
+            "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\tdemo_addr\t--demo-addr\n\
+             TOKEN\tnone\twhat to present\ta \
+             *secret*\ttoken\t"
         );
     }
 }

@@ -65,10 +65,12 @@
 
 mod check;
 mod common;
+mod configuration_file;
 mod directory;
 mod entry;
 #[cfg(test)]
 mod fixtures;
+mod flags;
 mod help;
 mod program;
 mod reader;
@@ -76,14 +78,16 @@ mod renewal;
 mod report;
 mod require_auth;
 mod running;
+mod secrets;
 mod setting;
 mod settings;
+mod similar;
+mod sources;
 mod tls;
 mod unused;
 
 pub use common::{
-    ENGINES_DIR, REQUIRE_AUTH, RUNTIME_DIR, SCAN_INTERVAL, SCAN_PORTS, SECRET_VARIABLES, STATE_DIR,
-    TLS_IDENTITY_FILE,
+    ENGINES_DIR, REQUIRE_AUTH, RUNTIME_DIR, SCAN_INTERVAL, SCAN_PORTS, STATE_DIR, TLS_IDENTITY_FILE,
 };
 pub use directory::{DirectoryUse, check_directory, require_directory, require_regular_file};
 pub use entry::main;
@@ -92,7 +96,8 @@ pub use reader::SettingsReader;
 pub use report::{Finding, Report, Verdict};
 pub use require_auth::RequireAuth;
 pub use running::{Daemon, JOIN_TIMEOUT, LIMITS, Listeners, StartError};
-pub use setting::{DescribeSetting, Setting, SettingDescription, Unset};
+pub use secrets::SECRET_VARIABLES;
+pub use setting::{DescribeSetting, OtherWays, Setting, SettingDescription, Unset, ValueKind};
 pub use settings::{ScanSettings, Settings};
 pub use telemetry::Metrics;
 pub use tls::ListenTls;

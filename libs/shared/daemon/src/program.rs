@@ -15,7 +15,7 @@ use service_runtime::{
 
 use crate::{
     common::COMMON,
-    help::rows,
+    help::{rows, sources},
     setting::{DescribeSetting, Setting, SettingDescription},
 };
 
@@ -46,6 +46,9 @@ pub struct Program {
     pub unused_in_profile: fn(bool) -> &'static [&'static dyn DescribeSetting],
 }
 
+/// The directory of the configuration files.
+const CONFIGURATION_DIRECTORY: &str = "/etc/llorch";
+
 /// The revision that a release is built from; see `ci/deploy/release`.
 const REVISION: Option<&str> = option_env!("LLORCH_REVISION");
 
@@ -71,6 +74,11 @@ impl Program {
         Environment::from_process(&names)
     }
 
+    /// Where its configuration file is, if no argument names one.
+    pub(crate) fn usual_file(&self) -> String {
+        format!("{CONFIGURATION_DIRECTORY}/{}.toml", self.name)
+    }
+
     /// What `--version` prints.
     pub(crate) fn version_line(&self) -> String {
         let revision = REVISION.map(|revision| format!(" ({revision})"));
@@ -92,24 +100,25 @@ impl Program {
             ..
         } = self;
         let rows = rows(&self.settings());
+        let sources = sources(self.prefix, &self.usual_file());
         format!(
-            "{name}, {title}\n\nUsage: {name} [check [--json] | --help | --version | --settings | \
-             --openapi | --limits]\n\n{about}\n\n`check` checks everything that a start needs,
-                 says \
-             what is wrong and how to fix it, and starts nothing.\n\nSettings come from the \
-             environment; --settings prints them for programs, --openapi prints the API, and \
-             --limits prints every bound:\n\n{rows}\n{ending}\nExit codes: 0 stopped, 1 failed, or \
-             errors found by `check`, {EXIT_BAD_CONFIGURATION} bad settings, {EXIT_SECOND_SIGNAL} \
-             second signal."
+            "{name}, {title}\n\nUsage: {name} [check [--json]] [--config FILE] [--SETTING \
+             VALUE]...\n       {name} --help | --version | --settings | --openapi | \
+             --limits\n\n{about}\n\n`check` checks everything that a start needs, says what is \
+             wrong and how to fix it, and starts nothing.\n\n{sources}\n\n--settings prints the \
+             settings for programs, --openapi prints the API, and --limits prints every \
+             bound:\n\n{rows}\n{ending}\nExit codes: 0 stopped, 1 failed, or errors found by \
+             `check`, {EXIT_BAD_CONFIGURATION} bad settings, {EXIT_SECOND_SIGNAL} second signal."
         )
     }
 
     /// A socket that was handed over has its address already. A setting with another address is a
-    /// mistake: clients would look for the daemon at the wrong place.
+    /// mistake: clients would look for the daemon at the wrong place. `shown` names the setting.
     pub(crate) fn settle_address(
         &self,
         environment: &mut Environment,
         addr: SocketAddr,
+        shown: &str,
     ) -> Result<(), String> {
         let variable = self.address.variable(self.prefix);
         environment
@@ -118,7 +127,7 @@ impl Program {
             })
             .map_err(|before| {
                 format!(
-                    "{variable} is {before:?}, but the service manager handed over a socket that \
+                    "{shown} is {before:?}, but the service manager handed over a socket that \
                      listens on {addr}: change ListenStream= of the socket unit, or leave \
                      {variable} unset"
                 )

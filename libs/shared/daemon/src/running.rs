@@ -22,7 +22,10 @@ use telemetry::Metrics;
 use tls_config::{ClientTls, IdentityFiles, Reload};
 use tokio::sync::watch;
 
-use crate::{common::METRICS_ADDR, program::Program, renewal, settings::Settings, tls};
+use crate::{
+    common::METRICS_ADDR, configuration_file::MAX_CONFIGURATION_FILE_BYTES, program::Program,
+    renewal, settings::Settings, tls,
+};
 
 /// How long background tasks may take to end, once nothing else is left to do.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,15 +42,25 @@ const METRICS_CONNECTIONS: UnauthenticatedLimits = UnauthenticatedLimits {
     life: Duration::from_secs(20 * 60),
 };
 
-/// The bounds of the metrics listener.
-pub const LIMITS: &[Limit] = &[Limit::new(
-    "METRICS_CONNECTIONS",
-    METRICS_CONNECTIONS.max_connections as u64,
-    "connections",
-)
-.because("Connections of the metrics listener, which are not authenticated.")
-.enforced_by("listeners of `…_METRICS_ADDR`")
-.beyond("the oldest of them is closed for a new one")];
+/// The bounds of the metrics listener and of the configuration file.
+pub const LIMITS: &[Limit] = &[
+    Limit::new(
+        "METRICS_CONNECTIONS",
+        METRICS_CONNECTIONS.max_connections as u64,
+        "connections",
+    )
+    .because("Connections of the metrics listener, which are not authenticated.")
+    .enforced_by("listeners of `…_METRICS_ADDR`")
+    .beyond("the oldest of them is closed for a new one"),
+    Limit::new(
+        "MAX_CONFIGURATION_FILE_BYTES",
+        MAX_CONFIGURATION_FILE_BYTES,
+        "bytes",
+    )
+    .because("The configuration file: every setting with long comments is a tenth of it.")
+    .enforced_by("the reader of the file")
+    .beyond("the daemon does not start, and exits 64"),
+];
 
 /// The shortest time between two changes of the line in `systemctl status`.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);

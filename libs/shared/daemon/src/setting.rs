@@ -12,8 +12,38 @@ use std::{
 
 use service_runtime::env::Problems;
 
+use crate::secrets::SECRET_VARIABLES;
+
+/// The prefix of the variables that both daemons and the command line share.
+const COMMON_PREFIX: &str = "LLORCH_";
+
 /// Turns the text of a variable into a value. A bad text is noted, and the default is returned.
 type Parse<T> = fn(&Setting<T>, &str, Option<String>, &mut Problems) -> T;
+
+/// What a configuration file may hold for a setting, beside a string for its parser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueKind {
+    /// Nothing else.
+    Text,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Switch,
+    /// An array of strings.
+    List,
+}
+
+impl ValueKind {
+    /// It continues "must be ".
+    pub(crate) const fn in_words(self) -> &'static str {
+        match self {
+            Self::Text => "a string",
+            Self::Number => "a number",
+            Self::Switch => "true or false, or a string",
+            Self::List => "an array of strings",
+        }
+    }
+}
 
 /// A setting. `--help`, the documents and the program all use this one row.
 ///
@@ -32,6 +62,9 @@ pub struct Setting<T> {
     range: (u64, u64),
     parse: Parse<T>,
     show: fn(&T) -> String,
+    kind: ValueKind,
+    /// Another library reads the variable itself.
+    is_only_variable: bool,
     /// Words for the default, where it is no fixed value.
     unset: Option<&'static str>,
     help: &'static str,
@@ -66,6 +99,8 @@ impl<T> Setting<T> {
             range: (0, u64::MAX),
             parse,
             show,
+            kind: ValueKind::Text,
+            is_only_variable: false,
             unset: None,
             help: "",
             document: "",
@@ -74,6 +109,19 @@ impl<T> Setting<T> {
 
     const fn within(mut self, range: &RangeInclusive<u64>) -> Self {
         self.range = (*range.start(), *range.end());
+        self.kind = ValueKind::Number;
+        self
+    }
+
+    /// What a configuration file may hold for it.
+    pub(crate) const fn of_kind(mut self, kind: ValueKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Another library reads the variable itself, so that nothing else can set it.
+    pub(crate) const fn only_variable(mut self) -> Self {
+        self.is_only_variable = true;
         self
     }
 
@@ -218,6 +266,7 @@ impl Setting<bool> {
             |setting, name, text, problems| problems.flag(name, text, setting.default_value()),
             ToString::to_string,
         )
+        .of_kind(ValueKind::Switch)
     }
 }
 
@@ -298,6 +347,7 @@ impl<T: FromStr<Err: Display>> Setting<Option<Vec<T>>> {
             |_, name, text, problems| problems.list(name, text),
             |_| String::new(),
         )
+        .of_kind(ValueKind::List)
         .unset_means("none")
     }
 }
@@ -326,6 +376,70 @@ pub struct SettingDescription {
     pub help: &'static str,
     /// Its meaning in Markdown; empty where the help says all.
     pub document: &'static str,
+    /// What a configuration file may hold for it, beside a string.
+    pub kind: ValueKind,
+    /// The way to set it beside its variable.
+    pub other_ways: OtherWays,
+}
+
+/// The ways to set a setting beside its variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OtherWays {
+    /// A key of the configuration file, and a flag with the same words.
+    FileAndFlag(String),
+    /// A key of the configuration file. It is a secret, and other users can see flags.
+    File(String),
+    /// None: another library reads the variable.
+    None,
+}
+
+impl OtherWays {
+    /// The ways of the variable `name` of a daemon whose variables begin with `prefix`. The key is
+    /// the name without that, in lower case.
+    fn of(name: &str, prefix: &str, is_only_variable: bool) -> Self {
+        if is_only_variable {
+            return Self::None;
+        }
+        let own = name.strip_prefix(prefix);
+        let common = || name.strip_prefix(COMMON_PREFIX);
+        let key = own.or_else(common).unwrap_or(name).to_ascii_lowercase();
+        if SECRET_VARIABLES.contains(&name) {
+            Self::File(key)
+        } else {
+            Self::FileAndFlag(key)
+        }
+    }
+}
+
+impl SettingDescription {
+    /// Its key in the configuration file.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match &self.other_ways {
+            OtherWays::FileAndFlag(key) | OtherWays::File(key) => Some(key),
+            OtherWays::None => None,
+        }
+    }
+
+    /// Its flag, with the two dashes.
+    #[must_use]
+    pub fn flag(&self) -> Option<String> {
+        match &self.other_ways {
+            OtherWays::FileAndFlag(key) => Some(flag_of(key)),
+            OtherWays::File(_) | OtherWays::None => None,
+        }
+    }
+
+    /// Whether its value must not be shown.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        SECRET_VARIABLES.contains(&self.name.as_str())
+    }
+}
+
+/// The flag with the words of a key.
+pub(crate) fn flag_of(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
 }
 
 /// What holds when a variable is not set.
@@ -339,8 +453,11 @@ pub enum Unset {
 
 impl<T> DescribeSetting for Setting<T> {
     fn describe(&self, prefix: &str) -> SettingDescription {
+        let name = self.variable(prefix);
         SettingDescription {
-            name: self.variable(prefix),
+            kind: self.kind,
+            other_ways: OtherWays::of(&name, prefix, self.is_only_variable),
+            name,
             unset: match self.unset {
                 Some(words) => Unset::Words(words),
                 None => Unset::Value((self.show)(&self.default_value())),

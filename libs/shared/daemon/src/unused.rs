@@ -5,14 +5,12 @@ use crate::{
     common::{CLOUD_PROFILE, SPANS},
     program::Program,
     report::Report,
+    similar::{LETTERS_PER_EDIT, nearest},
 };
 
 /// A variable with another prefix is a typing error if this many edits make it a setting: one edit,
 /// or two letters that changed places. With more edits it is likely another program's.
 const FOREIGN_EDITS: usize = 1;
-
-/// A setting is similar to an unknown name if at most one letter of this many differs.
-const LETTERS_PER_EDIT: usize = 3;
 
 /// Variables of OpenTelemetry that only some builds read.
 const OTLP_TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
@@ -49,7 +47,7 @@ fn unknown(report: &mut Report, program: &Program, names: &[String]) {
         .iter()
         .filter(|name| !known.contains(&name.as_str()))
         .filter_map(|name| {
-            let (nearest, edits) = nearest(name, &known)?;
+            let (nearest, edits) = nearest(&name.to_ascii_uppercase(), &known)?;
             let is_ours = is_ours(name, program.prefix);
             let is_similar = edits * LETTERS_PER_EDIT <= name.len();
             let is_error = is_ours || edits <= FOREIGN_EDITS;
@@ -75,13 +73,6 @@ fn is_ours(name: &str, prefix: &str) -> bool {
             rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_");
         !is_service_link
     })
-}
-
-/// The known name that needs the fewest edits, and their number.
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<(&'k str, usize)> {
-    let name = name.to_ascii_uppercase();
-    let distance = |known: &&'k str| (*known, strsim::damerau_levenshtein(&name, known));
-    known.iter().map(distance).min_by_key(|(_, edits)| *edits)
 }
 
 fn other_build(report: &mut Report, names: &[String]) {

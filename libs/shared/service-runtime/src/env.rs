@@ -32,7 +32,12 @@
 //! ```
 
 use std::{
-    collections::BTreeMap, ffi::OsString, fmt, net::SocketAddr, ops::RangeInclusive, str::FromStr,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fmt,
+    net::SocketAddr,
+    ops::RangeInclusive,
+    str::FromStr,
     time::Duration,
 };
 
@@ -126,6 +131,26 @@ impl Environment {
         }
     }
 
+    /// Sets `name`, whatever it was.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.not_unicode.retain(|other| other != name);
+        self.values.insert(name.to_owned(), value.into());
+    }
+
+    /// Whether a variable of this name is set, also one that is not Unicode.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name) || self.not_unicode.iter().any(|other| other == name)
+    }
+
+    /// The names of the variables whose values differ in `other`.
+    #[must_use]
+    pub fn changes(&self, other: &Self) -> Vec<String> {
+        let names: BTreeSet<&String> = self.values.keys().chain(other.values.keys()).collect();
+        let differs = |name: &&String| self.values.get(*name) != other.values.get(*name);
+        names.into_iter().filter(differs).cloned().collect()
+    }
+
     /// Fills a struct of `Option<String>` fields, each named like its variable in lower case.
     ///
     /// A variable that is not Unicode is recorded in `problems` and left out.
@@ -189,6 +214,23 @@ impl Problems {
             name: name.into(),
             text: text.into(),
         });
+    }
+
+    /// Shows each problem at the place that `place` gives for its variable, where it gives one.
+    #[must_use]
+    pub fn at(mut self, place: impl Fn(&str) -> Option<String>) -> Self {
+        for problem in &mut self.0 {
+            if let Some(place) = place(&problem.name) {
+                problem.name = place;
+            }
+        }
+        self
+    }
+
+    /// Adds the problems of `others` whose variables `is_wanted` lets through.
+    pub fn extend(&mut self, others: Self, is_wanted: impl Fn(&str) -> bool) {
+        let wanted = others.0.into_iter().filter(|other| is_wanted(&other.name));
+        self.0.extend(wanted);
     }
 
     /// Whether a problem was recorded.

@@ -83,7 +83,7 @@ impl ExportGuard {
 pub fn init_for(
     service: &Service<'_>,
     format: LogFormat,
-    default_filter: &str,
+    log_filter: &str,
     audit: Option<AuditFile>,
 ) -> Result<ExportGuard, InitError> {
     #[cfg(feature = "otlp")]
@@ -91,9 +91,10 @@ pub fn init_for(
     #[cfg(not(feature = "otlp"))]
     let provider: Option<()> = None;
     let _ = service;
+    let filter = parse_filter(FILTER_VARIABLE, log_filter)?;
     // One layer costs less than two.
     if audit.is_none() && provider.is_none() {
-        init(format, default_filter)?;
+        init_with(format, filter)?;
         return Ok(ExportGuard::default());
     }
     let subscriber = tracing_subscriber::registry();
@@ -102,7 +103,7 @@ pub fn init_for(
     let lines = lines(format, io::stderr().is_terminal(), io::stderr);
     let subscriber = subscriber
         .with(audit.map(audit_lines))
-        .with(lines.with_filter(filter(default_filter)?));
+        .with(lines.with_filter(filter));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)?;
     Ok(ExportGuard {
         #[cfg(feature = "otlp")]
@@ -153,7 +154,10 @@ where
 /// # Errors
 /// When a filter does not parse, or when logging is set up already.
 pub fn init(format: LogFormat, default_filter: &str) -> Result<(), InitError> {
-    let filter = filter(default_filter)?;
+    init_with(format, filter(default_filter)?)
+}
+
+fn init_with(format: LogFormat, filter: EnvFilter) -> Result<(), InitError> {
     let subscriber = subscriber(format, filter, io::stderr().is_terminal(), io::stderr);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)
 }

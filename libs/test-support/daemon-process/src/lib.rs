@@ -55,6 +55,25 @@ pub fn refused(mut command: Command) -> (Option<i32>, String) {
     )
 }
 
+/// What `check` of the daemon `program` says, as JSON, with `arguments` and nothing else set.
+#[must_use]
+pub fn check(program: &str, directory: &Path, arguments: &[String]) -> Value {
+    let mut check = command(program, directory, &[]);
+    let output = check.args(["check", "--json"]).args(arguments).output();
+    serde_json::from_slice(&output.unwrap().stdout).unwrap()
+}
+
+/// The columns of each line of `--settings` of the daemon `program`.
+#[must_use]
+pub fn settings(program: &str) -> Vec<Vec<String>> {
+    let output = Command::new(program).arg("--settings").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines();
+    lines
+        .map(|line| line.split('\t').map(str::to_owned).collect())
+        .collect()
+}
+
 /// Makes a named pipe, which no daemon must try to read.
 pub fn make_pipe(path: &Path) {
     let mode = Mode::RUSR | Mode::WUSR;

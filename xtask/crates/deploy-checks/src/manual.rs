@@ -22,7 +22,7 @@ pub(crate) fn page(daemon: &Daemon, help: &str) -> String {
         name.to_uppercase(),
         escape(name),
         escape(title),
-        escape(usage.trim_start_matches("Usage: ")),
+        lines(usage.trim_start_matches("Usage: ")),
         escape(about),
         escape(ending),
     );
@@ -36,12 +36,20 @@ pub(crate) fn page(daemon: &Daemon, help: &str) -> String {
     }
     let _ = write!(
         page,
-        ".SH FILES\n.TP\n.I {}\nsettings for the service\n.TP\n.I /run/llorch/engines\nwhere \
+        ".SH FILES\n.TP\n.I {}\nsettings, if it exists\n\
+         .TP\n.I {}\nsettings for the service\n.TP\n.I /run/llorch/engines\nwhere \
          engines announce themselves\n.TP\n.I {}\nwhat is remembered\n",
+        escape(&format!("/etc/llorch/{name}.toml")),
         escape(&format!("/etc/default/{name}")),
         escape(&format!("/var/lib/llorch/{name}")),
     );
     page
+}
+
+/// Text whose lines stay lines.
+fn lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(|line| escape(line.trim_start())).collect();
+    lines.join("\n.br\n")
 }
 
 /// Text that is nothing but text.
@@ -69,15 +77,16 @@ mod tests {
     fn a_page_has_what_the_help_has() {
         let daemon = Daemon {
             name: "demo",
-            settings: parse("DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t").unwrap(),
+            settings: parse("DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\taddr\t--addr").unwrap(),
         };
-        let help = "demo, a demo\n\nUsage: demo [--help]\n\nIt waits.\n\nSettings:\n\n  \
+        let help = "demo, a demo\n\nUsage: demo [--help]\n       demo check\n\nIt waits.\n\n\
+                    Settings:\n\n  \
                     DEMO_ADDR\n\n.Stops\nExit codes: 0";
         let page = page(&daemon, help);
         for part in [
             ".TH DEMO 8\n",
             "demo \\- a demo\n",
-            ".SH SYNOPSIS\ndemo [\\-\\-help]\n",
+            ".SH SYNOPSIS\ndemo [\\-\\-help]\n.br\ndemo check\n",
             "It waits.\n",
             "\\&.Stops\nExit codes: 0\n",
             ".B DEMO_ADDR\nwhere it listens [127.0.0.1:80]\n",

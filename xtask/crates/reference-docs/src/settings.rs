@@ -29,6 +29,10 @@ pub struct Setting {
     words: String,
     what: String,
     more: String,
+    /// Its key in the configuration file; empty without one.
+    key: String,
+    /// Its flag; empty without one.
+    flag: String,
 }
 
 /// A daemon and its settings.
@@ -77,8 +81,8 @@ pub fn parse(lines: &str) -> Result<Vec<Setting>> {
 
 fn parse_line(line: &str) -> Result<Setting> {
     let columns: Vec<&str> = line.split('\t').collect();
-    let [name, unset, what, more] = columns[..] else {
-        bail!("--settings: four columns are needed, not {line:?}");
+    let [name, unset, what, more, key, flag] = columns[..] else {
+        bail!("--settings: six columns are needed, not {line:?}");
     };
     Ok(Setting {
         name: name.to_owned(),
@@ -86,6 +90,8 @@ fn parse_line(line: &str) -> Result<Setting> {
         words: unset.to_owned(),
         what: what.to_owned(),
         more: more.to_owned(),
+        key: key.to_owned(),
+        flag: flag.to_owned(),
     })
 }
 
@@ -109,18 +115,53 @@ pub fn documents(daemons: &[Daemon]) -> Result<Vec<Document>> {
     Ok(documents)
 }
 
-const REFERENCE: &str = "\
-# Configuration
+const REFERENCE: &str = r#"# Configuration
 
 <!-- Written by `cargo xtask settings --write` from the settings of `bin/*/src/settings.rs`. -->
 
-Environment variables, read once at the start. All bad ones are reported together, and the process
-exits 64. An empty variable counts as not set. `--help` prints the same list.
+A setting comes from its flag, its environment variable, its key in the configuration file, or its
+default: the first of them that sets it. All bad values are reported together, each with its place,
+and the process exits 64. An empty variable and an empty string count as not set. `--help` prints
+the same list. `check` reads the same sources, and prints where each value of a file or a flag came
+from.
+
+## The configuration file
+
+`/etc/llorch/orchestratord.toml` and `/etc/llorch/pool-managerd.toml` are read if they exist.
+`--config FILE` names another file, which must exist. It is TOML without tables, and a key is the
+variable without the prefix of the daemon or `LLORCH_`, in lower case:
+
+```toml
+# /etc/llorch/orchestratord.toml
+addr = "0.0.0.0:8080"
+cloud_profile = true
+queue_wait_ms = 20_000
+placement = "prefix"
+allowed_hosts = ["llm.example", "llm.internal"]
+# A secret: chmod 640, group llorch.
+api_token = "replace-this-token"
+```
+
+A flag has the same words: `--queue-wait-ms 20000`, or `--queue-wait-ms=20000`. A secret has no
+flag, because every user of a machine can see arguments. A list is an array in the file, and has
+commas elsewhere.
+
+An unknown key, a duplicate key, a value of another type and bad syntax are problems with a line:
+
+```text
+orchestratord: bad settings
+/etc/llorch/orchestratord.toml:3: "queue_wait_m": is no setting; did you mean queue_wait_ms?
+/etc/llorch/orchestratord.toml:5: queue_limit: must be a number, not an array
+```
+
+The file is read at the start; a change takes effect with the next restart.
+
+## Packages and sockets
 
 With the Debian packages the settings are in `/etc/default/orchestratord` and
-`/etc/default/pool-managerd`; a change takes effect with the next restart. The units set three of
-them: the two directories (`/run/llorch/engines`, `/var/lib/llorch/…`) and
-`…_REQUIRE_AUTH=beyond-loopback`.
+`/etc/default/pool-managerd`; a change takes effect with the next restart. They are variables, so
+they count before the configuration file. The units set three of them: the two directories
+(`/run/llorch/engines`, `/var/lib/llorch/…`) and `…_REQUIRE_AUTH=beyond-loopback`.
 
 Under socket activation the socket unit has the address (`systemctl edit orchestratord.socket`);
 leave `ORCHESTRATORD_ADDR` unset.
@@ -128,7 +169,7 @@ leave `ORCHESTRATORD_ADDR` unset.
 Files: [the pool file](../libs/gpu-node/engine-provisioner/README.md#the-pool-file),
 [aliases](ALIASES.md),
 [handoffs](../README.md#one-machine-home).
-";
+"#;
 
 fn reference(daemons: &[Daemon]) -> String {
     daemons
@@ -136,7 +177,7 @@ fn reference(daemons: &[Daemon]) -> String {
         .fold(REFERENCE.to_owned(), |mut text, daemon| {
             let _ = write!(
                 text,
-                "\n## {}\n\n| variable | default | |\n|---|---|---|\n",
+                "\n## {}\n\n| variable | key | default | |\n|---|---|---|---|\n",
                 daemon.name
             );
             for setting in &daemon.settings {
@@ -145,7 +186,8 @@ fn reference(daemons: &[Daemon]) -> String {
                     None => setting.words.clone(),
                 };
                 let meaning = setting.meaning();
-                let _ = writeln!(text, "| `{}` | {default} | {meaning} |", setting.name);
+                let (name, key) = (&setting.name, setting.key_cell());
+                let _ = writeln!(text, "| `{name}` | {key} | {default} | {meaning} |");
             }
             text
         })
@@ -186,6 +228,15 @@ impl Setting {
         }
     }
 
+    /// Its key, with the reason where its flag is missing.
+    fn key_cell(&self) -> String {
+        match (self.key.as_str(), self.flag.as_str()) {
+            ("", _) => "only the variable".to_owned(),
+            (key, "") => format!("`{key}`, no flag"),
+            (key, _) => format!("`{key}`"),
+        }
+    }
+
     fn meaning(&self) -> &str {
         if self.more.is_empty() {
             &self.what
@@ -211,8 +262,9 @@ fn plain(markdown: &str) -> String {
 mod tests {
     use super::*;
 
-    const LINES: &str = "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\nTOKEN\tnone\ta token\tthe \
-                         [token](A.md#x) of `all`";
+    const LINES: &str = "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\taddr\t--addr\n\
+                         TOKEN\tnone\ta token\tthe \
+                         [token](A.md#x) of `all`\ttoken\t";
 
     fn daemon() -> Daemon {
         Daemon {
@@ -225,8 +277,11 @@ mod tests {
     #[test]
     fn every_setting_is_in_both_documents() {
         let reference = reference(&[daemon()]);
-        assert!(reference.contains("| `DEMO_ADDR` | `127.0.0.1:80` | where it listens |"));
-        assert!(reference.contains("| `TOKEN` | none | the [token](A.md#x) of `all` |"));
+        assert!(reference.contains("| `DEMO_ADDR` | `addr` | `127.0.0.1:80` | where it listens |"));
+        assert!(
+            reference
+                .contains("| `TOKEN` | `token`, no flag | none | the [token](A.md#x) of `all` |")
+        );
         let unit = BTreeMap::from([("DEMO_ADDR".to_owned(), "127.0.0.1:81".to_owned())]);
         let file = environment_file(&daemon(), &unit);
         assert!(

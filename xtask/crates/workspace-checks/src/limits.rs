@@ -25,6 +25,7 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "what holds when a client names no number",
     ),
     ("daemon", "DEFAULT_MAX_THREADS", "a default"),
+    ("daemon", "MAX_ECHO_CHARS", "what a message repeats"),
     (
         "daemon",
         "MAX_THREADS",
