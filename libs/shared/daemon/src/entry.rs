@@ -76,6 +76,10 @@ where
         Mode::Limits => return print(&limits(program.limits)),
         Mode::OpenApi => return print((program.openapi)().trim_end()),
         Mode::Version => return print(&program.version_line()),
+        // What is asked for is not understood, so nothing is checked.
+        Mode::Check { .. } if !arguments.problems.is_empty() => {
+            return program.refuse(&format!("wrong arguments\n{}", arguments.problems));
+        }
         Mode::Check { as_json } => {
             let report = check_start(program, &sources.load(), configure, preflight);
             return print_report(&report, as_json);
