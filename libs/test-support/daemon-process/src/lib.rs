@@ -7,6 +7,8 @@
     reason = "a helper of tests panics when something fails, as tests do"
 )]
 
+mod configuration;
+
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
@@ -19,6 +21,8 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 use serde_json::Value;
+
+pub use self::configuration::{Configured, has};
 
 /// The beginning of the log line that names the listen address.
 const LISTENING: &str = "listening on ";
